@@ -1,0 +1,1 @@
+"""Everything that touches files: the database, the partitioned source, the sinks."""

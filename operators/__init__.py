@@ -1,0 +1,1 @@
+"""Pure steps on Arrow batches: decode and order. No files, no SQLite."""
