@@ -57,7 +57,9 @@ def locate(path: Path, *, writable: bool = False) -> Path:
         ) from cause
     if not stat.S_ISREG(info.st_mode):
         kind = "a directory" if stat.S_ISDIR(info.st_mode) else "not a regular file"
-        raise CannotStartError(f"`{path}` is {kind}, not a database. Nothing was changed. Name the database file itself.")
+        raise CannotStartError(
+            f"`{path}` is {kind}, not a database. Nothing was changed. Name the database file itself."
+        )
     if info.st_size == 0:
         raise CannotStartError(f"`{path}` is empty, not a ceramic-one database. Nothing was changed. Check the path.")
     if info.st_nlink > 1:
@@ -97,6 +99,15 @@ def connect(path: Path, mode: Literal["ro", "rw", "rwc"] = "ro", *, immutable: b
     connection = sqlite.connect(uri(path, mode, immutable=immutable), autocommit=True)
     execute(connection, f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
     return connection
+
+
+def connect_reader(path: Path) -> Any:
+    """Open a connection that leaves no trace: read-only, and without any file beside the database where that is possible.
+
+    A process that has the database open keeps a `-wal` beside it. Without one nobody writes, and the file is opened as immutable:
+    an ordinary read-only connection would create `-wal` and `-shm` and leave them there.
+    """
+    return connect(path, "ro", immutable=not path.with_name(path.name + "-wal").exists())
 
 
 def execute(connection: Any, sql: str) -> None:
