@@ -52,14 +52,10 @@ def locate(path: Path, *, writable: bool = False) -> Path:
         info = resolved.stat()
     except (OSError, RuntimeError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else "it is a loop of symbolic links"
-        raise CannotStartError(
-            f"Can't open `{path}`: {reason}. Nothing was created or changed. Check the path."
-        ) from cause
+        raise CannotStartError(f"Can't open `{path}`: {reason}. Nothing was created or changed. Check the path.") from cause
     if not stat.S_ISREG(info.st_mode):
         kind = "a directory" if stat.S_ISDIR(info.st_mode) else "not a regular file"
-        raise CannotStartError(
-            f"`{path}` is {kind}, not a database. Nothing was changed. Name the database file itself."
-        )
+        raise CannotStartError(f"`{path}` is {kind}, not a database. Nothing was changed. Name the database file itself.")
     if info.st_size == 0:
         raise CannotStartError(f"`{path}` is empty, not a ceramic-one database. Nothing was changed. Check the path.")
     if info.st_nlink > 1:
@@ -216,7 +212,7 @@ def _lock_file(lock_path: Path) -> int | None:
             return None
         # the holder removes the file before it lets go: what was locked may no longer be what the name means
         try:
-            if os.path.samestat(os.fstat(descriptor), os.stat(lock_path)):
+            if os.path.samestat(os.fstat(descriptor), lock_path.stat()):
                 return descriptor
         except FileNotFoundError:
             pass

@@ -64,7 +64,7 @@ def main() -> NoReturn:
         code = 130
     except BrokenPipeError:
         # whoever read stdout has gone; nothing more can be said there, and closing it again must not raise
-        sys.stdout = None  # type: ignore[assignment] # tells the interpreter that there is nothing to flush
+        sys.stdout = None
         code = 0
     sys.exit(code if isinstance(code, int) else 0)
 
