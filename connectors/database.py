@@ -7,8 +7,8 @@ database file in any other way: not for a checksum, not for a lock.
 import fcntl
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -150,8 +150,7 @@ def read_schema(connection: Any, path: Path) -> Schema:
         for column in required:
             if column not in columns[table]:
                 raise CannotStartError(
-                    f"`{path}` is not a ceramic-one database of a known version: column `{table}.{column}` is missing. "
-                    f"{unchanged}"
+                    f"`{path}` is not a ceramic-one database of a known version: column `{table}.{column}` is missing. {unchanged}"
                 )
     return Schema(has_init_cid="init_cid" in columns["ceramic_one_event"], migration=migration)
 
@@ -178,8 +177,20 @@ def is_open_elsewhere(path: Path) -> bool:
         return False
 
 
-@contextmanager
-def claim(path: Path) -> Iterator[None]:
+@dataclass(frozen=True)
+class Claim:
+    """The hold that one run has on a database, until it is released or the process ends."""
+
+    lock_path: Path
+    descriptor: int
+
+    def release(self) -> None:
+        """Let other runs in."""
+        self.lock_path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
+def claim(path: Path) -> Claim:
     """Hold the database for one run: no second run, and no process that has it open.
 
     Two runs exclude each other by an advisory lock on `<database>-order-lock`, a file that holds nothing and is removed at the
@@ -189,17 +200,16 @@ def claim(path: Path) -> Iterator[None]:
         CannotStartError: another run holds the lock, or another process has the database open.
     """
     lock_path = path.with_name(path.name + "-order-lock")
-    lock = _lock_file(lock_path)
-    if lock is None:
-        raise CannotStartError(
-            f"Another `ceramic-order run` is working on `{path}`. Nothing was changed. Wait for it, or stop it first."
-        )
+    descriptor = _lock_file(lock_path)
+    if descriptor is None:
+        raise CannotStartError(f"Another `ceramic-order run` is working on `{path}`. Nothing was changed. Wait for it, or stop it first.")
+    held = Claim(lock_path, descriptor)
     try:
         _require_unused(path)
-        yield
-    finally:
-        lock_path.unlink(missing_ok=True)
-        os.close(lock)
+    except BaseException:
+        held.release()
+        raise
+    return held
 
 
 def _lock_file(lock_path: Path) -> int | None:

@@ -1,0 +1,168 @@
+"""The sink: writes the delivered order into the database, one transaction a batch."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from numpy.typing import NDArray
+
+from connectors.database import SqliteError, connect, execute, scalar, sqlite_says
+from connectors.errors import InterruptedRunError
+from connectors.tally import Tally
+
+BATCH_ROWS = 100_000
+"""Events of one transaction at the most: about half a second of writing, and what a kill can cost."""
+
+SET_DELIVERED = "UPDATE ceramic_one_event SET delivered = ? WHERE rowid = ? AND delivered IS NULL"
+
+Rowids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, None]):
+    """Gives the events of each batch the next numbers, in the order in which they come.
+
+    One partition, because there is one counter. A batch is a transaction; it is cut after `batch_rows` events and at the end of each
+    epoch, and what an epoch holds is committed before the epoch counts as done. The database is the state (`delivered IS NULL`), so
+    a rerun can't deliver an event twice.
+    """
+
+    path: Path
+    batch_rows: int
+    tally: Tally
+    writes_here: bool = True
+    """Whether this process of a cluster is the one that writes."""
+
+    def list_parts(self) -> list[str]:
+        """The one partition, where the database is."""
+        return ["db"] if self.writes_here else []
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Writer":  # noqa: ARG002 # Bytewax's signature
+        """Open the one connection that writes."""
+        return _Writer(self)
+
+
+class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
+    def __init__(self, sink: DeliveredSink) -> None:
+        self._sink = sink
+        self._waiting: list[Rowids] = []
+        self._inits = 0
+        self._last_number: int | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
+        self._batch: Future[None] | None = None
+        self._connection = connect(sink.path, "rw")
+
+    def write_batch(self, values: list[pa.RecordBatch]) -> None:
+        self._waiting += [np.asarray(batch["rowid"]) for batch in values]
+        self._inits += sum(batch["prev"].null_count for batch in values)
+        if sum(map(len, self._waiting)) >= self._sink.batch_rows:
+            self._cut()
+
+    def snapshot(self) -> None:
+        self._cut()
+        self._await_batch()
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True)
+        self._connection.close()
+
+    def _cut(self) -> None:
+        """Hand what has come to the writing thread, which runs beside the flow; one batch at a time."""
+        self._await_batch()
+        if self._waiting:
+            rowids, inits = np.concatenate(self._waiting), self._inits
+            self._waiting, self._inits = [], 0
+            self._batch = self._thread.submit(self._write, rowids, inits)
+
+    def _await_batch(self) -> None:
+        if self._batch is not None:
+            batch, self._batch = self._batch, None
+            batch.result()
+
+    def _write(self, rowids: Rowids, inits: int) -> None:
+        try:
+            execute(self._connection, "BEGIN IMMEDIATE")
+            try:
+                first_number = self._next_number(len(rowids))
+                self._number(rowids, first_number)
+                execute(self._connection, "COMMIT")
+            except BaseException:
+                # a full disk has already rolled back; a second ROLLBACK fails and must not hide the cause
+                with suppress(SqliteError):
+                    execute(self._connection, "ROLLBACK")
+                raise
+        except SqliteError as cause:
+            error = InterruptedRunError(f"Writing to `{self._sink.path}` failed: {sqlite_says(cause)}. {self._kept()}")
+            self._sink.tally.fail(error)
+            raise error from cause
+        except InterruptedRunError as error:
+            self._sink.tally.fail(error)
+            raise
+        self._last_number = first_number + len(rowids) - 1
+        self._sink.tally.add_batch(len(rowids), inits, first_number)
+
+    def _next_number(self, events: int) -> int:
+        highest = max(scalar(self._connection, "SELECT max(delivered) FROM ceramic_one_event") or 0, 0)
+        if self._last_number is not None and highest != self._last_number:
+            raise InterruptedRunError(
+                f"Another process numbers events in `{self._sink.path}`: the highest number is `{highest}`, this run wrote "
+                f"`{self._last_number}` last. {self._kept()} Stop the other process first."
+            )
+        if highest > np.iinfo(np.int64).max - events:
+            raise InterruptedRunError(
+                f"`{self._sink.path}` holds the number `{highest}`, and none larger is left for `{events}` events. {self._kept()} "
+                "Find out with `ceramic-order verify` who wrote it."
+            )
+        return int(highest) + 1
+
+    def _number(self, rowids: Rowids, first_number: int) -> None:
+        # in the order of the rows each page of the table is touched once; random order costs a page of WAL an event
+        by_rowid = np.argsort(rowids)
+        numbers = np.arange(first_number, first_number + len(rowids), dtype=np.int64)
+        parameters = pa.record_batch([pa.array(numbers[by_rowid]), pa.array(rowids[by_rowid])], names=["delivered", "rowid"])
+        with self._connection.cursor() as cursor:
+            cursor.executemany(SET_DELIVERED, parameters)
+            changed = cursor.rowcount
+        if changed != len(rowids):
+            raise InterruptedRunError(
+                f"Of `{len(rowids)}` events `{changed}` were still undelivered in `{self._sink.path}`: another process delivers events. "
+                f"{self._kept()} Stop the other process first."
+            )
+
+    def _kept(self) -> str:
+        tally = self._sink.tally
+        return (
+            f"`{tally.delivered}` events in `{tally.batches}` whole batches are delivered and kept, the batch that failed is undone. "
+            "Running again is safe and goes on from there."
+        )
+
+
+@dataclass(frozen=True)
+class DryRunSink(FixedPartitionedSink[pa.RecordBatch, None]):
+    """Counts what would be delivered, and writes nothing."""
+
+    tally: Tally
+
+    def list_parts(self) -> list[str]:
+        """The one partition."""
+        return ["dry"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Counter":  # noqa: ARG002 # Bytewax's signature
+        """Begin to count."""
+        return _Counter(self.tally)
+
+
+class _Counter(StatefulSinkPartition[pa.RecordBatch, None]):
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def write_batch(self, values: list[pa.RecordBatch]) -> None:
+        for batch in values:
+            self._tally.add_batch(batch.num_rows, batch["prev"].null_count)
+
+    def snapshot(self) -> None:
+        return None

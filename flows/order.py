@@ -1,0 +1,69 @@
+"""The main flow: finds the undelivered events of a ceramic-one database, orders every stream, and writes the delivered order.
+
+    source i/N  ->  decode  ->  order (shards of streams)  ->  sink "db", one transaction a batch
+                      |             |
+                      +-- rejected -+-- left  ->  report
+
+Items are Arrow record batches of thousands of events. Run it as `ceramic-order run node.db`, or under Bytewax itself:
+
+    python -m bytewax.run "flows.order:get_flow('node.db')" -w 2
+"""
+
+import atexit
+from pathlib import Path
+
+import bytewax.operators as op
+import pyarrow as pa
+from bytewax.dataflow import Dataflow
+from bytewax.outputs import FixedPartitionedSink
+
+from connectors.database import claim, locate
+from connectors.report import ReportSink
+from connectors.sink import BATCH_ROWS, DeliveredSink
+from connectors.source import UndeliveredSource
+from connectors.tally import Tally
+from flows.parents import look_up_in
+from operators.decode import decode, payload_multihash
+from operators.order import SHARDS, order
+from operators.schemas import LEFT, WAITING
+
+PARTITIONS = 4
+"""Partitions of the source: each reads ahead in a thread of its own. More help only where a cold disk can serve many reads at once."""
+
+
+def get_flow(
+    database: str, *, partitions: int = PARTITIONS, shards: int = SHARDS, batch_rows: int = BATCH_ROWS, writes: bool = True
+) -> Dataflow:
+    """The main job on `database`, in place, for `python -m bytewax.run`.
+
+    The database is claimed until this process ends. In a cluster exactly one process has `writes`, beside the database.
+
+    Raises:
+        CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was changed.
+    """
+    path = locate(Path(database), writable=writes)
+    tally = Tally()
+    sink = DeliveredSink(path, batch_rows, tally, writes_here=writes)
+    if writes:
+        atexit.register(claim(path).release)
+    return build_flow(path, sink, ReportSink(None, LEFT, WAITING, tally), tally, partitions=partitions, shards=shards)
+
+
+def build_flow(
+    path: Path,
+    sink: FixedPartitionedSink[pa.RecordBatch, None],
+    report: ReportSink,
+    tally: Tally,
+    *,
+    partitions: int,
+    shards: int,
+) -> Dataflow:
+    """The way of the data, whatever becomes of it in the end."""
+    flow = Dataflow("ceramic-order")
+    raw = op.input("source", flow, UndeliveredSource(path, partitions, payload_multihash, tally))
+    events = decode("decode", raw)
+    streams = order("order", events.links, shards=shards, look_up=look_up_in(path))
+    op.output("sink", op.key_on("one_sink", streams.ordered, lambda _: "db"), sink)
+    left = op.merge("left", events.rejected, streams.left)
+    op.output("report", op.key_on("one_report", left, lambda _: "report"), report)
+    return flow

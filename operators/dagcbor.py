@@ -1,0 +1,48 @@
+"""Where the links are in a DAG-CBOR map.
+
+The decoder returns plain bytes both for a link and for a byte string, so a `prev` that is no link looks like one: only the encoded
+bytes tell. Everything here takes a block that the decoder has already accepted, so lengths can be trusted.
+"""
+
+from struct import Struct
+
+_TAGGED = 6
+_UNSIGNED = {24: Struct(">B"), 25: Struct(">H"), 26: Struct(">I"), 27: Struct(">Q")}
+_ITEMS = {4: 1, 5: 2, 6: 0}
+"""Items inside a head of this major type, for each unit of its argument; a tag holds one, whatever its number."""
+
+
+def linked_keys(block: bytes) -> set[str]:
+    """The top-level keys of a DAG-CBOR map whose value is a link (tag 42, the only tag that DAG-CBOR has)."""
+    _, entries, at = _head(block, 0)
+    linked = set()
+    for _ in range(entries):
+        _, length, at = _head(block, at)
+        key = block[at : at + length].decode()
+        at += length
+        if block[at] >> 5 == _TAGGED:
+            linked.add(key)
+        at = _skip(block, at)
+    return linked
+
+
+def _head(block: bytes, at: int) -> tuple[int, int, int]:
+    """The major type and argument of the item at `at`, and the index behind its head."""
+    major, argument = divmod(block[at], 32)
+    at += 1
+    if argument in _UNSIGNED:
+        width = _UNSIGNED[argument]
+        (argument,) = width.unpack_from(block, at)
+        at += width.size
+    return major, argument, at
+
+
+def _skip(block: bytes, at: int) -> int:
+    """The index behind the item at `at`, without recursion: hostile blocks nest deeply."""
+    unread = 1
+    while unread:
+        major, argument, at = _head(block, at)
+        if major in {2, 3}:
+            at += argument
+        unread += argument * _ITEMS.get(major, 0) + (major == _TAGGED) - 1
+    return at

@@ -1,0 +1,64 @@
+"""The Arrow schemas of the batches that flow between the steps."""
+
+from enum import StrEnum
+
+import pyarrow as pa
+
+KINDS = ("init", "unsigned init", "data", "time")
+"""The kinds of event by their code in a `kind` column (CERAMIC.md, The four kinds of event)."""
+
+INIT, UNSIGNED_INIT, DATA, TIME = range(len(KINDS))
+
+RAW = pa.schema(
+    [
+        pa.field("rowid", pa.int64(), nullable=False),  # of the event table
+        pa.field("cid", pa.binary(), nullable=False),  # the event's CID
+        pa.field("root", pa.binary(), nullable=False),  # its root block; empty: not in the database
+        pa.field("payload", pa.binary(), nullable=False),  # the block its envelope names; empty: no envelope, or not there
+    ]
+)
+"""Events with the blocks that tell their links, as the source reads them."""
+
+LINKS = pa.schema(
+    [
+        pa.field("rowid", pa.int64(), nullable=False),
+        pa.field("cid", pa.binary(), nullable=False),
+        pa.field("stream", pa.binary(), nullable=False),  # CID of the stream's init event
+        pa.field("prev", pa.binary()),  # CID of the parent; null: an init event
+        pa.field("kind", pa.int8(), nullable=False),  # index into KINDS
+    ]
+)
+"""Events and the one parent each names."""
+
+LEFT = pa.schema(
+    [
+        pa.field("rowid", pa.int64(), nullable=False),
+        pa.field("cid", pa.binary(), nullable=False),
+        pa.field("stream", pa.binary()),  # null: unreadable
+        pa.field("prev", pa.binary()),  # null: none or unreadable
+        pa.field("reason", pa.string(), nullable=False),  # a `Reason`
+        pa.field("cause", pa.binary()),  # CID of what is missing, rejected or circular above it; null: the event itself
+    ]
+)
+"""Events that are not delivered, each with its reason."""
+
+
+class Reason(StrEnum):
+    """Why an event is not delivered."""
+
+    # of the event itself: it is rejected
+    ROOT_MISSING = "root block missing"
+    PAYLOAD_MISSING = "payload block missing"
+    NOT_DAG_CBOR = "not DAG-CBOR"
+    NOT_AN_EVENT = "not a Ceramic event"
+    PAYLOAD_NO_CID = "payload is no CID"
+    NO_LINK = "id or prev is no link"
+    OTHER_STREAM = "prev in another stream"
+    # of what it depends on: it waits
+    PREV_MISSING = "prev missing"
+    PREV_REJECTED = "prev rejected"
+    CYCLE = "cycle"
+
+
+WAITING = frozenset({Reason.PREV_MISSING, Reason.PREV_REJECTED, Reason.CYCLE})
+"""The reasons of events that are readable and wait for another; all other reasons reject the event itself."""

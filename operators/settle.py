@@ -1,0 +1,73 @@
+"""Settle: which waiting events can be delivered now, and in which order. Pure arithmetic on row indices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+NONE = -1
+"""The index of a row that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a table of n waiting events is cut in two."""
+
+    order: Rows
+    """The rows that can be delivered, in delivery order: parents first, rowids rising as far as that allows."""
+    stuck: Rows
+    """The other rows, in the order of the table."""
+    top: Rows
+    """For each of the n rows its topmost ancestor in the table, itself if it has no parent there; NONE in or below a cycle."""
+
+
+def parent_rows(cid: pa.Array, prev: pa.Array) -> Rows:
+    """For each of n events the row of its parent among the same n, NONE if it is not there or there is none."""
+    found = pc.index_in(prev, value_set=cid, skip_nulls=True)
+    return np.asarray(found.fill_null(NONE).to_numpy(zero_copy_only=False).astype(np.int64))
+
+
+def settle(rowid: Rows, parent: Rows, ready: Mask) -> Settled:
+    """Cut n waiting events into those that can be delivered and those that still wait.
+
+    Args:
+        rowid: of each event, any distinct numbers.
+        parent: of each event the row of its parent, NONE if it is not among them.
+        ready: of each event without a parent here, whether it may be delivered (it is an init event, or its prev is delivered).
+
+    All chains are climbed at once by pointer doubling: each round doubles the distance that every row has climbed, so there are log2
+    of the longest chain many, and a row that has not arrived after log2(n) rounds never will: it hangs on a cycle.
+
+    An event's turn is the largest rowid on its way up: the moment when a reader of the rows in order has seen it and all its
+    ancestors. Ordered by turn and then by depth, parents come first, and rows that lie parents-first keep their order.
+    """
+    top = np.where(parent == NONE, np.arange(len(parent)), parent)
+    depth = (parent != NONE).astype(np.int64)
+    turn = rowid.astype(np.int64)
+    for _ in range(len(parent).bit_length()):
+        above = top[top]
+        turn = np.maximum(turn, turn[top])
+        if np.array_equal(above, top):
+            break
+        depth += depth[top]
+        top = above
+    top = np.where(parent[top] == NONE, top, NONE)
+    deliverable = (top != NONE) & ready[top]
+    rows = np.flatnonzero(deliverable)
+    return Settled(rows[_by_turn(turn[rows], depth[rows])], np.flatnonzero(~deliverable), top)
+
+
+def _by_turn(turn: Rows, depth: Rows) -> Rows:
+    """The stable order by turn, then depth. One key that holds both sorts in half the time of two."""
+    if not len(turn):
+        return np.zeros(0, dtype=np.int64)
+    levels = int(depth.max()) + 1
+    largest = max(abs(int(turn.min())), abs(int(turn.max()))) + 1
+    if largest * levels < np.iinfo(np.int64).max:
+        return np.argsort(turn * levels + depth, kind="stable")
+    return np.lexsort((depth, turn))
