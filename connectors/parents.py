@@ -1,5 +1,6 @@
 """Look-ups of events by CID: does the parent exist, and is it delivered."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -19,6 +20,7 @@ class EventLookUp:
     """
 
     path: Path
+    connect: Callable[[Path], Any] = connect
     _lock: Lock = field(default_factory=Lock)
     _cursor: Any = None
     _statement: str = ""
@@ -31,7 +33,7 @@ class EventLookUp:
         """
         with self._lock:
             if self._cursor is None:
-                connection = connect(self.path)
+                connection = self.connect(self.path)
                 self._statement = _statement(has_init_cid=read_schema(connection, self.path).has_init_cid)
                 self._cursor = connection.cursor()
             parameters = pa.record_batch([cids], names=["cid"])

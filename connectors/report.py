@@ -13,6 +13,10 @@ from connectors.errors import CannotStartError
 from connectors.tally import Tally
 
 
+FILES = {True: "waiting.parquet", False: "rejected.parquet"}
+"""By whether the events in it wait for another event or were rejected themselves."""
+
+
 @dataclass(frozen=True)
 class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     """Counts events by reason and, with a folder, lists them in `waiting.parquet` and `rejected.parquet`.
@@ -50,11 +54,16 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
                 f"Can't make the report folder `{self.folder}`: {cause.strerror}. Nothing was changed. Name another folder."
             ) from cause
 
-    def publish(self) -> list[Path]:
-        """Give the files their names, in place of those of an earlier run; their paths."""
+    def publish(self) -> None:
+        """Give the files their names, in place of those of an earlier run."""
         if self.folder is None:
-            return []
-        return [_partial(self.folder, name).replace(self.folder / name) for name in ("waiting.parquet", "rejected.parquet")]
+            return
+        for name in FILES.values():
+            partial = _partial(self.folder, name)
+            if not partial.exists():
+                # Bytewax builds a partition when its first item comes
+                pq.write_table(self.schema.empty_table(), partial)
+            partial.replace(self.folder / name)
 
 
 def _partial(folder: Path, name: str) -> Path:
@@ -66,7 +75,7 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
         self._sink = sink
         self._files: dict[bool, pq.ParquetWriter] = {}
         if sink.folder is not None:
-            for waits, name in ((True, "waiting.parquet"), (False, "rejected.parquet")):
+            for waits, name in FILES.items():
                 self._files[waits] = pq.ParquetWriter(_partial(sink.folder, name), sink.schema, compression="zstd")
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:

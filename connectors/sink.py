@@ -85,16 +85,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
 
     def _write(self, rowids: Rowids, inits: int) -> None:
         try:
-            execute(self._connection, "BEGIN IMMEDIATE")
-            try:
-                first_number = self._next_number(len(rowids))
-                self._number(rowids, first_number)
-                execute(self._connection, "COMMIT")
-            except BaseException:
-                # a full disk has already rolled back; a second ROLLBACK fails and must not hide the cause
-                with suppress(SqliteError):
-                    execute(self._connection, "ROLLBACK")
-                raise
+            with self._sink.tally.writing:
+                first_number = self._write_numbers(rowids)
         except SqliteError as cause:
             error = InterruptedRunError(f"Writing to `{self._sink.path}` failed: {sqlite_says(cause)}. {self._kept()}")
             self._sink.tally.fail(error)
@@ -104,6 +96,20 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
             raise
         self._last_number = first_number + len(rowids) - 1
         self._sink.tally.add_batch(len(rowids), inits, first_number)
+
+    def _write_numbers(self, rowids: Rowids) -> int:
+        """Write one transaction; the first of its numbers."""
+        execute(self._connection, "BEGIN IMMEDIATE")
+        try:
+            first_number = self._next_number(len(rowids))
+            self._number(rowids, first_number)
+            execute(self._connection, "COMMIT")
+        except BaseException:
+            # a full disk has already rolled back; a second ROLLBACK fails and must not hide the cause
+            with suppress(SqliteError):
+                execute(self._connection, "ROLLBACK")
+            raise
+        return first_number
 
     def _next_number(self, events: int) -> int:
         highest = max(scalar(self._connection, "SELECT max(delivered) FROM ceramic_one_event") or 0, 0)

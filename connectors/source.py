@@ -72,6 +72,8 @@ class UndeliveredSource(FixedPartitionedSource[pa.RecordBatch, int]):
     partitions: int
     follow: Follow
     tally: Tally
+    connect: Callable[[Path], Any] = connect
+    """Opens a connection for each reading thread."""
 
     def list_parts(self) -> list[str]:
         """The names `0/N` to `N-1/N`."""
@@ -98,6 +100,7 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
         except queue.Empty:
             return []
         if page is None:
+            self._source.tally.end_partition()
             raise StopIteration
         if isinstance(page, BaseException):
             self._source.tally.fail(page)
@@ -116,7 +119,7 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
     def _read_ahead(self) -> None:
         last = self._last_rowid
         try:
-            with closing(connect(self._source.path)) as connection:
+            with closing(self._source.connect(self._source.path)) as connection:
                 for page in read_pages(connection, self._name, last, self._source.follow):
                     last = page["rowid"][-1].as_py()
                     if not self._hand_over(page):

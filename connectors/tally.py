@@ -21,14 +21,23 @@ class Tally:
     last_number: int | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     """Events that were left, by reason."""
+    partitions_read: int = 0
+    """Partitions of the source that were read to their end."""
     failure: BaseException | None = None
     """What stopped the run, as first seen: Bytewax does not always pass it on whole."""
+    writing: Lock = field(default_factory=Lock, repr=False)
+    """Held while a batch is written: who holds it and ends the process cuts no batch short."""
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def add_discovered(self, events: int) -> None:
         """Count events that were read."""
         with self._lock:
             self.discovered += events
+
+    def end_partition(self) -> None:
+        """Count a partition that was read to its end."""
+        with self._lock:
+            self.partitions_read += 1
 
     def add_batch(self, events: int, inits: int, first_number: int | None = None) -> None:
         """Count one committed batch; its numbers are dense from `first_number` on (None in a dry run, which writes none)."""

@@ -22,13 +22,15 @@ from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS, DeliveredSink
 from connectors.source import UndeliveredSource
 from connectors.tally import Tally
-from flows.parents import look_up_in
+from flows.parents import ParentLookUp
 from operators.decode import decode, payload_multihash
-from operators.order import SHARDS, order
+from operators.order import SHARDS, LookUp, order
 from operators.schemas import LEFT, WAITING
 
+Sink = FixedPartitionedSink[pa.RecordBatch, None]
+
 PARTITIONS = 4
-"""Partitions of the source: each reads ahead in a thread of its own. More help only where a cold disk can serve many reads at once."""
+"""Partitions of the source: each reads ahead in a thread of its own. More help only where a cold disk serves many reads at once."""
 
 
 def get_flow(
@@ -42,27 +44,20 @@ def get_flow(
         CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was changed.
     """
     path = locate(Path(database), writable=writes)
-    tally = Tally()
-    sink = DeliveredSink(path, batch_rows, tally, writes_here=writes)
     if writes:
         atexit.register(claim(path).release)
-    return build_flow(path, sink, ReportSink(None, LEFT, WAITING, tally), tally, partitions=partitions, shards=shards)
+    tally = Tally()
+    source = UndeliveredSource(path, partitions, payload_multihash, tally)
+    sink = DeliveredSink(path, batch_rows, tally, writes_here=writes)
+    return build_flow(source, ParentLookUp(path), sink, ReportSink(None, LEFT, WAITING, tally), shards=shards)
 
 
-def build_flow(
-    path: Path,
-    sink: FixedPartitionedSink[pa.RecordBatch, None],
-    report: ReportSink,
-    tally: Tally,
-    *,
-    partitions: int,
-    shards: int,
-) -> Dataflow:
+def build_flow(source: UndeliveredSource, look_up: LookUp, sink: Sink, report: Sink, *, shards: int = SHARDS) -> Dataflow:
     """The way of the data, whatever becomes of it in the end."""
     flow = Dataflow("ceramic-order")
-    raw = op.input("source", flow, UndeliveredSource(path, partitions, payload_multihash, tally))
+    raw = op.input("source", flow, source)
     events = decode("decode", raw)
-    streams = order("order", events.links, shards=shards, look_up=look_up_in(path))
+    streams = order("order", events.links, shards=shards, look_up=look_up)
     op.output("sink", op.key_on("one_sink", streams.ordered, lambda _: "db"), sink)
     left = op.merge("left", events.rejected, streams.left)
     op.output("report", op.key_on("one_report", left, lambda _: "report"), report)

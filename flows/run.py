@@ -1,0 +1,141 @@
+"""The main job as a function: order a database in place, or find out what that would do."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from connectors.database import claim, connect, connect_reader, locate, read_schema, scalar
+from connectors.report import ReportSink
+from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
+from connectors.source import UndeliveredSource
+from connectors.tally import Tally
+from flows.order import PARTITIONS, build_flow
+from flows.parents import ParentLookUp
+from flows.progress import shown_progress
+from flows.runner import run_flow, stopped_by_signals
+from operators.decode import payload_multihash
+from operators.order import SHARDS
+from operators.schemas import LEFT, WAITING
+
+COUNT_UNDELIVERED = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a flow is run; the defaults are those of the command line."""
+
+    partitions: int = PARTITIONS
+    workers: int = 1
+    shards: int = SHARDS
+    batch_rows: int = BATCH_ROWS
+    report: Path | None = None
+    quiet: bool = True
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    database: Path
+    tally: Tally
+    seconds: float
+    options: RunOptions
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for another event."""
+        return sum(count for reason, count in self.tally.reasons.items() if reason in WAITING)
+
+    @property
+    def quarantined(self) -> int:
+        """Events that were rejected themselves."""
+        return self.tally.reasons.total() - self.waiting
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `--json`, a written contract (README, JSON)."""
+        tally = self.tally
+        return {
+            "database": str(self.database),
+            "discovered": tally.discovered,
+            "delivered": tally.delivered,
+            "waiting": self.waiting,
+            "quarantined": self.quarantined,
+            "reasons": dict(sorted(tally.reasons.items())),
+            "inits": tally.inits,
+            "first_number": tally.first_number,
+            "last_number": tally.last_number,
+            "batches": tally.batches,
+            "seconds": round(self.seconds, 3),
+            "events_per_second": round(tally.delivered / self.seconds) if self.seconds else 0,
+            "partitions": self.options.partitions,
+            "workers": self.options.workers,
+        }
+
+
+def run(database: Path, options: RunOptions) -> Summary:
+    """Order the undelivered events of `database` in place.
+
+    Raises:
+        CannotStartError: the database can't be used; nothing was changed.
+        InterruptedRunError: the run stopped midway; whole batches are kept.
+    """
+    path = locate(database, writable=True)
+    tally = Tally()
+    report = _prepared_report(options, tally)
+    with ExitStack() as stack:
+        held = claim(path)
+        stack.callback(held.release)
+        # the last connection to close brings the write-ahead log into the database, and only one that may write can do it
+        last = stack.enter_context(closing(connect(path, "rw")))
+        read_schema(last, path)
+        stack.enter_context(stopped_by_signals(tally, held.release))
+        sink = DeliveredSink(path, options.batch_rows, tally)
+        return _run(path, options, tally, sink=sink, report=report, connector=connect)
+
+
+def dry_run(database: Path, options: RunOptions) -> Summary:
+    """Find out what `run` would do, writing nothing beside the report.
+
+    Raises:
+        CannotStartError: the database can't be read.
+        InterruptedRunError: reading failed midway.
+    """
+    path = locate(database)
+    tally = Tally()
+    report = _prepared_report(options, tally)
+    with closing(connect_reader(path)) as connection:
+        read_schema(connection, path)
+    with stopped_by_signals(tally, lambda: None):
+        return _run(path, options, tally, sink=DryRunSink(tally), report=report, connector=connect_reader)
+
+
+def _run(
+    path: Path,
+    options: RunOptions,
+    tally: Tally,
+    *,
+    sink: DeliveredSink | DryRunSink,
+    report: ReportSink,
+    connector: Callable[[Path], Any],
+) -> Summary:
+    started = time.monotonic()
+    source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector)
+
+    def count() -> int:
+        with closing(connector(path)) as connection:
+            return int(scalar(connection, COUNT_UNDELIVERED))
+
+    with closing(ParentLookUp(path, connector)) as look_up, shown_progress(tally, count, quiet=options.quiet):
+        flow = build_flow(source, look_up, sink, report, shards=options.shards)
+        run_flow(flow, tally, workers=options.workers, partitions=options.partitions)
+    report.publish()
+    return Summary(path, tally, time.monotonic() - started, options)
+
+
+def _prepared_report(options: RunOptions, tally: Tally) -> ReportSink:
+    report = ReportSink(options.report, LEFT, WAITING, tally)
+    report.prepare()
+    return report

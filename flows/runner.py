@@ -1,0 +1,130 @@
+"""Runs a flow in this process the way a command needs it: quiet, stoppable, and with one error instead of a backtrace."""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import FrameType
+
+from bytewax.dataflow import Dataflow
+from bytewax.run import cli_main
+
+from connectors.errors import CeramicOrderError, InterruptedRunError
+from connectors.tally import Tally
+from flows.console import story
+
+EPOCH = timedelta(seconds=1)
+"""How long a batch may wait for more events, and how far the source may run ahead of the sink."""
+
+LAST_BATCH_SECONDS = 1.0
+"""How long a signal lets the batch that is being written come to its end."""
+
+
+def run_flow(flow: Dataflow, tally: Tally, *, workers: int, partitions: int) -> None:
+    """Run a flow to the end of its input.
+
+    Raises:
+        CeramicOrderError: what stopped it, as the step that failed said it.
+        InterruptedRunError: anything else that stopped it, or that Bytewax returned before all was read.
+    """
+    with _captured_stderr() as captured:
+        try:
+            cli_main(flow, workers_per_process=workers, epoch_interval=EPOCH)  # type: ignore[no-untyped-call] # Bytewax's stub
+        except BaseException as error:
+            cause = tally.failure or _first_cause(error)
+            if isinstance(cause, CeramicOrderError):
+                raise cause from error
+            raise _defect(cause, tally, captured) from error
+    if tally.failure is not None:
+        raise tally.failure
+    if tally.partitions_read != partitions or tally.discovered != tally.delivered + tally.reasons.total():
+        raise InterruptedRunError(
+            f"The flow ended early: of `{tally.discovered}` events that were read, `{tally.delivered}` are delivered and "
+            f"`{tally.reasons.total()}` are accounted for. Whole batches are kept; running again is safe and goes on from there."
+        )
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _defect(cause: BaseException, tally: Tally, captured: Callable[[], bytes]) -> InterruptedRunError:
+    with tempfile.NamedTemporaryFile(prefix="ceramic-order-", suffix=".log", delete=False) as log:
+        log.write(captured())
+    return InterruptedRunError(
+        f"The flow stopped on an unexpected `{type(cause).__name__}`: {str(cause).splitlines()[0] if str(cause) else 'no message'}. "
+        f"`{tally.delivered}` events in `{tally.batches}` whole batches are delivered and kept; running again is safe. This is a "
+        f"defect of ceramic-order: please report it with the file `{log.name}`."
+    )
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[Callable[[], bytes]]:
+    """Keep what Bytewax's panics print off the terminal; everything that Python prints still goes there."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    python_stderr = sys.stderr
+    with tempfile.TemporaryFile() as sink, os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace") as direct:
+        os.dup2(sink.fileno(), 2)
+        sys.stderr = direct
+
+        def captured() -> bytes:
+            sink.seek(0)
+            return sink.read()
+
+        try:
+            yield captured
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            sys.stderr = python_stderr
+
+
+@contextmanager
+def stopped_by_signals(tally: Tally, release: Callable[[], None]) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the process within two seconds: one line, exit code 130 or 143, whole batches.
+
+    Any stop leaves whole batches, so there is nothing to unwind. The interpreter writes the signal's number to a pipe as soon as it
+    arrives, whatever its threads are doing, and a thread of ours waits there.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    handlers = {number: signal.signal(number, _leave_it_to_the_thread) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = signal.set_wakeup_fd(writing)
+    waiter = threading.Thread(target=_stop_on_signal, args=(reading, tally, release), name="signals", daemon=True)
+    waiter.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(writing)
+        waiter.join()
+        os.close(reading)
+
+
+def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+def _stop_on_signal(reading: int, tally: Tally, release: Callable[[], None]) -> None:
+    received = os.read(reading, 1)
+    if not received:
+        return
+    number = received[0]
+    tally.writing.acquire(timeout=LAST_BATCH_SECONDS)
+    story().print(
+        f"Stopped by {signal.Signals(number).name}: `{tally.delivered}` events in `{tally.batches}` whole batches are delivered and "
+        "kept. Run the same command again to finish the job.",
+        markup=False,
+        highlight=False,
+    )
+    release()
+    os._exit(128 + number)
