@@ -12,7 +12,7 @@ from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
 from connectors.source import UndeliveredSource
 from connectors.tally import Tally
-from flows.order import PARTITIONS, build_flow
+from flows.order import PARTITIONS, Sink, build_flow
 from flows.parents import ParentLookUp
 from flows.progress import shown_progress
 from flows.runner import run_flow, stopped_by_signals
@@ -82,6 +82,7 @@ def run(database: Path, options: RunOptions) -> Summary:
         CannotStartError: the database can't be used; nothing was changed.
         InterruptedRunError: the run stopped midway; whole batches are kept.
     """
+    started = time.monotonic()
     path = locate(database, writable=True)
     tally = Tally()
     report = _prepared_report(options, tally)
@@ -92,8 +93,8 @@ def run(database: Path, options: RunOptions) -> Summary:
         last = stack.enter_context(closing(connect(path, "rw")))
         read_schema(last, path)
         stack.enter_context(stopped_by_signals(tally, held.release))
-        sink = DeliveredSink(path, options.batch_rows, tally)
-        return _run(path, options, tally, sink=sink, report=report, connector=connect)
+        _flow(path, options, tally, sink=DeliveredSink(path, options.batch_rows, tally), report=report, connector=connect)
+    return Summary(path, tally, time.monotonic() - started, options)
 
 
 def dry_run(database: Path, options: RunOptions) -> Summary:
@@ -103,25 +104,18 @@ def dry_run(database: Path, options: RunOptions) -> Summary:
         CannotStartError: the database can't be read.
         InterruptedRunError: reading failed midway.
     """
+    started = time.monotonic()
     path = locate(database)
     tally = Tally()
     report = _prepared_report(options, tally)
     with closing(connect_reader(path)) as connection:
         read_schema(connection, path)
     with stopped_by_signals(tally, lambda: None):
-        return _run(path, options, tally, sink=DryRunSink(tally), report=report, connector=connect_reader)
+        _flow(path, options, tally, sink=DryRunSink(tally), report=report, connector=connect_reader)
+    return Summary(path, tally, time.monotonic() - started, options)
 
 
-def _run(
-    path: Path,
-    options: RunOptions,
-    tally: Tally,
-    *,
-    sink: DeliveredSink | DryRunSink,
-    report: ReportSink,
-    connector: Callable[[Path], Any],
-) -> Summary:
-    started = time.monotonic()
+def _flow(path: Path, options: RunOptions, tally: Tally, *, sink: Sink, report: ReportSink, connector: Callable[[Path], Any]) -> None:
     source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector)
 
     def count() -> int:
@@ -132,7 +126,6 @@ def _run(
         flow = build_flow(source, look_up, sink, report, shards=options.shards)
         run_flow(flow, tally, workers=options.workers, partitions=options.partitions)
     report.publish()
-    return Summary(path, tally, time.monotonic() - started, options)
 
 
 def _prepared_report(options: RunOptions, tally: Tally) -> ReportSink:
