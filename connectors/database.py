@@ -82,17 +82,18 @@ def _require_writable(path: Path, resolved: Path, mode: int) -> None:
         )
 
 
-def uri(path: Path, mode: Literal["ro", "rw", "rwc"], *, immutable: bool = False) -> str:
+def uri(path: Path, mode: Literal["ro", "rw", "rwc"], *, immutable: bool = False, readonly_shm: bool = False) -> str:
     """The URI of an absolute path, so that no character of the path is read as a parameter."""
-    return f"{path.resolve().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
+    return f"{path.resolve().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}{'&readonly_shm=1' if readonly_shm else ''}"
 
 
-def connect(path: Path, mode: Literal["ro", "rw", "rwc"] = "ro", *, immutable: bool = False) -> Any:
+def connect(path: Path, mode: Literal["ro", "rw", "rwc"] = "ro", *, immutable: bool = False, readonly_shm: bool = False) -> Any:
     """Open an ADBC connection in autocommit mode, its busy timeout set before anything else.
 
     `immutable` promises SQLite that nobody writes: it then creates no file beside the database, but sees no `-wal` either.
+    `readonly_shm`, with mode "ro", reads a `-wal` beside which there is a `-shm`, and changes neither.
     """
-    connection = sqlite.connect(uri(path, mode, immutable=immutable), autocommit=True)
+    connection = sqlite.connect(uri(path, mode, immutable=immutable, readonly_shm=readonly_shm), autocommit=True)
     execute(connection, f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
     return connection
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connectors.database import claim, connect, connect_reader, locate, read_schema, scalar
+from connectors.database import claim, connect, locate, read_schema, scalar
 from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
+from connectors.snapshot import Reader
 from connectors.source import UndeliveredSource
 from connectors.tally import Tally
 from flows.order import PARTITIONS, Sink, build_flow
 from flows.parents import ParentLookUp
 from flows.progress import shown_progress
-from flows.runner import run_flow, stopped_by_signals
+from flows.runner import nothing_changed, run_flow, stopped_by_signals
 from operators.decode import payload_multihash
 from operators.order import SHARDS
 from operators.schemas import LEFT, WAITING
@@ -93,7 +94,7 @@ def run(database: Path, options: RunOptions) -> Summary:
         last = stack.enter_context(closing(connect(path, "rw")))
         read_schema(last, path)
         stack.enter_context(stopped_by_signals(tally, held.release))
-        _flow(path, options, tally, sink=DeliveredSink(path, options.batch_rows, tally), report=report, connector=connect)
+        run_into(path, options, tally, sink=DeliveredSink(path, options.batch_rows, tally), report=report, connector=connect)
     return Summary(path, tally, time.monotonic() - started, options)
 
 
@@ -108,14 +109,16 @@ def dry_run(database: Path, options: RunOptions) -> Summary:
     path = locate(database)
     tally = Tally()
     report = _prepared_report(options, tally)
-    with closing(connect_reader(path)) as connection:
-        read_schema(connection, path)
-    with stopped_by_signals(tally, lambda: None):
-        _flow(path, options, tally, sink=DryRunSink(tally), report=report, connector=connect_reader)
+    reader = Reader(path)
+    with stopped_by_signals(tally, reader.release, nothing_changed), reader:
+        with closing(reader(path)) as connection:
+            read_schema(connection, path)
+        run_into(path, options, tally, sink=DryRunSink(tally), report=report, connector=reader)
     return Summary(path, tally, time.monotonic() - started, options)
 
 
-def _flow(path: Path, options: RunOptions, tally: Tally, *, sink: Sink, report: ReportSink, connector: Callable[[Path], Any]) -> None:
+def run_into(path: Path, options: RunOptions, tally: Tally, *, sink: Sink, report: ReportSink, connector: Callable[[Path], Any]) -> None:
+    """Run the flow on what `connector` opens, into whatever sink, and publish the report."""
     source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector)
 
     def count() -> int:

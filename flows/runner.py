@@ -86,9 +86,22 @@ def _captured_stderr() -> Iterator[Callable[[], bytes]]:
             sys.stderr = python_stderr
 
 
+def batches_kept(tally: Tally) -> str:
+    """What a stopped run leaves."""
+    return (
+        f"`{tally.delivered}` events in `{tally.batches}` whole batches are delivered and kept. Run the same command again to finish the "
+        "job."
+    )
+
+
+def nothing_changed(tally: Tally) -> str:  # noqa: ARG001 # as `batches_kept`
+    """What a stopped command that only reads leaves."""
+    return "nothing was changed. Run the same command again."
+
+
 @contextmanager
-def stopped_by_signals(tally: Tally, release: Callable[[], None]) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the process within two seconds: one line, exit code 130 or 143, whole batches.
+def stopped_by_signals(tally: Tally, release: Callable[[], None], kept: Callable[[Tally], str] = batches_kept) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the process within two seconds: one line that ends with `kept`, exit code 130 or 143.
 
     Any stop leaves whole batches, so there is nothing to unwind. The interpreter writes the signal's number to a pipe as soon as it
     arrives, whatever its threads are doing, and a thread of ours waits there.
@@ -97,7 +110,7 @@ def stopped_by_signals(tally: Tally, release: Callable[[], None]) -> Iterator[No
     os.set_blocking(writing, False)
     handlers = {number: signal.signal(number, _leave_it_to_the_thread) for number in (signal.SIGINT, signal.SIGTERM)}
     previous = signal.set_wakeup_fd(writing)
-    waiter = threading.Thread(target=_stop_on_signal, args=(reading, tally, release), name="signals", daemon=True)
+    waiter = threading.Thread(target=_stop_on_signal, args=(reading, tally, release, kept), name="signals", daemon=True)
     waiter.start()
     try:
         yield
@@ -114,17 +127,12 @@ def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
     pass
 
 
-def _stop_on_signal(reading: int, tally: Tally, release: Callable[[], None]) -> None:
+def _stop_on_signal(reading: int, tally: Tally, release: Callable[[], None], kept: Callable[[Tally], str]) -> None:
     received = os.read(reading, 1)
     if not received:
         return
     number = received[0]
     tally.writing.acquire(timeout=LAST_BATCH_SECONDS)
-    story().print(
-        f"Stopped by {signal.Signals(number).name}: `{tally.delivered}` events in `{tally.batches}` whole batches are delivered and "
-        "kept. Run the same command again to finish the job.",
-        markup=False,
-        highlight=False,
-    )
+    story().print(f"Stopped by {signal.Signals(number).name}: {kept(tally)}", markup=False, highlight=False)
     release()
     os._exit(128 + number)

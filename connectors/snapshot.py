@@ -1,0 +1,144 @@
+"""Reading a database without changing a byte of it or of its folder."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Self
+
+from connectors.database import SqliteError, connect, scalar, sqlite_says
+from connectors.errors import CannotStartError, InterruptedRunError
+
+JOURNALS = ("-wal", "-journal")
+"""What SQLite keeps beside a database and must be read with it."""
+
+Marks = dict[str, tuple[int, int, int]]
+
+
+class Reader:
+    """Opens connections to one database that leave no trace. It is itself a `connect`, for the steps that take one.
+
+    How depends on what lies beside the database:
+
+    - another process has it open: an ordinary read-only connection, beside a node as any other reader of it;
+    - no write-ahead log, or an empty one: the file is opened as immutable;
+    - a write-ahead log, left by a process that was killed, and its `-shm`: both are only read;
+    - anything else that SQLite would have to repair first: it does so in a private copy, which is removed at the end.
+
+    With `static`, for a result that must belong to one state of the database, only the second and the last are left, and a database
+    that is in use is refused. Leaving the context checks that it was not changed meanwhile.
+    """
+
+    def __init__(self, path: Path, *, static: bool = False) -> None:
+        """Look at a resolved `path` and what is beside it; nothing is opened or copied yet.
+
+        Raises:
+            CannotStartError: it can't be read, or (if `static`) another process has it open.
+        """
+        self.path = path
+        self.in_use = is_in_use(path)
+        if static and self.in_use:
+            raise CannotStartError(
+                f"`{path}` is open in another process, so it could change while it is read. Nothing was changed. Stop the node (and any "
+                f'SQLite shell), or read a copy made by SQLite itself: `sqlite3 {path.name} ".backup copy.db"`.'
+            )
+        self._marks = _marks(path)
+        journals = self._marks.keys() - {path.name}
+        has_shm = path.with_name(path.name + "-shm").exists()
+        self._reads_wal = journals == {path.name + "-wal"} and has_shm and not static and not self.in_use
+        self.journals = [] if self.in_use or self._reads_wal else sorted(journals)
+        """Names of the files beside the database because of which a private copy is made; without any it is read where it is."""
+        self._copy: Path | None = None
+        self._folder: Path | None = None
+
+    def __call__(self, path: Path) -> Any:
+        """Open a connection. Errors name `path`, what is opened is what this reader stands for."""
+        if path != self.path:
+            raise ValueError(f"a reader of {self.path} was asked for {path}")
+        if self._copy is not None:
+            return connect(self._copy, "ro", immutable=True)
+        return connect(path, "ro", immutable=not (self.in_use or self._reads_wal), readonly_shm=self._reads_wal)
+
+    def __enter__(self) -> Self:
+        """Make the private copy, if one is needed.
+
+        Raises:
+            CannotStartError: there is no room for it, or SQLite can't repair it.
+        """
+        if self.journals:
+            try:
+                self._make_copy()
+            except BaseException:
+                self.release()
+                raise
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Remove the private copy, and check that the database is what it was.
+
+        Raises:
+            InterruptedRunError: it was changed; what was read is worthless. Not beside a live node, whose database changes lawfully.
+        """
+        self.release()
+        if error is None and not self.in_use and _marks(self.path) != self._marks:
+            raise InterruptedRunError(
+                f"`{self.path}` was changed by another process while it was read, so what was read of it is of no use and was dropped. "
+                "Stop that process, then try again."
+            )
+
+    def release(self) -> None:
+        """Remove the private copy; safe to call twice, and from another thread."""
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _make_copy(self) -> None:
+        needed = sum(size for _, size, _ in self._marks.values())
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="ceramic-order-"))
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise CannotStartError(
+                f"`{self.journals[0]}` is not empty, so `{self.path}` must be read in a private copy of `{needed:,}` bytes, but "
+                f"`{folder.parent}` has `{free:,}` left. Nothing was changed. Set TMPDIR to a folder with more room."
+            )
+        copy = folder / "copy.db"
+        try:
+            for name in self._marks:
+                shutil.copyfile(self.path.with_name(name), folder / name.replace(self.path.name, copy.name, 1))
+            with closing(connect(copy, "rw")) as connection:
+                # whatever reads first makes SQLite repair the copy; closing it takes the log in
+                scalar(connection, "SELECT count(*) FROM sqlite_master")
+        except (OSError, SqliteError) as cause:
+            reason = sqlite_says(cause) if isinstance(cause, SqliteError) else cause.strerror
+            raise CannotStartError(f"Can't make a private copy of `{self.path}` in `{folder}`: {reason}. Nothing was changed.") from cause
+        self._copy = copy
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether any other process has the database open, even idle; told by its locks, without taking one and without write access.
+
+    Connections of this process count too.
+
+    Raises:
+        CannotStartError: the file can't be opened for reading, or its file system knows no locks.
+    """
+    probe = Path(__file__).with_name("lock_probe.py")
+    answer = subprocess.run([sys.executable, "-I", "-S", str(probe), str(path)], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise CannotStartError(f"Can't read `{path}`: {answer.stderr.strip()}. Nothing was changed. Check its permissions and its disk.")
+    return answer.stdout == "in use"
+
+
+def _marks(path: Path) -> Marks:
+    """By name, what tells a change of the database and of the journals beside it that are not empty: inode, size and time of change."""
+    found = {}
+    for name in (path.name, *(path.name + suffix for suffix in JOURNALS)):
+        try:
+            info = path.with_name(name).stat()
+        except FileNotFoundError:
+            continue
+        if info.st_size:
+            found[name] = (info.st_ino, info.st_size, info.st_mtime_ns)
+    return found

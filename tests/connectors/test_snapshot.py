@@ -1,0 +1,172 @@
+"""Reading a database leaves no trace, whatever lies beside it and whoever has it open."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from connectors.database import execute, scalar
+from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.snapshot import Reader, is_in_use
+from tests.main_job import chain, store
+
+KEEPER = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA wal_autocheckpoint=0")
+connection.execute("DELETE FROM ceramic_one_event WHERE rowid = (SELECT max(rowid) FROM ceramic_one_event)")
+print("open", flush=True)
+if sys.argv[2] == "killed":
+    os._exit(0)
+sys.stdin.read()
+"""
+"""Deletes an event into the write-ahead log, and then keeps the database open or ends without closing it."""
+
+
+@contextmanager
+def kept_open(path: Path) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-c", KEEPER, str(path), "alive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:
+        assert keeper.stdout is not None
+        keeper.stdout.readline()
+        yield
+        keeper.communicate()
+
+
+def leave_a_log(path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KEEPER, str(path), "killed"], check=True, stdout=subprocess.DEVNULL)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def count(reader: Reader) -> int:
+    with closing(reader(reader.path)) as connection:
+        return int(scalar(connection, "SELECT count(*) FROM ceramic_one_event"))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Five events, alone in a folder."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return store(folder / "node.db", chain(5))
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_database_alone_is_read_where_it_is(database: Path, temporary: Path, static: bool) -> None:
+    before = bytes_of(database.parent)
+    with Reader(database, static=static) as reader:
+        assert count(reader) == 5
+        assert not list(temporary.iterdir())
+    assert bytes_of(database.parent) == before
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("with_shm", [False, True])
+def test_what_a_killed_process_left_in_its_log_is_read_and_not_a_byte_of_it_changed(
+    database: Path, temporary: Path, static: bool, with_shm: bool
+) -> None:
+    leave_a_log(database)
+    if not with_shm:
+        database.with_name("node.db-shm").unlink()
+    before = bytes_of(database.parent)
+    with Reader(database, static=static) as reader:
+        assert not reader.in_use
+        assert count(reader) == 4
+        assert bool(list(temporary.iterdir())) == bool(reader.journals) == (static or not with_shm)
+    assert bytes_of(database.parent) == before
+    assert not list(temporary.iterdir())
+
+
+def test_an_interrupted_transaction_of_an_older_journal_mode_is_undone_in_a_private_copy(database: Path) -> None:
+    interrupted = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode=DELETE")
+connection.execute("PRAGMA cache_spill=1")
+connection.execute("PRAGMA cache_size=1")
+connection.execute("BEGIN")
+connection.execute("CREATE TABLE filler (content)")
+connection.execute("DELETE FROM ceramic_one_event")
+for _ in range(100):
+    connection.execute("INSERT INTO filler VALUES (randomblob(4000))")
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", interrupted, str(database)], check=True)
+    before = bytes_of(database.parent)
+    assert before["node.db-journal"]
+    with Reader(database) as reader:
+        assert count(reader) == 5
+    assert bytes_of(database.parent) == before
+
+
+def test_a_live_database_is_read_as_of_its_last_commit_and_neither_it_nor_its_log_changes(database: Path) -> None:
+    with kept_open(database):
+        kept = """
+import pathlib, sys
+for name in sys.argv[1:]:
+    print(pathlib.Path(name).read_bytes().hex())
+"""
+        seen = [sys.executable, "-c", kept, str(database), f"{database}-wal"]
+        before = subprocess.run(seen, check=True, capture_output=True).stdout
+        with Reader(database) as reader:
+            assert reader.in_use
+            assert count(reader) == 4
+        assert subprocess.run(seen, check=True, capture_output=True).stdout == before
+
+
+def test_the_locks_of_a_live_database_outlast_being_read(database: Path) -> None:
+    with kept_open(database):
+        with Reader(database) as reader:
+            count(reader)
+        assert is_in_use(database)
+    assert not is_in_use(database)
+
+
+def test_a_static_reader_refuses_a_live_database(database: Path) -> None:
+    with kept_open(database), pytest.raises(CannotStartError, match="is open in another process"):
+        Reader(database, static=True)
+
+
+def test_a_database_that_changes_while_it_is_read_is_noticed(database: Path) -> None:
+    stack = ExitStack()
+    count(stack.enter_context(Reader(database)))
+    leave_a_log(database)
+    with pytest.raises(InterruptedRunError, match="was changed by another process"):
+        stack.close()
+
+
+def test_a_copy_for_which_there_is_no_room_is_refused(database: Path, temporary: Path) -> None:
+    leave_a_log(database)
+    database.with_name("node.db-shm").unlink()
+    # holes take no room on this disk, but would in a copy
+    with database.open("r+b") as file:
+        file.truncate(8 << 40)
+    before = database.stat()
+    with pytest.raises(CannotStartError, match="Set TMPDIR"), Reader(database):
+        pass
+    assert database.stat().st_mtime_ns == before.st_mtime_ns
+    assert not list(temporary.iterdir())
+
+
+def test_a_reader_names_what_can_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(CannotStartError, match="No such file or directory"):
+        Reader(tmp_path / "nowhere.db")
+
+
+def test_a_connection_can_not_write(database: Path) -> None:
+    with Reader(database) as reader, closing(reader(database)) as connection, pytest.raises(Exception, match="readonly"):
+        execute(connection, "UPDATE ceramic_one_event SET delivered = 1")
