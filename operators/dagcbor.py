@@ -5,8 +5,15 @@ bytes tell. Everything here takes a block that the decoder has already accepted,
 """
 
 from struct import Struct
+from typing import Any
+
+from libipld import decode_dag_cbor
 
 _TAGGED = 6
+_TINY_STRING = 24
+"""From this length on a head takes a second byte."""
+_SHORT_STRING = 255
+"""A link to a CID from this length on has a head of three bytes."""
 _UNSIGNED = {24: Struct(">B"), 25: Struct(">H"), 26: Struct(">I"), 27: Struct(">Q")}
 _ITEMS = {4: 1, 5: 2, 6: 0}
 """Items inside a head of this major type, for each unit of its argument; a tag holds one, whatever its number."""
@@ -24,6 +31,24 @@ def linked_keys(block: bytes) -> set[str]:
             linked.add(key)
         at = _skip(block, at)
     return linked
+
+
+def ends_linked(block: bytes, fields: dict[str, Any]) -> bool:
+    """Whether the last two keys of a map are `prev`, a link in its shortest form, and one more; False may also mean undecided.
+
+    The value behind a match must be the map's last value. Were the match inside another value, that last value would be the tail of
+    what was decoded behind the match, and so a part of itself.
+    """
+    prev, last = list(fields)[-2:]
+    cid = fields[prev]
+    if prev != "prev" or not isinstance(cid, bytes) or len(cid) >= _SHORT_STRING or len(last) >= _TINY_STRING:
+        return False
+    mark = b"\x64prev\xd8\x2a\x58" + bytes([len(cid) + 1, 0]) + cid + bytes([0x60 + len(last)]) + last.encode()
+    at = block.rfind(mark)
+    try:
+        return at > 0 and bool(decode_dag_cbor(block[at + len(mark) :]) == fields[last])
+    except (ValueError, RecursionError):
+        return False
 
 
 def _head(block: bytes, at: int) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from bytewax.dataflow import Stream, operator
 from libipld import decode_dag_cbor
 
 from operators.cid import multihash
-from operators.dagcbor import linked_keys
+from operators.dagcbor import ends_linked, linked_keys
 from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, plain_envelopes, read_alike
 from operators.schemas import DATA, INIT, LEFT, LINKS, TIME, UNSIGNED_INIT, Reason
 
@@ -83,8 +83,15 @@ def _read_payload(envelope: dict[str, Any], payload: bytes) -> Links | Reason:
     if not isinstance(fields, dict):
         return Reason.NOT_AN_EVENT
     if {"id", "prev", "data"} <= fields.keys():
-        return Links(fields["id"], fields["prev"], DATA) if {"id", "prev"} <= linked_keys(payload) else Reason.NO_LINK
+        return Links(fields["id"], fields["prev"], DATA) if _data_is_linked(fields, payload) else Reason.NO_LINK
     return Links(None, None, INIT) if _is_init(fields) else Reason.NOT_AN_EVENT
+
+
+def _data_is_linked(fields: dict[str, Any], payload: bytes) -> bool:
+    # an event with a header is the one common form that has no layout of its own; walking through its data takes five times as long
+    if tuple(fields) == ("id", "data", "prev", "header") and payload.startswith(b"\xa4\x62id\xd8\x2a") and ends_linked(payload, fields):
+        return True
+    return {"id", "prev"} <= linked_keys(payload)
 
 
 def _is_init(fields: dict[str, Any]) -> bool:

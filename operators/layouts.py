@@ -38,6 +38,9 @@ DATA_LAYOUT = Layout(("id", "data", "prev"), 0)
 _PROOF = b"\x65proof" + _LINK[36]
 TIME_LAYOUT = Layout(("id", "path", "prev", "proof"), len(_PROOF) + 36)
 
+SHORTEST = 97
+"""Bytes of the shortest map with `id`, one more entry and `prev`; anything shorter is left to the decoder."""
+
 _ENVELOPE_HEAD = b"\xa2\x67payload\x58\x24"
 _SIGNATURES = b"\x6asignatures\x81\xa2\x69protected"
 _SIGNATURES_AT = len(_ENVELOPE_HEAD) + 36
@@ -108,7 +111,7 @@ def read_alike(column: pa.BinaryArray, rows: Rows, layout: Layout) -> tuple[Rows
 
 def _in_layout(blocks: _Blocks, rows: Rows, layout: Layout) -> Mask:
     """Whether `id` is the first key and a link, and a link stands where `prev` (and then `proof`) must end."""
-    least = 2 * 60 + layout.behind_prev
+    least = SHORTEST + layout.behind_prev
     first_key = bytes([0xA0 + len(layout.keys)]) + b"\x62id"
     inside = np.flatnonzero(blocks.ends[rows] - blocks.starts[rows] >= least)
     starts, ends = blocks.starts[rows[inside]], blocks.ends[rows[inside]] - layout.behind_prev

@@ -16,7 +16,7 @@ from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
 from operators.schemas import LEFT, LINKS, Reason
-from operators.settle import NONE, Mask, Settled, parent_rows, settle
+from operators.settle import NONE, Rows, Settled, parent_rows, settle
 
 SHARDS = 16
 """Enough for the workers of one machine, few enough that a page of 4,096 events gives each shard some 256."""
@@ -35,6 +35,9 @@ KNOWN = pa.schema(
     ]
 )
 """What is known of events outside the flow."""
+
+SAMPLE = 16
+"""How many look-ups of one settle may be wasted to find out whether they are worth it."""
 
 LookUp = Callable[[pa.Array], pa.RecordBatch]
 """From distinct CIDs to those of them that exist, in any order, with schema KNOWN."""
@@ -99,7 +102,7 @@ HELD = pa.schema(
 )
 """The state of a shard: about 100 bytes an event."""
 
-UNASKED, MISSING, UNDELIVERED, ELSEWHERE = range(4)
+UNASKED, MISSING, UNDELIVERED, ELSEWHERE, DELIVERED = range(5)
 
 
 @dataclass
@@ -109,20 +112,22 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
     """Events that have waited through a settle, schema HELD."""
     new: tuple[pa.RecordBatch, ...] = ()
     """Batches of schema LINKS that have come since."""
-    recent: dict[bytes, bytes] = field(default_factory=dict)
-    """CID to stream of what was delivered lately in this run, perhaps before the sink has written it."""
-    older: dict[bytes, bytes] = field(default_factory=dict)
+    recent: set[bytes] = field(default_factory=set)
+    """The keys of what was delivered lately in this run, perhaps before the sink has written it."""
+    older: set[bytes] = field(default_factory=set)
     """The generation before."""
+    newest_of_older: pa.Array | None = None
+    """The CID in `older` that came last."""
 
     def on_batch(self, values: list[pa.RecordBatch]) -> tuple[Iterable[pa.RecordBatch], bool]:
         self.new += tuple(values)
         if sum(batch.num_rows for batch in self.new) < max(SETTLE_ROWS, self.held.num_rows):
             return [], self.RETAIN
-        events, settled = self._settle()
+        events, settled = self._settle(at_end=False)
         return self._cut(events, settled), self.RETAIN
 
     def on_eof(self) -> tuple[Iterable[pa.RecordBatch], bool]:
-        events, settled = self._settle()
+        events, settled = self._settle(at_end=True)
         left = [_explain(events, settled)] if len(settled.stuck) else []
         return [*self._cut(events, settled), *left], self.RETAIN
 
@@ -130,7 +135,7 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
         # what is remembered as delivered need not be kept: the sink has written it before this epoch counts as done
         return self.held, self.new
 
-    def _settle(self) -> tuple[pa.RecordBatch, Settled]:
+    def _settle(self, *, at_end: bool) -> tuple[pa.RecordBatch, Settled]:
         """All waiting events, with schema HELD and what was learnt of their prevs, and how they are cut."""
         events = _hold(self.held, self.new)
         init = np.asarray(events["prev"].is_null())
@@ -140,32 +145,38 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
         foreign = (parent != NONE) & (stream[parent] != stream)
         parent[foreign] = NONE
         asked[foreign] = ELSEWHERE
-        unasked = np.flatnonzero((parent == NONE) & ~init & (asked == UNASKED))
-        ready = init
-        if len(unasked):
-            ready[unasked], asked[unasked] = self._ask(events.take(pa.array(unasked)))
-        events = events.set_column(HELD.get_field_index("asked"), HELD.field("asked"), pa.array(asked, pa.int8()))
-        return events, settle(np.asarray(events["rowid"]), parent, ready)
+        roots = np.flatnonzero((parent == NONE) & ~init & (asked == UNASKED))
+        if len(roots):
+            asked[roots] = self._ask(events.take(pa.array(roots)), at_end=at_end)
+            events = events.set_column(_ASKED, HELD.field(_ASKED), pa.array(asked))
+        return events, settle(np.asarray(events["rowid"]), parent, init | (asked == DELIVERED))
 
-    def _ask(self, roots: pa.RecordBatch) -> tuple[Mask, NDArray[np.int8]]:
-        """Of events whose parent is not waiting: is it delivered, and what does that say of each."""
-        prevs, streams = roots["prev"].to_pylist(), roots["stream"].to_pylist()
-        known = [self.recent.get(prev) or self.older.get(prev) for prev in prevs]
-        delivered = np.array([stream == of_prev for stream, of_prev in zip(streams, known, strict=True)])
-        asked = np.where([of_prev is None for of_prev in known], MISSING, np.where(delivered, UNASKED, ELSEWHERE)).astype(np.int8)
-        unseen = np.flatnonzero(asked == MISSING)
-        if self.look_up is None or not len(unseen):
-            return delivered, asked
-        found = self.look_up(pc.unique(roots["prev"].take(pa.array(unseen))))
-        answers = zip(*(found[name].to_pylist() for name in KNOWN.names), strict=True)
-        answer_of = {cid: (stream, is_delivered) for cid, stream, is_delivered in answers}
-        for row in unseen.tolist():
-            if (answer := answer_of.get(prevs[row])) is None:
-                continue
-            of_prev, is_delivered = answer
-            delivered[row] = is_delivered and of_prev == streams[row]
-            asked[row] = ELSEWHERE if of_prev not in {None, streams[row]} else UNDELIVERED
-        return delivered, asked
+    def _ask(self, roots: pa.RecordBatch, *, at_end: bool) -> NDArray[np.int8]:
+        """What is known of the prevs of events whose parent is not waiting."""
+        roots = _release(roots)
+        remembered = [key in self.recent or key in self.older for key in _keys(roots["prev"], roots["stream"])]
+        asked = np.where(remembered, DELIVERED, UNASKED).astype(np.int8)
+        unseen = np.flatnonzero(asked == UNASKED)
+        if self.look_up is None:
+            asked[unseen] = MISSING
+        elif at_end:
+            asked[unseen] = _look_up(self.look_up, roots.take(pa.array(unseen)))
+        elif len(unseen):
+            self._ask_what_is_worth_it(self.look_up, roots, asked, unseen)
+        return asked
+
+    def _ask_what_is_worth_it(self, look_up: LookUp, roots: pa.RecordBatch, asked: NDArray[np.int8], unseen: Rows) -> None:
+        """Ask of parents that are probably delivered: a look-up costs as much as reading an event.
+
+        That is so of init events, and, where a run goes on after a stop, of any parent; a sample tells. In a database in random order
+        most parents simply have not been read yet.
+        """
+        after_init = np.asarray(pc.equal(roots["prev"], roots["stream"]).take(pa.array(unseen)))
+        others = unseen[~after_init]
+        sample = np.concatenate([unseen[after_init], others[:SAMPLE]])
+        asked[sample] = _look_up(look_up, roots.take(pa.array(sample)))
+        if np.count_nonzero(asked[others[:SAMPLE]] == DELIVERED) * 2 > SAMPLE:
+            asked[others[SAMPLE:]] = _look_up(look_up, roots.take(pa.array(others[SAMPLE:])))
 
     def _cut(self, events: pa.RecordBatch, settled: Settled) -> list[pa.RecordBatch]:
         """Keep what is stuck, remember and return what can go."""
@@ -177,17 +188,40 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
         return [ready]
 
     def _remember(self, ready: pa.RecordBatch) -> None:
-        self.recent.update(zip(ready["cid"].to_pylist(), ready["stream"].to_pylist(), strict=True))
+        keys = _keys(ready["cid"], ready["stream"])
+        self.recent.update(keys)
         if self.look_up is None or len(self.recent) < RECENT_ROWS:
             return
         # batches are written in order, so once the newest of the older generation is, all of it is, and the look-up knows it
-        newest = pa.array([next(reversed(self.older))], pa.binary()) if self.older else None
-        if newest is None or any(self.look_up(newest)["delivered"].to_pylist()):
-            self.older, self.recent = self.recent, {}
+        if self.newest_of_older is None or any(self.look_up(self.newest_of_older)["delivered"].to_pylist()):
+            self.older, self.recent = self.recent, set()
+            self.newest_of_older = ready["cid"].slice(len(keys) - 1)
+
+
+def _keys(cid: pa.Array, stream: pa.Array) -> list[bytes]:
+    """Each CID together with its stream, which has to be the right one."""
+    keys: list[bytes] = pc.binary_join_element_wise(cid, stream, b"").to_pylist()
+    return keys
+
+
+def _look_up(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
+    """What is known outside the flow of the prevs of events of schema LINKS."""
+    if not roots.num_rows:
+        return np.zeros(0, dtype=np.int8)
+    found = look_up(pc.unique(roots["prev"]))
+    row = pc.index_in(roots["prev"], value_set=found["cid"])
+    exists, delivered, stream = row.is_valid(), found["delivered"].take(row), found["stream"].take(row)
+    elsewhere = pc.and_(exists, pc.not_equal(stream, roots["stream"])).fill_null(False)
+    unreadable = pc.and_(exists, stream.is_null())
+    answer = pc.case_when(
+        pc.make_struct(pc.invert(exists), elsewhere, pc.or_(unreadable, pc.invert(delivered).fill_null(False))),
+        *(pa.scalar(state, pa.int8()) for state in (MISSING, ELSEWHERE, UNDELIVERED, DELIVERED)),
+    )
+    return np.asarray(answer)
 
 
 _PLAIN = LINKS.append(HELD.field("asked"))
-_STREAM = HELD.get_field_index("stream")
+_STREAM, _ASKED = map(HELD.get_field_index, ("stream", "asked"))
 
 
 def _hold(held: pa.RecordBatch, new: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
