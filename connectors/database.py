@@ -113,10 +113,19 @@ def execute(connection: Any, sql: str) -> None:
         cursor.execute(sql).fetchall()
 
 
+def bound(*parameters: int | bytes | str) -> pa.RecordBatch:
+    """One set of parameters as Arrow: untyped Python values make the driver and Arrow look for optional packages in every call."""
+    arrays = [pa.array([parameter], _ARROW_TYPES[type(parameter)]) for parameter in parameters]
+    return pa.record_batch(arrays, names=[str(at) for at in range(len(parameters))])
+
+
+_ARROW_TYPES = {int: pa.int64(), bytes: pa.binary(), str: pa.string()}
+
+
 def query(connection: Any, sql: str, parameters: Sequence[int | bytes | str] = ()) -> pa.Table:
     """Run one statement and return all its rows."""
     with connection.cursor() as cursor:
-        return cursor.execute(sql, tuple(parameters)).fetch_arrow_table()
+        return cursor.execute(sql, bound(*parameters) if parameters else None).fetch_arrow_table()
 
 
 def scalar(connection: Any, sql: str, parameters: Sequence[int | bytes | str] = ()) -> Any:

@@ -9,7 +9,15 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.database import connect, read_schema
-from connectors.source import PAYLOAD, ROOT
+from connectors.source import PLAIN_ENVELOPE
+
+ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
+"""The multihash of the root block is the tail of the event's CID, behind a codec of one byte or two."""
+
+PAYLOAD = f"""
+    payload.multihash = CASE WHEN substr(root.bytes, 1, {len(PLAIN_ENVELOPE)}) = x'{PLAIN_ENVELOPE.hex()}'
+                             THEN substr(root.bytes, {len(PLAIN_ENVELOPE) - 1}, 34) END
+"""
 
 
 @dataclass

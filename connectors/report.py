@@ -12,7 +12,6 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.errors import CannotStartError
 from connectors.tally import Tally
 
-
 FILES = {True: "waiting.parquet", False: "rejected.parquet"}
 """By whether the events in it wait for another event or were rejected themselves."""
 

@@ -1,4 +1,4 @@
-"""The partitioned source: undelivered events with the blocks that tell their links, by rowid modulo N."""
+"""The partitioned source: undelivered events with the blocks that tell their links, by runs of rowids modulo N."""
 
 import queue
 import threading
@@ -12,18 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.database import SqliteError, connect, query, sqlite_says
+from connectors.blocks import NOTHING, BlockReader, WindowTooLargeError
+from connectors.database import SqliteError, bound, connect, query, sqlite_says
 from connectors.errors import InterruptedRunError
 from connectors.tally import Tally
 
-PAGE_ROWS = 4096
-"""Events of one read transaction and one item of the flow: about 3 MB, 20 ms. Smaller pages pay more for each call."""
+RUN_ROWS = 4096
+"""Consecutive rowids that are dealt out together, and events of a page at the most: about 3 MB and 10 ms of reading.
 
-PAGE_BYTES = 32 * 1024 * 1024
-"""A page ends early when its blocks have come to this size: one partition holds at most three pages."""
-
-FETCH_ROWS = 512
-"""How many rows the driver gathers at a time; blocks have up to a megabyte."""
+Single rowids dealt out modulo N would make each of N partitions walk over all rows and touch every page of the tables: reading took
+36 % more time with 4 partitions than with one.
+"""
 
 PAGES_AHEAD = 2
 """Pages that a partition reads ahead of the flow."""
@@ -34,27 +33,14 @@ BEFORE_ALL = -(2**63)
 PLAIN_ENVELOPE = b"\xa2\x67payload\x58\x24\x01\x71\x12\x20"
 """How an envelope without other keys begins; behind it stand the 32 bytes of the payload's digest (CERAMIC.md)."""
 
-UNDELIVERED = """
-    SELECT rowid FROM ceramic_one_event
-    WHERE delivered IS NULL AND rowid > ? AND abs(rowid % ?) = ? ORDER BY rowid LIMIT ?
-"""
+LONGEST_CID = 1024
+"""Bytes; Arrow's slice kernel fails without an end ("Negative buffer resize")."""
 
-ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
-"""The multihash of the root block is the tail of the event's CID, behind a codec of one byte or two."""
+_TWO_BYTES = pa.scalar(b"\x80", pa.binary())
+"""From this byte on a codec goes on in the next byte."""
 
-PAYLOAD = f"""
-    payload.multihash = CASE WHEN substr(root.bytes, 1, {len(PLAIN_ENVELOPE)}) = x'{PLAIN_ENVELOPE.hex()}'
-                             THEN substr(root.bytes, {len(PLAIN_ENVELOPE) - 1}, 34) END
-"""
-
-# CROSS JOIN keeps the order of the loops: one pass over the index on `delivered`, then look-ups by key
-PAGE = f"""
-    SELECT event.rowid AS rowid, event.cid AS cid, coalesce(root.bytes, x'') AS root, coalesce(payload.bytes, x'') AS payload
-    FROM ({UNDELIVERED}) AS page
-    CROSS JOIN ceramic_one_event AS event ON event.rowid = page.rowid
-    LEFT JOIN ceramic_one_block AS root ON {ROOT}
-    LEFT JOIN ceramic_one_block AS payload ON {PAYLOAD}
-"""  # noqa: S608 # put together from the constants above
+NEXT = "SELECT rowid FROM ceramic_one_event WHERE delivered IS NULL AND rowid > ? ORDER BY rowid LIMIT 1"
+EVENTS = "SELECT rowid, cid FROM ceramic_one_event WHERE delivered IS NULL AND rowid > ? AND rowid < ? ORDER BY rowid"
 
 Follow = Callable[[bytes], bytes | None]
 """From a root block to the multihash of the payload that its envelope names; None: it is no envelope."""
@@ -64,8 +50,9 @@ Follow = Callable[[bytes], bytes | None]
 class UndeliveredSource(FixedPartitionedSource[pa.RecordBatch, int]):
     """Undelivered events, as batches with the columns rowid, cid, root and payload (an empty block is not in the database).
 
-    Partition `i/N` reads the rows whose rowid is i modulo N, in rowid order. Its resume state is the last rowid that it emitted, so
-    the source can give exactly-once delivery under Bytewax's recovery. N is part of the name: a changed N fails instead of skipping.
+    Partition `i/N` reads the runs of RUN_ROWS rowids whose number is i modulo N, in rowid order. Its resume state is the last rowid that
+    it emitted, so the source can give exactly-once delivery under Bytewax's recovery. N is part of the
+    name: a changed N fails instead of skipping.
     """
 
     path: Path
@@ -147,37 +134,52 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
 
 
 def read_pages(connection: Any, part: str, after: int, follow: Follow) -> Iterator[pa.RecordBatch]:
-    """The pages of partition `part`, named `i/N`, behind the rowid `after`; each in a read transaction of its own."""
+    """The pages of partition `part`, named `i/N`, behind the rowid `after`; every statement is a read transaction of its own."""
     index, partitions = map(int, part.split("/"))
-    with connection.cursor() as cursor:
-        cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(FETCH_ROWS)})
-        while True:
-            chunks, size = [], 0
-            with cursor.execute(PAGE, (after, partitions, index, PAGE_ROWS)).fetch_record_batch() as reader:
-                for chunk in reader:
-                    chunks.append(chunk)
-                    size += chunk.nbytes
-                    if size >= PAGE_BYTES:
-                        break
-            page = pa.concat_batches(chunks) if chunks else None
-            if not page:
-                return
-            after = page["rowid"][-1].as_py()
-            yield follow_other_envelopes(connection, page, follow)
+    with closing(BlockReader(connection)) as blocks, connection.cursor() as cursor:
+        while (first := _first(cursor, after)) is not None:
+            run = first // RUN_ROWS
+            run += (index - run) % partitions
+            after = max(after, run * RUN_ROWS - 1)
+            events = query(connection, EVENTS, (after, (run + 1) * RUN_ROWS)).combine_chunks()
+            for batch in events.to_batches():
+                yield from _with_blocks(batch, blocks, follow)
+            after = (run + 1) * RUN_ROWS - 1
 
 
-def follow_other_envelopes(connection: Any, page: pa.RecordBatch, follow: Follow) -> pa.RecordBatch:
-    """Fetch the payloads of those envelopes whose form the statement does not know."""
-    odd = pc.and_(
-        pc.equal(pc.binary_length(page["payload"]), 0),
-        pc.and_not(pc.match_substring(page["root"], b"\x67payload"), pc.starts_with(page["root"], PLAIN_ENVELOPE)),
-    )
-    rows = pc.indices_nonzero(odd).to_pylist()
-    if not rows:
-        return page
-    payloads = page["payload"].to_pylist()
-    for row in rows:
-        multihash = follow(page["root"][row].as_py())
-        found = query(connection, "SELECT bytes FROM ceramic_one_block WHERE multihash = ?", (multihash or b"",))
-        payloads[row] = found["bytes"][0].as_py() if found.num_rows else b""
-    return page.set_column(page.schema.get_field_index("payload"), "payload", pa.array(payloads, pa.binary()))
+def _first(cursor: Any, after: int) -> int | None:
+    """The first undelivered rowid behind `after`."""
+    found = cursor.execute(NEXT, bound(after)).fetch_arrow_table()
+    return int(found["rowid"][0].as_py()) if found.num_rows else None
+
+
+def _with_blocks(events: pa.RecordBatch, blocks: BlockReader, follow: Follow) -> Iterator[pa.RecordBatch]:
+    """Pages of these events with their blocks: one, or more where the blocks are large."""
+    cid = events["cid"]
+    short_codec = pc.less(pc.binary_slice(cid, 1, 2), _TWO_BYTES)
+    # the multihash of the root block is the tail of the event's CID, behind a codec of one byte or two
+    multihash = pc.if_else(short_codec, pc.binary_slice(cid, 2, LONGEST_CID), pc.binary_slice(cid, 3, LONGEST_CID))
+    try:
+        blocks.read_window(multihash)
+    except WindowTooLargeError:
+        half = events.num_rows // 2
+        yield from _with_blocks(events.slice(0, half), blocks, follow)
+        yield from _with_blocks(events.slice(half), blocks, follow)
+        return
+    root = blocks.find(multihash)
+    payload = blocks.find(_payload_multihashes(root, follow))
+    yield pa.record_batch([events["rowid"], cid, root, payload], names=["rowid", "cid", "root", "payload"])
+
+
+def _payload_multihashes(root: pa.Array, follow: Follow) -> pa.Array:
+    """The multihash of the payload block that each envelope names; empty for what is no envelope."""
+    plain = pc.starts_with(root, PLAIN_ENVELOPE)
+    at = len(PLAIN_ENVELOPE) - 2
+    named = pc.if_else(plain, pc.binary_slice(root, at, at + 34), NOTHING)
+    other = pc.indices_nonzero(pc.and_not(pc.match_substring(root, b"\x67payload"), plain)).to_pylist()
+    if not other:
+        return named
+    multihashes = named.to_pylist()
+    for row in other:
+        multihashes[row] = follow(root[row].as_py()) or b""
+    return pa.array(multihashes, pa.binary())

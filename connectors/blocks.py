@@ -1,0 +1,88 @@
+"""Reads the blocks of events: in step with them where they lie beside them, by index elsewhere."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.database import bound
+
+WINDOW_SLACK = 64
+"""Rows read before and behind a window: an event's payload may have been stored before its root."""
+
+WINDOW_ROWS_AN_EVENT = 8
+"""A block read in a window costs 0.3 us, one found by its index 1.5 us and more, and an event needs nearly two."""
+
+WINDOW_BYTES = 32 * 1024 * 1024
+"""At the most for the blocks of one window, which bounds the memory of a page; blocks have up to a megabyte."""
+
+FETCH_ROWS = 512
+"""How many rows the driver gathers at a time."""
+
+NOTHING = pa.scalar(b"", pa.binary())
+"""Stands for a block that is not there. Typed, because Arrow looks for optional packages whenever it has to guess a type."""
+
+_POOL = pa.schema([pa.field("multihash", pa.binary(), nullable=False), pa.field("bytes", pa.binary(), nullable=False)])
+
+_ROW = "SELECT rowid FROM ceramic_one_block WHERE multihash = ?"
+_WINDOW = "SELECT multihash, bytes FROM ceramic_one_block WHERE rowid BETWEEN ? AND ?"
+_BLOCK = "SELECT multihash, bytes FROM ceramic_one_block WHERE multihash = ?"
+
+
+class WindowTooLargeError(Exception):
+    """The blocks of these events do not fit into memory at once; ask for fewer events."""
+
+
+class BlockReader:
+    """Finds blocks by multihash, on one connection; not to be shared between threads."""
+
+    def __init__(self, connection: Any) -> None:
+        self._rows, self._windows, self._blocks = (connection.cursor() for _ in range(3))
+        self._windows.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(FETCH_ROWS)})
+        self._pool = _POOL.empty_table()
+
+    def close(self) -> None:
+        """Free the statements; the connection is the caller's."""
+        for cursor in (self._rows, self._windows, self._blocks):
+            cursor.close()
+
+    def read_window(self, roots: pa.Array) -> None:
+        """Read what a node stored beside these events, if it did so: all blocks between the first and the last of their root blocks.
+
+        A node stores an event's blocks when it stores the event, so both tables grow in step. Where that is not so, or few of the
+        events there are wanted, the window is too wide and nothing is read ahead.
+
+        Raises:
+            WindowTooLargeError: the blocks have more than WINDOW_BYTES.
+        """
+        self._pool = _POOL.empty_table()
+        one, other = self._row_of(roots[0]), self._row_of(roots[-1])
+        if one is None or other is None:
+            return
+        first, last = min(one, other) - WINDOW_SLACK, max(one, other) + WINDOW_SLACK
+        if last - first > 2 * WINDOW_SLACK + WINDOW_ROWS_AN_EVENT * len(roots):
+            return
+        chunks, size = [], 0
+        with self._windows.execute(_WINDOW, bound(first, last)).fetch_record_batch() as reader:
+            for chunk in reader:
+                chunks.append(chunk)
+                size += chunk.nbytes
+                if size > WINDOW_BYTES and len(roots) > 1:
+                    raise WindowTooLargeError
+        self._pool = pa.Table.from_batches(chunks).cast(_POOL).combine_chunks()
+
+    def find(self, multihashes: pa.Array) -> pa.Array:
+        """The blocks of these multihashes, in their order; an empty one for each that the database does not hold."""
+        at = pc.index_in(multihashes, value_set=self._pool["multihash"])
+        absent = pc.unique(multihashes.filter(pc.and_(at.is_null(), pc.not_equal(multihashes, NOTHING))))
+        if len(absent):
+            found = self._blocks.execute(_BLOCK, pa.record_batch([absent], names=["multihash"])).fetch_arrow_table()
+            if found.num_rows:
+                self._pool = pa.concat_tables([self._pool, found.cast(_POOL)]).combine_chunks()
+                at = pc.index_in(multihashes, value_set=self._pool["multihash"])
+        blocks = self._pool["bytes"].take(at).fill_null(NOTHING).combine_chunks()
+        return blocks.chunk(0) if isinstance(blocks, pa.ChunkedArray) else blocks
+
+    def _row_of(self, multihash: pa.Scalar) -> int | None:
+        found = self._rows.execute(_ROW, bound(multihash.as_py())).fetch_arrow_table()
+        return int(found["rowid"][0].as_py()) if found.num_rows else None
