@@ -1,0 +1,190 @@
+"""From the bytes of a block to what it can be in an event: the only place where the verifier decodes (with cbrrr).
+
+A block does not say what it is for, so it is read as everything that it could be; the SQL joins then ask for the reading that an
+event needs of it. Each reading is a row of one table of `READINGS`, whose names, columns and field types are the contract with the SQL.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from json import loads
+from typing import Any
+
+import pyarrow as pa
+from cbrrr import decode_dag_cbor
+
+from flows.verifier.cids import Link, cid_of_text, is_cid, read_link
+
+_MULTIHASH = pa.field("multihash", pa.binary(), nullable=False)
+READINGS = {
+    "block_time": pa.schema(
+        [
+            _MULTIHASH,
+            pa.field("stream", pa.binary(), nullable=False),  # link `id`
+            pa.field("prev", pa.binary(), nullable=False),
+            pa.field("proof", pa.binary(), nullable=False),
+            pa.field("path", pa.string(), nullable=False),
+        ]
+    ),
+    "block_envelope": pa.schema(
+        [
+            _MULTIHASH,
+            pa.field("payload", pa.binary(), nullable=False),  # CID in the byte string `payload`
+            pa.field("signatures", pa.int64(), nullable=False),  # how many
+            pa.field("capability", pa.binary()),  # CID in the `cap` of the first signature's protected header; null: none
+        ]
+    ),
+    "block_data": pa.schema(
+        [
+            _MULTIHASH,
+            pa.field("stream", pa.binary(), nullable=False),  # link `id`
+            pa.field("prev", pa.binary(), nullable=False),
+        ]
+    ),
+    "block_init": pa.schema([_MULTIHASH]),
+    "block_proof": pa.schema([_MULTIHASH, pa.field("root", pa.binary(), nullable=False)]),
+    "block_capability": pa.schema([_MULTIHASH]),
+    "block_node": pa.schema([_MULTIHASH, pa.field("links", pa.list_(pa.binary()), nullable=False)]),  # null: an item that is no link
+    "block_other": pa.schema([_MULTIHASH, pa.field("why", pa.string(), nullable=False)]),  # nothing that an event can use
+}
+"""Table name to schema; one row for each reading of a block, the CIDs binary (CERAMIC.md, The four kinds of event)."""
+
+MAX_DEPTH = 127
+"""Lists and maps inside each other that the node can read: its decoder (serde_ipld_dagcbor) takes 256 steps, two for each."""
+
+_ALL_BUT_HEADS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
+"""Bytes that can't begin a list or map with something in it."""
+
+REMEMBERED_HEADERS = 16_384
+"""A session signs all its events with the same header, and reading its JSON takes longer than decoding four blocks."""
+
+_CAPABILITY_TEXTS = {"h": ("t",), "p": ("aud", "domain", "iat", "iss", "nonce", "version"), "s": ("t", "s")}
+
+Row = tuple[Any, ...]
+Reading = tuple[str, Row]
+
+
+def read_blocks(multihashes: Iterable[bytes], blocks: Iterable[bytes]) -> dict[str, pa.Table]:
+    """Decode blocks (bytes, beside their multihashes) into one table of each of `READINGS`; a bad block never raises."""
+    rows: dict[str, list[Row]] = {name: [] for name in READINGS}
+    for multihash, block in zip(multihashes, blocks, strict=True):
+        for name, cells in read_block(block):
+            rows[name].append((multihash, *cells))
+    return {name: _table(rows[name], schema) for name, schema in READINGS.items()}
+
+
+def read_block(block: bytes) -> list[Reading]:
+    """Everything that a block can be: names of `READINGS`, each with the cells behind `multihash`; never none."""
+    try:
+        content = decode_dag_cbor(block, cid_ctor=read_link)
+    except ValueError as error:
+        return [("block_other", (f"not DAG-CBOR: {error}",))]
+    usual = _usual_reading(content)
+    if usual is not None:
+        return [usual]
+    if len(block) > MAX_DEPTH and len(block.translate(None, _ALL_BUT_HEADS)) > MAX_DEPTH and _is_too_deep(content):
+        return [("block_other", (f"nested more than {MAX_DEPTH} deep",))]
+    return list(_readings(content)) or [("block_other", ("no block of an event has this shape",))]
+
+
+def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+
+
+def _is_too_deep(content: Any) -> bool:
+    level = [content]
+    for _ in range(MAX_DEPTH + 1):
+        inside = [item for item in level if isinstance(item, dict | list)]
+        if not inside:
+            return False
+        level = [item for parent in inside for item in (parent.values() if isinstance(parent, dict) else parent)]
+    return True
+
+
+def _usual_reading(content: Any) -> Reading | None:
+    """The one reading of a block in a layout without anything nested that nodes write; None leaves any other to `_readings`."""
+    if type(content) is not dict:
+        return None
+    keys = tuple(content)
+    if keys == ("payload", "signatures"):
+        payload, signatures = content.values()
+        if type(payload) is bytes and is_cid(payload) and type(signatures) is list and len(signatures) == 1:
+            signature = signatures[0]
+            if type(signature) is dict and tuple(signature) == ("protected", "signature"):
+                protected = signature["protected"]
+                if type(protected) is type(signature["signature"]) is bytes:
+                    return "block_envelope", (payload, 1, _capability_cid(protected))
+    elif keys == ("id", "path", "prev", "proof"):
+        stream, path, prev, proof = content.values()
+        if type(stream) is type(prev) is type(proof) is Link and type(path) is str:
+            return "block_time", (stream, prev, proof, path)
+    return None
+
+
+def _readings(content: Any) -> Iterator[Reading]:
+    if type(content) is list:
+        yield "block_node", ([item if type(item) is Link else None for item in content],)
+    if type(content) is not dict:
+        return
+    if "signatures" in content:
+        envelope = _envelope(content)
+        if envelope:
+            yield "block_envelope", envelope
+    if "prev" in content and type(content.get("id")) is type(content["prev"]) is Link:
+        yield from _child_readings(content)
+    if "header" in content and type(content["header"]) is dict and type(content["header"].get("model")) is bytes:
+        yield "block_init", ()
+    if "txHash" in content and _is_proof(content):
+        yield "block_proof", (content["root"],)
+    if "h" in content and _is_capability(content):
+        yield "block_capability", ()
+
+
+def _child_readings(content: dict[str, Any]) -> Iterator[Reading]:
+    stream, prev = content["id"], content["prev"]
+    if "data" in content:
+        yield "block_data", (stream, prev)
+    if type(content.get("proof")) is Link and type(content.get("path")) is str:
+        yield "block_time", (stream, prev, content["proof"], content["path"])
+
+
+def _is_proof(content: dict[str, Any]) -> bool:
+    links, texts = ("root", "txHash"), ("chainId", "txType")
+    return all(type(content.get(name)) is Link for name in links) and all(type(content.get(name)) is str for name in texts)
+
+
+def _envelope(content: dict[str, Any]) -> Row | None:
+    payload, signatures = content.get("payload"), content["signatures"]
+    if type(payload) is not bytes or not is_cid(payload) or type(signatures) is not list:
+        return None
+    for signature in signatures:
+        if type(signature) is not dict or type(signature.get("signature")) is not bytes:
+            return None
+        protected, header = signature.get("protected"), signature.get("header")
+        if not (protected is None or type(protected) is bytes) or not (header is None or type(header) is dict):
+            return None
+    protected = signatures[0].get("protected") if signatures else None
+    return payload, len(signatures), None if protected is None else _capability_cid(protected)
+
+
+def _capability_cid(protected: bytes) -> bytes | None:
+    # few headers name a capability, and `\` may spell the word in escapes
+    return _read_capability_cid(protected) if b"cap" in protected or b"\\" in protected else None
+
+
+@lru_cache(REMEMBERED_HEADERS)
+def _read_capability_cid(protected: bytes) -> bytes | None:
+    try:
+        header = loads(protected.decode())
+    except (ValueError, RecursionError):
+        return None
+    uri = header.get("cap") if type(header) is dict else None
+    return cid_of_text(uri.removeprefix("ipfs://")) if type(uri) is str and uri.startswith("ipfs://") else None
+
+
+def _is_capability(content: dict[str, Any]) -> bool:
+    for part, names in _CAPABILITY_TEXTS.items():
+        fields = content.get(part)
+        if type(fields) is not dict or any(type(fields.get(name)) is not str for name in names):
+            return False
+    return True

@@ -1,0 +1,140 @@
+"""From the SQLite file to DuckDB tables: every row is read once, in rowid order, and blocks are decoded on the way."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+
+from connectors.database import query
+from connectors.errors import InterruptedRunError
+from flows.verifier.blocks import READINGS
+from flows.verifier.decoder import UNREADABLE, Decoded, decoded
+from flows.verifier.rows import EVENTS, LISTED, connect_still, stream
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+BLOCKS_FOR_PROCESSES = 200_000
+"""From here on each core decodes in a process of its own: starting one takes as long as decoding a tenth of this."""
+POLL_SECONDS = 0.2
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class _Loading:
+    blocks: int = 0
+    is_stopped: bool = False
+
+
+def insert(tables: Any, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+    """Append Arrow rows to a DuckDB table, column by name."""
+    tables.register("incoming", rows)
+    tables.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming").fetchall()  # noqa: S608 # a table of ours
+    tables.unregister("incoming")
+
+
+def load_events(tables: Any, path: Path, table: str) -> None:
+    """Append the events of a ceramic database to a table (columns id, cid, number, is_no_integer: sql/stored.sql)."""
+    with closing(connect_still(path)) as connection, stream(connection, EVENTS) as events:
+        insert(tables, table, events)
+
+
+def load_database(tables: Any, path: Path, *, hashes: bool, on_blocks: Progress) -> int:
+    """Fill `stored_event`, `listed`, the `block_*` tables and, if `hashes`, `wrong_hash` (sql/stored.sql).
+
+    Args:
+        tables: a DuckDB connection.
+        path: a ceramic database.
+        hashes: compare the bytes of each block with its multihash.
+        on_blocks: is told how many blocks are decoded, and about how many there are (the range of their rowids).
+
+    Returns:
+        How many blocks there are.
+
+    Raises:
+        READ_ERRORS: SQLite can't read the file.
+        InterruptedRunError: a decoding process was ended from outside.
+    """
+    for name, schema in READINGS.items():
+        tables.register("incoming", schema.empty_table())
+        tables.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming").fetchall()  # noqa: S608 # a table of ours
+    sources, expected = _sources(path, hashes=hashes)
+    loading = _Loading()
+    cursors = [tables.cursor() for _ in range(len(sources) + 1)]
+    with ThreadPoolExecutor(len(cursors)) as threads:
+        waiting = {threads.submit(_load_rows, cursors[0], path)}
+        waiting |= {threads.submit(_keep, *both, loading) for both in zip(cursors[1:], sources, strict=True)}
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, POLL_SECONDS, FIRST_EXCEPTION)
+                for thread in finished:
+                    thread.result()
+                on_blocks(loading.blocks, expected)
+        except BaseException:
+            loading.is_stopped = True
+            for cursor in cursors:
+                cursor.interrupt()
+            raise
+    return loading.blocks
+
+
+def _sources(path: Path, *, hashes: bool) -> tuple[list[Iterator[Decoded]], int]:
+    with closing(connect_still(path)) as connection:
+        ends = query(connection, "SELECT coalesce(min(rowid), 1) AS first, coalesce(max(rowid), 0) AS last FROM ceramic_one_block")
+    first, last = ends["first"][0].as_py(), ends["last"][0].as_py()
+    expected = last - first + 1
+    if expected < BLOCKS_FOR_PROCESSES:
+        return [decoded(path, first, last, hashes=hashes)], expected
+    processes = len(os.sched_getaffinity(0))
+    cuts = [first + expected * part // processes for part in range(processes + 1)]
+    return [_decoded_elsewhere(path, *part, hashes=hashes) for part in pairwise(cuts)], expected
+
+
+def _load_rows(tables: Any, path: Path) -> None:
+    load_events(tables, path, "stored_event")
+    with closing(connect_still(path)) as connection, stream(connection, LISTED) as listed:
+        insert(tables, "listed", listed)
+
+
+def _keep(tables: Any, source: Iterator[Decoded], loading: _Loading) -> None:
+    with closing(cast("Any", source)):
+        for part in source:
+            for name, rows in part.tables.items():
+                insert(tables, name, rows)
+            loading.blocks += part.blocks
+            if loading.is_stopped:
+                return
+
+
+def _decoded_elsewhere(path: Path, first: int, behind: int, *, hashes: bool) -> Iterator[Decoded]:
+    # -P: a folder `flows` where the user stands must not be taken for ours
+    command = [sys.executable, "-P", "-m", "flows.verifier.decoder", str(path), str(first), str(behind - 1)]
+    if hashes:
+        command.append("hashes")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        out, errors = cast("BufferedReader", process.stdout), cast("BufferedReader", process.stderr)
+        try:
+            while out.peek(1):
+                table = pa.ipc.open_stream(out).read_all()
+                name = table.schema.metadata[b"table"].decode()
+                yield Decoded({}, table["blocks"][0].as_py()) if name == "counted" else Decoded({name: table}, 0)
+            words = errors.read().decode(errors="replace").strip()
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    if code == UNREADABLE:
+        raise OSError(words)
+    if code:
+        raise InterruptedRunError(
+            f"A process that decodes blocks for `verify` ended with code `{code}`. Nothing was changed. Run verify again."
+        )

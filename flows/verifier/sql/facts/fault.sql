@@ -1,0 +1,36 @@
+-- Why the node could not serve an event, one row for each reason (CERAMIC.md, What the node also needs). `cid` is the block's.
+CREATE VIEW block AS
+SELECT multihash, NULL AS why FROM block_time
+UNION ALL SELECT multihash, NULL FROM block_envelope
+UNION ALL SELECT multihash, NULL FROM block_data
+UNION ALL SELECT multihash, NULL FROM block_init
+UNION ALL SELECT multihash, NULL FROM block_proof
+UNION ALL SELECT multihash, NULL FROM block_capability
+UNION ALL SELECT multihash, NULL FROM block_node
+UNION ALL SELECT multihash, why FROM block_other;
+
+CREATE TABLE fault AS
+SELECT id, 'missing' AS fault, cid, role || ' block' AS detail FROM unfit ANTI JOIN block USING (multihash);
+
+INSERT INTO fault
+SELECT DISTINCT u.id, 'unreadable', u.cid, u.role || ' block: ' || coalesce(b.why, 'of another kind of block')
+FROM unfit u JOIN block b USING (multihash);
+
+INSERT INTO fault
+SELECT n.id, 'unlisted', n.cid, n.role || ' block'
+FROM (
+    SELECT n.id, n.role, n.cid
+    FROM (SELECT need.*, event.cid AS event_cid FROM need JOIN event USING (id)) n
+    ANTI JOIN listed l ON l.event_cid = n.event_cid AND l.multihash = n.multihash
+) n
+ANTI JOIN (SELECT id, cid FROM fault WHERE fault = 'missing') m ON m.id = n.id AND m.cid = n.cid;
+
+INSERT INTO fault
+SELECT id, 'unsigned', NULL, 'no signature in the envelope' FROM event WHERE signatures = 0;
+
+INSERT INTO fault
+SELECT e.id, 'unproven', e.prev, 'path `' || e.path || '`'
+FROM event e
+SEMI JOIN witness w ON w.id = e.id
+ANTI JOIN (SELECT id FROM unfit WHERE role = 'witness node') u ON u.id = e.id
+ANTI JOIN (SELECT id, cid FROM witness WHERE is_behind) w ON w.id = e.id AND w.cid = e.prev;

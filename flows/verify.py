@@ -1,0 +1,131 @@
+"""Verify: check every promise of DESIGN.md on a database, from its blocks up, with DuckDB.
+
+Nothing here or in `flows.verifier` is shared with the flow that it judges: blocks are decoded by cbrrr, and what follows from them
+is SQL, one file for each fact (`flows/verifier/sql/facts`) and for each rule (`flows/verifier/sql/rules`).
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from connectors.database import locate, query, read_schema, sqlite_says
+from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.snapshot import Reader
+from flows.verifier.baseline import compare
+from flows.verifier.facts import conclude, run, sql
+from flows.verifier.judge import judge
+from flows.verifier.load import load_database, load_events
+from flows.verifier.log import load_log
+from flows.verifier.report import prepare_report, write_report
+from flows.verifier.rows import READ_ERRORS
+from flows.verifier.verification import Verification
+
+MEMORY_LIMIT = "2GB"
+"""For DuckDB, which goes on in temporary files beyond it. Python and Arrow take some 150 MB for each core besides."""
+
+OnProgress = Callable[[str, int, int], None]
+"""Is told the step, how far it is, and about how far it goes."""
+
+
+def verify(
+    database: Path,
+    *,
+    baseline: Path | None = None,
+    log: Path | None = None,
+    hashes: bool = False,
+    report: Path | None = None,
+    memory_limit: str = MEMORY_LIMIT,
+    on_progress: OnProgress | None = None,
+) -> Verification:
+    """Check every rule (`flows.verifier.rules.RULES`) on a database that no process has open; nothing is written to it.
+
+    Args:
+        database: the database to judge.
+        baseline: a copy of it from before the run. Violations of events that were delivered in it already are counted apart.
+        log: the folder that a replay wrote. Its events are checked like delivered ones. The log agrees with the database if none of
+            its events is delivered there (the database is what the log was made from) or all are (a run has delivered them; it may
+            have numbered them in another order), and if nothing else was delivered at the log's numbers or above.
+        hashes: also hash every block.
+        report: a folder for `violations.parquet` (schema `flows.verifier.report.VIOLATIONS`), which is replaced.
+        memory_limit: of DuckDB, like `2GB`.
+        on_progress: is told about progress, in this thread.
+
+    Raises:
+        CannotStartError: an input can't be used; nothing was changed.
+        InterruptedRunError: the memory limit or the room for temporary files is too small, or the database was changed meanwhile.
+    """
+    started = time.monotonic()
+    told = on_progress or (lambda _step, _done, _total: None)
+    prepare_report(report)
+    with ExitStack() as opened:
+        path = opened.enter_context(_still_file(database))
+        old_path = opened.enter_context(_still_file(baseline)) if baseline is not None else None
+        tables = opened.enter_context(_tables(memory_limit))
+        with _explained(database, memory_limit):
+            run(tables, sql("macros"))
+            run(tables, sql("stored"))
+            given = {"baseline": baseline is not None, "log": log is not None, "hashes": hashes}
+            tables.execute("INSERT INTO given BY NAME SELECT $baseline AS baseline, $log AS log, $hashes AS hashes", given).fetchall()
+            if log is not None:
+                load_log(tables, log)
+            blocks = load_database(tables, path, hashes=hashes, on_blocks=lambda done, total: told("reading blocks", done, total))
+        if old_path is not None and baseline is not None:
+            with _explained(baseline, memory_limit):
+                load_events(tables, old_path, "baseline_event")
+                compare(tables, path, old_path, lambda done, total: told("comparing with the baseline", done, total))
+        with _explained(database, memory_limit):
+            conclude(tables, lambda done, total: told("joining", done, total))
+            findings = judge(tables, given, lambda done, total: told("checking rules", done, total))
+            if report is not None:
+                write_report(tables, report)
+            events, delivered = tables.execute("SELECT count(*), count(*) FILTER (is_numbered) FROM event").fetchall()[0]
+    return Verification(database, baseline, log, events, delivered, blocks, findings, time.monotonic() - started)
+
+
+@contextmanager
+def _still_file(path: Path) -> Iterator[Path]:
+    """The file to read for a database: itself or a private copy."""
+    resolved = locate(path)
+    with Reader(resolved, static=True) as reader:
+        connection = reader(resolved)
+        try:
+            read_schema(connection, path)
+            file = query(connection, "SELECT file FROM pragma_database_list WHERE name = 'main'")["file"][0].as_py()
+        finally:
+            connection.close()
+        yield Path(file)
+
+
+@contextmanager
+def _tables(memory_limit: str) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory(prefix="ceramic-order-") as folder:
+        try:
+            tables = duckdb.connect(
+                config={"memory_limit": memory_limit, "temp_directory": folder, "preserve_insertion_order": False},
+            )
+        except duckdb.Error as cause:
+            raise CannotStartError(
+                f"`{memory_limit}` is no amount of memory. Nothing was changed. Give a number with a unit, like `500MB` or `4GB`."
+            ) from cause
+        with tables:
+            yield tables
+
+
+@contextmanager
+def _explained(path: Path, memory_limit: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.OutOfMemoryException as cause:
+        raise InterruptedRunError(
+            f"`{memory_limit}` of memory, and what fits in temporary files, is not enough to verify `{path}`. Nothing was changed. "
+            f"Raise `--memory-limit`, or set TMPDIR to a folder with more room than `{tempfile.gettempdir()}`."
+        ) from cause
+    except READ_ERRORS as cause:
+        raise CannotStartError(
+            f"Can't read `{path}`: {sqlite_says(cause)}. Nothing was changed. Let `PRAGMA integrity_check` say what is damaged."
+        ) from cause
