@@ -1,0 +1,159 @@
+"""The node's own test cases for its start-up ordering, with any number of workers and partitions.
+
+In each, a stream of n is its init event, delivered, and n - 1 undelivered data events in one chain.
+"""
+
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import pytest
+
+from connectors.database import connect
+from connectors.tally import Tally
+from flows.synth import insert_events
+from flows.synthetic import Event
+from tests.main_job import chain, deliver, store
+from tests.oracle import Contents, check, read
+
+
+class Run(Protocol):
+    """Run the main job on a database and let the oracle check it; the tally, and the database afterwards."""
+
+    def __call__(self, path: Path) -> tuple[Tally, Contents]: ...  # noqa: D102 # the class says it
+
+
+def _run_and_check(path: Path, *, workers: int, partitions: int) -> tuple[Tally, Contents]:
+    before = read(path)
+    tally = deliver(path, workers=workers, partitions=partitions)
+    after = read(path)
+    assert tally.delivered == len(check(before, after))
+    return tally, after
+
+
+@pytest.fixture
+def run(workers: int, partitions: int) -> Run:
+    return partial(_run_and_check, workers=workers, partitions=partitions)
+
+
+@pytest.fixture(params=[1, 4, 16], ids=lambda count: f"{count} partitions")
+def partitions(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.db"
+
+
+def in_chain_order(contents: Contents, stream: Sequence[Event]) -> bool:
+    numbers = [contents.numbers[event.cid] or 0 for event in stream]
+    return numbers[0] > 0 and all(parent < child for parent, child in pairwise(numbers))
+
+
+def undelivered(contents: Contents, events: Sequence[Event]) -> int:
+    return sum(contents.numbers[event.cid] is None for event in events)
+
+
+def add(path: Path, events: Sequence[Event]) -> None:
+    with closing(connect(path, "rw")) as connection:
+        insert_events(connection, events)
+
+
+def test_an_empty_database_has_nothing_to_discover(path: Path, run: Run) -> None:
+    tally, _ = run(store(path, []))
+    assert (tally.discovered, tally.delivered, dict(tally.reasons)) == (0, 0, {})
+
+
+def test_a_stream_whose_init_is_inserted_last_is_delivered_in_chain_order(path: Path, run: Run) -> None:
+    stream = chain(10)
+    tally, after = run(store(path, [*stream[1:], stream[0]]))
+    assert (tally.discovered, tally.delivered) == (9, 9)
+    assert in_chain_order(after, stream)
+
+
+def test_five_streams_are_delivered(path: Path, run: Run) -> None:
+    streams = [chain(10, seed) for seed in range(5)]
+    _, after = run(store(path, [event for stream in streams for event in stream]))
+    assert all(in_chain_order(after, stream) for stream in streams)
+
+
+def test_events_whose_init_is_missing_wait(path: Path, run: Run) -> None:
+    stream = chain(10)
+    tally, after = run(store(path, stream[1:]))
+    assert (tally.discovered, tally.delivered, dict(tally.reasons)) == (9, 0, {"prev missing": 9})
+    assert undelivered(after, stream[1:]) == 9
+
+
+def test_a_thousand_streams_are_delivered(path: Path, run: Run) -> None:
+    streams = [chain(10, seed) for seed in range(1000)]
+    tally, after = run(store(path, [event for stream in streams for event in stream]))
+    assert tally.delivered == 9000
+    assert all(in_chain_order(after, stream) for stream in streams)
+
+
+def test_shuffled_streams_that_came_in_two_halves_are_delivered_in_chain_order(path: Path, run: Run) -> None:
+    streams = [chain(100, seed) for seed in range(10)]
+    events = [event for stream in streams for event in stream]
+    Random(6).shuffle(events)
+    store(path, events[:500])
+    add(path, events[500:])
+    tally, after = run(path)
+    assert tally.delivered == 990
+    assert all(in_chain_order(after, stream) for stream in streams)
+
+
+def test_small_pages_change_no_order(path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.source.PAGE_ROWS", 2)
+    streams = [chain(10, seed) for seed in range(5)]
+    _, after = run(store(path, [event for events in zip(*streams, strict=True) for event in reversed(events)]))
+    assert all(in_chain_order(after, stream) for stream in streams)
+
+
+def test_a_missing_event_stops_its_own_stream_only(path: Path, run: Run) -> None:
+    broken, whole = chain(10, 1), chain(10, 2)
+    tally, after = run(store(path, [broken[0], *broken[2:], *whole]))
+    assert (tally.delivered, dict(tally.reasons)) == (9, {"prev missing": 8})
+    assert undelivered(after, broken[2:]) == 8
+    assert in_chain_order(after, whole)
+
+
+def test_a_stream_with_three_delivered_goes_on(path: Path, run: Run) -> None:
+    stream = chain(10)
+    tally, after = run(store(path, stream, [1, 2, 3, *[None] * 7]))
+    assert tally.delivered == 7
+    assert in_chain_order(after, stream)
+
+
+def test_stored_events_and_new_ones_follow_a_delivered_init(path: Path, run: Run) -> None:
+    stream = chain(10)
+    store(path, stream[:3])
+    add(path, stream[3:])
+    tally, after = run(path)
+    assert tally.delivered == 9
+    assert in_chain_order(after, stream)
+
+
+def test_waiting_events_are_delivered_when_what_they_wait_for_has_come(path: Path, run: Run) -> None:
+    one, two = chain(3, 1), chain(3, 2)
+    tally, after = run(store(path, [one[0], two[0], one[2], two[2]]))
+    assert (tally.delivered, undelivered(after, [one[2], two[2]])) == (0, 2)
+    add(path, [one[1]])
+    tally, after = run(path)
+    assert (tally.delivered, undelivered(after, [two[2]])) == (2, 1)
+    assert in_chain_order(after, one)
+    add(path, [two[1]])
+    tally, after = run(path)
+    assert tally.delivered == 2
+    assert in_chain_order(after, two)
+
+
+def test_a_second_run_delivers_nothing_and_changes_nothing(path: Path, run: Run) -> None:
+    _, once = run(store(path, chain(10)))
+    tally, twice = run(path)
+    assert (tally.discovered, tally.delivered) == (0, 0)
+    assert twice == once

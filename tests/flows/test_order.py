@@ -1,0 +1,57 @@
+"""The main flow: whatever the database holds and however it is cut, the same events are delivered, parents first."""
+
+from itertools import count
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.main_job import deliver
+from tests.oracle import check, read
+from tests.strategies import Forest, forests
+
+_names = count()
+
+
+class Cuts(NamedTuple):
+    """How a run may cut its work; nothing of it may change what is delivered."""
+
+    workers: int
+    partitions: int
+    shards: int
+    batch_rows: int
+    page_rows: int
+    settle_rows: int
+    recent_rows: int
+
+
+cuts = st.builds(
+    Cuts,
+    workers=st.sampled_from([1, 2]),
+    partitions=st.integers(1, 5),
+    shards=st.integers(1, 5),
+    batch_rows=st.integers(1, 40),
+    page_rows=st.integers(1, 40),
+    settle_rows=st.integers(1, 40),
+    recent_rows=st.integers(1, 10),
+)
+
+
+@settings(max_examples=150, deadline=None, print_blob=True)
+@given(forest=forests(), cuts=cuts)
+def test_exactly_the_deliverable_events_are_delivered(tmp_path_factory: pytest.TempPathFactory, forest: Forest, cuts: Cuts) -> None:
+    path = forest.store(tmp_path_factory.getbasetemp() / f"forest-{next(_names)}.db")
+    before = read(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("connectors.source.PAGE_ROWS", cuts.page_rows)
+        patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
+        patch.setattr("operators.order.RECENT_ROWS", cuts.recent_rows)
+        tally = deliver(path, workers=cuts.workers, partitions=cuts.partitions, shards=cuts.shards, batch_rows=cuts.batch_rows)
+    after = read(path)
+    assert tally.delivered == len(check(before, after))
+    assert tally.discovered == tally.delivered + tally.reasons.total()
+    again = deliver(path)
+    assert again.delivered == 0
+    assert again.reasons == tally.reasons
+    assert read(path) == after
