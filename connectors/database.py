@@ -224,7 +224,10 @@ def claim(path: Path) -> Claim:
 
 def _lock_file(lock_path: Path) -> int | None:
     while True:
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as cause:
+            raise CannotStartError(f"Can't make the lock file `{lock_path}`: {cause.strerror}. Nothing was changed.") from cause
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

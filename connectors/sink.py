@@ -17,9 +17,15 @@ from connectors.tally import Tally
 BATCH_ROWS = 100_000
 """Events of one transaction at the most: about half a second of writing, and what a kill can cost."""
 
+CHECKPOINT_PAGES = 65_536
+"""The write-ahead log is taken into the database when it has grown to 256 MB. Rows in random order write most pages again in each
+batch, and a log taken in after every batch writes each of them twice."""
+
 SET_DELIVERED = "UPDATE ceramic_one_event SET delivered = ? WHERE rowid = ? AND delivered IS NULL"
 
 Rowids = NDArray[np.int64]
+
+_WRITTEN = pa.schema([pa.field("rowid", pa.int64(), nullable=False), pa.field("prev", pa.binary())])
 
 
 @dataclass(frozen=True)
@@ -49,34 +55,36 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, None]):
 class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
     def __init__(self, sink: DeliveredSink) -> None:
         self._sink = sink
-        self._waiting: list[Rowids] = []
-        self._inits = 0
+        self._waiting: list[pa.RecordBatch] = []
         self._last_number: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
         self._batch: Future[None] | None = None
         self._connection = connect(sink.path, "rw")
+        execute(self._connection, f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
-        self._waiting += [np.asarray(batch["rowid"]) for batch in values]
-        self._inits += sum(batch["prev"].null_count for batch in values)
-        if sum(map(len, self._waiting)) >= self._sink.batch_rows:
-            self._cut()
+        self._waiting += [batch.select(["rowid", "prev"]) for batch in values]
+        if sum(batch.num_rows for batch in self._waiting) >= self._sink.batch_rows:
+            self._write_waiting(whole=True)
 
     def snapshot(self) -> None:
-        self._cut()
+        self._write_waiting(whole=False)
         self._await_batch()
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
         self._connection.close()
 
-    def _cut(self) -> None:
-        """Hand what has come to the writing thread, which runs beside the flow; one batch at a time."""
-        self._await_batch()
-        if self._waiting:
-            rowids, inits = np.concatenate(self._waiting), self._inits
-            self._waiting, self._inits = [], 0
-            self._batch = self._thread.submit(self._write, rowids, inits)
+    def _write_waiting(self, *, whole: bool) -> None:
+        """Hand what has come to the writing thread, which runs beside the flow, in batches; if `whole`, a last short one waits."""
+        events = pa.Table.from_batches(self._waiting, schema=_WRITTEN)
+        step = self._sink.batch_rows
+        end = events.num_rows // step * step if whole else events.num_rows
+        for start in range(0, end, step):
+            batch = events.slice(start, min(step, end - start))
+            self._await_batch()
+            self._batch = self._thread.submit(self._write, batch["rowid"].to_numpy(), batch["prev"].null_count)
+        self._waiting = events.slice(end).to_batches()
 
     def _await_batch(self) -> None:
         if self._batch is not None:

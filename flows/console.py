@@ -1,6 +1,7 @@
 """Where words go: data to stdout, the story to stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -9,7 +10,23 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+from connectors.errors import InterruptedRunError
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def open_closed_descriptors() -> None:
+    """Open /dev/null in place of stdin, stdout and stderr that are closed, as cron and daemons leave them.
+
+    Otherwise a file of ours would get such a number, and be written over by whoever prints.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 @cache
@@ -26,7 +43,27 @@ def output() -> Console:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout: the whole output of a command under `--json`."""
-    click.echo(json.dumps(document, indent=2))
+    say(json.dumps(document, indent=2))
+
+
+def say(result: Any) -> None:
+    """Print a result, text or anything that rich renders, on stdout.
+
+    Raises:
+        InterruptedRunError: it can't be written, though the job is done.
+    """
+    try:
+        if isinstance(result, str):
+            click.echo(result)
+        else:
+            output().print(result)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as cause:
+        raise InterruptedRunError(
+            f"The job is done, but its result can't be written to stdout: {cause.strerror}. Running the command again does no harm."
+        ) from cause
 
 
 def output_options(command: Command) -> Command:

@@ -16,7 +16,8 @@ from connectors.tally import Tally
 from flows.order import PARTITIONS, Sink, build_flow
 from flows.parents import ParentLookUp
 from flows.progress import shown_progress
-from flows.runner import nothing_changed, run_flow, stopped_by_signals
+from flows.runner import finish_by, nothing_changed, run_flow
+from flows.signals import stopped_by_signals
 from operators.decode import payload_multihash
 from operators.order import SHARDS
 from operators.schemas import LEFT, WAITING
@@ -89,11 +90,11 @@ def run(database: Path, options: RunOptions) -> Summary:
     report = _prepared_report(options, tally)
     with ExitStack() as stack:
         held = claim(path)
+        stack.enter_context(stopped_by_signals(finish_by(tally, held.release)))
         stack.callback(held.release)
         # the last connection to close brings the write-ahead log into the database, and only one that may write can do it
         last = stack.enter_context(closing(connect(path, "rw")))
         read_schema(last, path)
-        stack.enter_context(stopped_by_signals(tally, held.release))
         run_into(path, options, tally, sink=DeliveredSink(path, options.batch_rows, tally), report=report, connector=connect)
     return Summary(path, tally, time.monotonic() - started, options)
 
@@ -110,7 +111,7 @@ def dry_run(database: Path, options: RunOptions) -> Summary:
     tally = Tally()
     report = _prepared_report(options, tally)
     reader = Reader(path)
-    with stopped_by_signals(tally, reader.release, nothing_changed), reader:
+    with stopped_by_signals(finish_by(tally, reader.release, nothing_changed)), reader:
         with closing(reader(path)) as connection:
             read_schema(connection, path)
         run_into(path, options, tally, sink=DryRunSink(tally), report=report, connector=reader)

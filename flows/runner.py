@@ -1,21 +1,18 @@
 """Runs a flow in this process the way a command needs it: quiet, stoppable, and with one error instead of a backtrace."""
 
 import os
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from types import FrameType
 
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
 from connectors.errors import CeramicOrderError, InterruptedRunError
 from connectors.tally import Tally
-from flows.console import story
+from flows.signals import Finish
 
 EPOCH = timedelta(seconds=1)
 """How long a batch may wait for more events, and how far the source may run ahead of the sink."""
@@ -99,40 +96,13 @@ def nothing_changed(tally: Tally) -> str:  # noqa: ARG001 # as `batches_kept`
     return "nothing was changed. Run the same command again."
 
 
-@contextmanager
-def stopped_by_signals(tally: Tally, release: Callable[[], None], kept: Callable[[Tally], str] = batches_kept) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the process within two seconds: one line that ends with `kept`, exit code 130 or 143.
+def finish_by(tally: Tally, release: Callable[[], None], kept: Callable[[Tally], str] = batches_kept) -> Finish:
+    """For `stopped_by_signals`: let the batch that is being written come to its end, release what is held, and tell what is kept."""
 
-    Any stop leaves whole batches, so there is nothing to unwind. The interpreter writes the signal's number to a pipe as soon as it
-    arrives, whatever its threads are doing, and a thread of ours waits there.
-    """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    handlers = {number: signal.signal(number, _leave_it_to_the_thread) for number in (signal.SIGINT, signal.SIGTERM)}
-    previous = signal.set_wakeup_fd(writing)
-    waiter = threading.Thread(target=_stop_on_signal, args=(reading, tally, release, kept), name="signals", daemon=True)
-    waiter.start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(previous)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        os.close(writing)
-        waiter.join()
-        os.close(reading)
+    def finish() -> str:
+        # held until the process ends, so that no further batch is begun
+        tally.writing.acquire(timeout=LAST_BATCH_SECONDS)
+        release()
+        return kept(tally)
 
-
-def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
-    pass
-
-
-def _stop_on_signal(reading: int, tally: Tally, release: Callable[[], None], kept: Callable[[Tally], str]) -> None:
-    received = os.read(reading, 1)
-    if not received:
-        return
-    number = received[0]
-    tally.writing.acquire(timeout=LAST_BATCH_SECONDS)
-    story().print(f"Stopped by {signal.Signals(number).name}: {kept(tally)}", markup=False, highlight=False)
-    release()
-    os._exit(128 + number)
+    return finish

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from flows.console import output, output_options, print_json, story
+from flows.console import output_options, print_json, say, story
 from flows.run import RunOptions, dry_run, run
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def command(
     if as_json:
         print_json(summary.to_json())
     else:
-        output().print(_table(summary, dry=dry))
+        say(_table(summary, dry=dry))
     if not quiet and summary.tally.inits:
         story().print(f"Of these, {summary.tally.inits:,} are init events, which a node stores as delivered.", highlight=False)
     return int(strict and bool(summary.tally.reasons))

@@ -1,0 +1,17 @@
+"""`python -m flows` and the program `ceramic-order`."""
+
+from typing import NoReturn
+
+from flows.signals import install
+
+
+def main() -> NoReturn:
+    """Run the command line, deaf to no signal from the first moment on."""
+    install()
+    from flows.cli import main as command_line  # noqa: PLC0415 # loading it takes 70 ms
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()
