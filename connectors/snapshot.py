@@ -76,13 +76,18 @@ class Reader:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Remove the private copy, and check that the database is what it was.
+        """Remove the private copy, and check that the database is what it was."""
+        self.release()
+        if error is None:
+            self.require_unchanged()
+
+    def require_unchanged(self) -> None:
+        """Check that the database is what it was when this reader was made.
 
         Raises:
             InterruptedRunError: it was changed; what was read is worthless. Not beside a live node, whose database changes lawfully.
         """
-        self.release()
-        if error is None and not self.in_use and _marks(self.path) != self._marks:
+        if not self.in_use and _marks(self.path) != self._marks:
             raise InterruptedRunError(
                 f"`{self.path}` was changed by another process while it was read, so what was read of it is of no use and was dropped. "
                 "Stop that process, then try again."

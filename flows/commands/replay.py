@@ -1,0 +1,76 @@
+"""`ceramic-order replay`."""
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from flows.console import output, output_options, print_json
+from flows.replay import Replay, replay
+from flows.run import RunOptions
+
+_DEFAULTS = RunOptions()
+
+
+@click.command("replay", epilog="Example: ceramic-order replay snapshot.db --out order/ --html order.html")
+@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder for the log.")
+@click.option("--overwrite", is_flag=True, help="Replace the log that is already in the folder.")
+@click.option(
+    "--partitions", type=click.IntRange(1, 256), default=_DEFAULTS.partitions, show_default=True, help="Readers, by rowid modulo N."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=_DEFAULTS.workers, show_default=True, help="Bytewax worker threads.")
+@click.option(
+    "--batch-rows",
+    type=click.IntRange(1, 10_000_000),
+    default=_DEFAULTS.batch_rows,
+    show_default=True,
+    help="Events of one Parquet row group.",
+)
+@click.option("--shards", type=click.IntRange(1, 65_536), default=_DEFAULTS.shards, show_default=True, help="Groups of streams.")
+@click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
+@output_options
+def command(
+    snapshot: Path,
+    *,
+    out: Path,
+    overwrite: bool,
+    partitions: int,
+    workers: int,
+    batch_rows: int,
+    shards: int,
+    strict: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Find the delivered order of SNAPSHOT and write it to Parquet files; the snapshot is only read.
+
+    The folder --out gets order-00000.parquet, ... with the columns delivered, cid, stream, prev, kind and rowid, then
+    waiting.parquet and rejected.parquet with what can't be delivered, and replay.json with what the replay did.
+    """
+    options = RunOptions(partitions, workers, shards, batch_rows, quiet=quiet)
+    replayed = replay(snapshot, out, options, overwrite=overwrite)
+    if as_json:
+        print_json(replayed.to_json())
+    else:
+        output().print(_table(replayed))
+    return int(strict and bool(replayed.summary.tally.reasons))
+
+
+def _table(replayed: Replay) -> Table:
+    summary = replayed.summary
+    tally = summary.tally
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("discovered", f"{tally.discovered:,}")
+    table.add_row("delivered", f"{tally.delivered:,}")
+    if tally.first_number is not None:
+        table.add_row("numbers", f"{tally.first_number:,} to {tally.last_number:,}")
+    table.add_row("waiting", f"{summary.waiting:,}")
+    table.add_row("rejected", f"{summary.quarantined:,}")
+    for reason, count in sorted(tally.reasons.items()):
+        table.add_row(f"  {reason}", f"{count:,}")
+    table.add_row("files", f"{len(replayed.files):,}")
+    table.add_row("seconds", f"{summary.seconds:.1f}")
+    return table

@@ -1,0 +1,41 @@
+"""The order digest: one number for what an order says of every stream, however it interleaves them.
+
+Two orders of the same events have the same digest if each puts every event behind its parent: how streams are interleaved, and in
+which order the children of a fork come, differs between runs and means nothing. Anything else makes another digest: an event more or
+less, or twice; another stream or parent of one; a child that comes before its parent.
+
+An event is hashed (SHA-256) as its CIDs of stream, event and prev, one behind the other (each says how long it is), and one character:
+`-` if its prev is not in the order (it has none, or it was delivered before), `1` if its prev comes before it, `0` if after it. An
+event's depth is in this too: it is the number of prevs above it, and each of them is hashed. The hashes of all events are added up as
+four unsigned numbers of 64 bits, each modulo 2^64, so that their order does not count. The digest is these four in hexadecimal. It is
+made to find faults: somebody who may choose the CIDs could make two orders collide.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+_DIGEST = """
+    WITH hashed AS (
+        SELECT sha256(
+            child.stream || child.cid || coalesce(child.prev, ''::BLOB)
+            || CASE WHEN parent.cid IS NULL THEN '-'::BLOB WHEN parent.delivered < child.delivered THEN '1'::BLOB ELSE '0'::BLOB END
+        ) AS hash
+        FROM read_parquet($files) AS child LEFT JOIN read_parquet($files) AS parent ON parent.cid = child.prev
+    )
+    SELECT sum(('0x' || hash[1:16])::UBIGINT), sum(('0x' || hash[17:32])::UBIGINT),
+           sum(('0x' || hash[33:48])::UBIGINT), sum(('0x' || hash[49:64])::UBIGINT)
+    FROM hashed
+"""
+
+
+def order_digest(folder: Path, spill: Path) -> str:
+    """The digest of the order in the files `order-*.parquet` of a log (schema `connectors.log.ORDER`), as 64 hexadecimal digits.
+
+    What does not fit in memory is put into the folder `spill`, which must exist and is left empty.
+    """
+    config: dict[str, Any] = {"temp_directory": str(spill), "preserve_insertion_order": False}
+    with duckdb.connect(config=config) as connection:
+        sums = connection.execute(_DIGEST, {"files": str(folder / "order-*.parquet")}).fetchall()[0]
+    return "".join(f"{(part or 0) % 2**64:016x}" for part in sums)
