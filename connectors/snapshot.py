@@ -53,6 +53,11 @@ class Reader:
         self._copy: Path | None = None
         self._folder: Path | None = None
 
+    @property
+    def file(self) -> Path:
+        """What is really read: the database or, within the context, its private copy."""
+        return self._copy or self.path
+
     def __call__(self, path: Path) -> Any:
         """Open a connection. Errors name `path`, what is opened is what this reader stands for."""
         if path != self.path:

@@ -16,6 +16,8 @@ from typing import Any
 
 import duckdb
 
+from connectors.log_folder import ORDER_FILES
+
 _DIGEST = """
     WITH hashed AS (
         SELECT sha256(
@@ -31,11 +33,11 @@ _DIGEST = """
 
 
 def order_digest(folder: Path, spill: Path) -> str:
-    """The digest of the order in the files `order-*.parquet` of a log (schema `connectors.log.ORDER`), as 64 hexadecimal digits.
+    """The digest of the order in the files of a log (schema `connectors.log.ORDER`), as 64 hexadecimal digits.
 
     What does not fit in memory is put into the folder `spill`, which must exist and is left empty.
     """
     config: dict[str, Any] = {"temp_directory": str(spill), "preserve_insertion_order": False}
     with duckdb.connect(config=config) as connection:
-        sums = connection.execute(_DIGEST, {"files": str(folder / "order-*.parquet")}).fetchall()[0]
+        sums = connection.execute(_DIGEST, {"files": sorted(map(str, folder.glob(ORDER_FILES)))}).fetchall()[0]
     return "".join(f"{(part or 0) % 2**64:016x}" for part in sums)

@@ -34,9 +34,12 @@ from flows.digest import order_digest
 from flows.order import PARTITIONS, build_flow
 from flows.pace import Sample, sampled
 from flows.parents import ParentLookUp
+from flows.progress import LINE_SECONDS
 from flows.run import RunOptions, Summary, run_into
 from flows.runner import finish_by, nothing_changed
 from flows.signals import stopped_by_signals
+from flows.verifier.verification import Verification
+from flows.verify import verify
 from operators.decode import payload_multihash
 from operators.order import SHARDS
 from operators.schemas import KINDS, LEFT, WAITING
@@ -58,6 +61,8 @@ class Replay:
     digest: str
     """The order digest (`flows.digest`)."""
     pace: list[Sample]
+    verification: Verification | None
+    """Of the log; None if it was not asked for."""
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
@@ -72,13 +77,22 @@ class Replay:
             **counts,
             "shards": self.summary.options.shards,
             "order_digest": self.digest,
+            "verification": self.verification
+            and {
+                "ok": self.verification.is_good,
+                "failed": sorted(self.verification.failed),
+                "in_baseline": sum(finding.in_baseline for finding in self.verification.findings),
+                "seconds": round(self.verification.seconds, 3),
+            },
             "files": [asdict(file) for file in self.files],
             "versions": self.versions,
         }
 
 
-def replay(snapshot: Path, out: Path, options: RunOptions, *, overwrite: bool = False) -> Replay:
+def replay(snapshot: Path, out: Path, options: RunOptions, *, overwrite: bool = False, verified: bool = False) -> Replay:
     """Replay `snapshot` into the folder `out`; nothing else is changed. The log has its own report, whatever `options.report` says.
+
+    If it is to be `verified`, that is done before it is published; what is found does not keep it from being so.
 
     Raises:
         CannotStartError: the snapshot can't be read or is in use, or `out` can't be written to or holds a log; nothing was changed.
@@ -90,7 +104,7 @@ def replay(snapshot: Path, out: Path, options: RunOptions, *, overwrite: bool = 
             sink, report = replaying.begin()
             with sampled(replaying.tally) as pace:
                 run_into(replaying.path, options, replaying.tally, sink=sink, report=report, connector=replaying.reader)
-            return replaying.complete(sink, pace)
+            return replaying.complete(sink, pace, verified=verified)
         finally:
             replaying.abandon()
 
@@ -120,7 +134,7 @@ def get_flow(
         look_up.close()
         if replaying.tally.partitions_read == partitions:
             report.publish()
-            replaying.complete(sink, [])
+            replaying.complete(sink, [], verified=False)
 
     atexit.register(complete)
     source = UndeliveredSource(replaying.path, partitions, payload_multihash, replaying.tally, replaying.reader)
@@ -159,18 +173,40 @@ class _Replaying:
         report = ReportSink(self._log.partial, LEFT, WAITING, self.tally)
         return LogSink(self._log.partial, KINDS, first_number, self._options.batch_rows, self.tally), report
 
-    def complete(self, sink: LogSink, pace: list[Sample]) -> Replay:
+    def complete(self, sink: LogSink, pace: list[Sample], *, verified: bool) -> Replay:
         """Publish the log."""
         files = sink.finish()
-        self.reader.require_unchanged()
         with tempfile.TemporaryDirectory(prefix="spill-", dir=self._log.partial) as spill:
             digest = order_digest(self._log.partial, Path(spill))
         summary = Summary(self.path, self.tally, time.monotonic() - self._started, self._options)
         replayed = Replay(
-            summary, self.path.stat().st_size, self._schema, self.reader.journals, files, digest, pace, versions(self._sqlite)
+            summary=summary,
+            size=self.path.stat().st_size,
+            schema=self._schema,
+            journals=self.reader.journals,
+            files=files,
+            digest=digest,
+            pace=pace,
+            verification=self._verify() if verified else None,
+            versions=versions(self._sqlite),
         )
+        self.reader.require_unchanged()
         self._log.publish(replayed.to_json(), self.tally)
         return replayed
+
+    def _verify(self) -> Verification:
+        file, log = self.reader.file, self._log.partial
+        told = time.monotonic()
+
+        def tell(step: str, done: int, total: int) -> None:
+            nonlocal told
+            if not self._options.quiet and time.monotonic() - told > LINE_SECONDS:
+                told = time.monotonic()
+                story().print(f"verifying, {step}: {done:,} of {total:,}", highlight=False)
+
+        found = verify(file, log=log, on_progress=tell)
+        # only a baseline tells old damage from new, but comparing with one takes half as long again
+        return found if found.is_good else verify(file, baseline=file, log=log, on_progress=tell)
 
     def abandon(self) -> None:
         """Remove what is not published; safe to call twice, and from another thread."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from flows.console import output, output_options, print_json
+from flows.console import output, output_options, print_json, story
 from flows.replay import Replay, replay
 from flows.run import RunOptions
 
@@ -28,6 +28,7 @@ _DEFAULTS = RunOptions()
     help="Events of one Parquet row group.",
 )
 @click.option("--shards", type=click.IntRange(1, 65_536), default=_DEFAULTS.shards, show_default=True, help="Groups of streams.")
+@click.option("--no-verify", is_flag=True, help="Do not verify the log; that takes twice as long as making it.")
 @click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
 @output_options
 def command(
@@ -39,6 +40,7 @@ def command(
     workers: int,
     batch_rows: int,
     shards: int,
+    no_verify: bool,
     strict: bool,
     quiet: bool,
     as_json: bool,
@@ -49,11 +51,21 @@ def command(
     waiting.parquet and rejected.parquet with what can't be delivered, and replay.json with what the replay did.
     """
     options = RunOptions(partitions, workers, shards, batch_rows, quiet=quiet)
-    replayed = replay(snapshot, out, options, overwrite=overwrite)
+    replayed = replay(snapshot, out, options, overwrite=overwrite, verified=not no_verify)
     if as_json:
         print_json(replayed.to_json())
     else:
         output().print(_table(replayed))
+    verification = replayed.verification
+    if verification is not None and not verification.is_good:
+        story().print(
+            f"The log breaks `{'`, `'.join(sorted(verification.failed))}`. This is a defect of ceramic-order: please report it with what "
+            f"`ceramic-order verify {snapshot} --log {out}` prints.",
+            style="red",
+            markup=False,
+            highlight=False,
+        )
+        return 1
     return int(strict and bool(replayed.summary.tally.reasons))
 
 
@@ -71,6 +83,8 @@ def _table(replayed: Replay) -> Table:
     table.add_row("rejected", f"{summary.quarantined:,}")
     for reason, count in sorted(tally.reasons.items()):
         table.add_row(f"  {reason}", f"{count:,}")
+    if replayed.verification is not None:
+        table.add_row("verification", "passed" if replayed.verification.is_good else "failed")
     table.add_row("files", f"{len(replayed.files):,}")
     table.add_row("seconds", f"{summary.seconds:.1f}")
     return table
