@@ -1,0 +1,241 @@
+"""What the trust tests share: databases worth ordering, children that run the real command line, and faults below SQLite.
+
+The job always runs in a child, started as a user starts it. The tests look at the database with the driver of the product while no
+child runs; every other program that touches it is a process of its own.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+import pytest
+
+from connectors.database import connect, query, scalar
+from flows.synth import write_database
+from flows.synth_streams import Population
+from tests.oracle import Contents, check, read
+
+ROOT = Path(__file__).parents[2]
+HANG_SECONDS = 120
+"""After this time a child counts as hanging."""
+COMPANIONS = ("-wal", "-shm", "-order-lock")
+KEPT = re.compile(r"`(\d+)` events in `(\d+)` whole batches are delivered and kept")
+
+Numbers = dict[bytes, int]
+"""CID to `delivered` of the delivered events."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A database that tests copy, and what it holds."""
+
+    path: Path
+    contents: Contents
+
+    def copy(self, folder: Path) -> Path:
+        """A fresh copy in `folder`, in place of an earlier one and its companions."""
+        path = folder / "node.db"
+        for companion in COMPANIONS:
+            path.with_name(path.name + companion).unlink(missing_ok=True)
+        shutil.copyfile(self.path, path)
+        return path
+
+
+def _template(folder: Path, population: Population) -> Template:
+    path = folder / "template.db"
+    write_database(path, population, "shuffled")
+    return Template(path, read(path))
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """11,000 undelivered events in CID order, forked, some of them orphaned: about a second of work in small batches."""
+    return _template(tmp_path_factory.mktemp("large"), Population(streams=1200, length=10, forks=0.2, missing=0.002, seed=1))
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """800 such events, 50 of them delivered before: two megabytes."""
+    population = Population(streams=40, length=21, forks=0.2, missing=0.002, delivered_streams=2, seed=2)
+    return _template(tmp_path_factory.mktemp("small"), population)
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> Random:
+    """A random generator; its seed, 1 or that of an indirect parameter, is printed, so that a failure shows it."""
+    seed: int = getattr(request, "param", 1)
+    print(f"seed {seed}")  # noqa: T201 # pytest shows it with a failure
+    return Random(seed)
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong below SQLite in a child (faults.c says what the fields mean)."""
+
+    effect: Literal["none", "fail", "kill", "hang", "slow"] = "none"
+    first: int = 1
+    times: int = 0
+    calls: Literal["change", "read"] = "change"
+    error_number: int = 0
+    log: Path | None = None
+
+    def environment(self, library: Path, database: Path) -> Mapping[str, str]:
+        """The variables that make a child suffer."""
+        variables = {
+            "LD_PRELOAD": str(library),
+            "FAULTS_DATABASE": str(database.resolve()),
+            "FAULTS_EFFECT": self.effect,
+            "FAULTS_FIRST": str(0 if self.effect == "none" else self.first),
+            "FAULTS_TIMES": str(self.times),
+            "FAULTS_CALLS": self.calls,
+            "FAULTS_ERRNO": str(self.error_number),
+        }
+        return variables if self.log is None else variables | {"FAULTS_LOG": str(self.log)}
+
+
+@pytest.fixture(scope="session")
+def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """faults.c, compiled."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("injecting faults below SQLite needs Linux and a C compiler `cc`")
+    library = tmp_path_factory.mktemp("faults") / "faults.so"
+    source = Path(__file__).with_name("faults.c")
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended."""
+
+    code: int
+    """Its exit code; negative: the signal that killed it."""
+    out: str
+    err: str
+
+    def kept(self) -> int | None:
+        """How many events it says are delivered and kept, None if it does not say."""
+        found = KEPT.search(self.err)
+        return int(found[1]) if found else None
+
+
+def arguments(database: Path, *options: str) -> list[str]:
+    """The command line of `ceramic-order run`."""
+    return [sys.executable, "-m", "flows", "run", str(database), *options]
+
+
+@dataclass
+class Children:
+    """Starts children that work in `folder`; those that are left when the test ends are killed."""
+
+    folder: Path
+    library: Callable[[], Path]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, database: Path, *options: str, faults: Faults | None = None) -> subprocess.Popen[str]:
+        """Start `ceramic-order run` on `database`."""
+        environment = {} if faults is None else faults.environment(self.library(), database)
+        return self.spawn(arguments(database, *options), environment)
+
+    def spawn(self, command: list[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start any program, its three streams piped."""
+        child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | dict(environment or {}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(child)
+        return child
+
+    def run(self, database: Path, *options: str, faults: Faults | None = None) -> Ended:
+        """Run `ceramic-order run` on `database` to its end, whatever that is."""
+        return end(self.start(database, *options, faults=faults))
+
+
+def end(child: "subprocess.Popen[str]") -> Ended:
+    """Wait for the end of a child; it never shows a traceback."""
+    out, err = child.communicate(timeout=HANG_SECONDS)
+    assert "Traceback" not in err, err
+    return Ended(child.returncode, out, err)
+
+
+@pytest.fixture
+def children(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Children]:
+    """The children of one test."""
+    children = Children(tmp_path, lambda: request.getfixturevalue("faults_library"))
+    yield children
+    for child in children.started:
+        child.kill()
+        with suppress(ValueError):  # its streams may be closed already
+            child.communicate()
+
+
+def await_wal(child: "subprocess.Popen[str]", database: Path, size: int) -> bool:
+    """Wait until the child has written so much to its write-ahead log; False if it ended before."""
+    wal = database.with_name(database.name + "-wal")
+    deadline = time.monotonic() + HANG_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(FileNotFoundError):
+            if wal.stat().st_size >= size:
+                return True
+        if child.poll() is not None:
+            return False
+        time.sleep(0.0005)
+    raise TimeoutError(f"the write-ahead log did not grow to {size} bytes")
+
+
+def numbers_of(database: Path) -> Numbers:
+    """The numbers in an intact database."""
+    with closing(connect(database, "rw")) as connection:
+        assert scalar(connection, "PRAGMA integrity_check") == "ok"
+        table = query(connection, "SELECT cid, delivered FROM ceramic_one_event WHERE delivered IS NOT NULL ORDER BY delivered")
+    return dict(zip(table["cid"].to_pylist(), table["delivered"].to_pylist(), strict=True))
+
+
+def check_stopped(before: Contents, database: Path, earlier: Numbers | None = None) -> Numbers:
+    """Hold a run that was stopped anywhere to its promises; the numbers as they are now.
+
+    Rows are written by rowid, numbers are given by the order of the streams: half a batch would leave gaps between its numbers.
+
+    Args:
+        before: the database before the first run.
+        database: as it is now.
+        earlier: its numbers after an earlier stop.
+    """
+    now, highest = numbers_of(database), before.highest
+    old = {cid: number for cid, number in before.numbers.items() if number is not None} | (earlier or {})
+    assert {cid: now.get(cid) for cid in old} == old, "an old number was changed"
+    new = {cid: number for cid, number in now.items() if before.numbers[cid] is None}
+    assert list(new.values()) == list(range(highest + 1, highest + 1 + len(new))), "part of a batch was kept"
+    for cid, number in new.items():
+        prev = before.places[cid].prev
+        assert prev is None or now[prev] < number, "an event was delivered before its parent"
+    return now
+
+
+def check_rerun(before: Contents, database: Path, children: Children) -> None:
+    """Whatever stopped a run: the same command again finishes the job, and the oracle accepts the result."""
+    again = children.run(database)
+    assert again.code == 0, again
+    assert scalar_of(database, "PRAGMA integrity_check") == "ok"
+    check(before, read(database))
+
+
+def scalar_of(database: Path, sql: str) -> object:
+    """The first value that a statement returns."""
+    with closing(connect(database, "rw")) as connection:
+        return scalar(connection, sql)
