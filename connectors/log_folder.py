@@ -47,7 +47,6 @@ class LogFolder:
             raise CannotStartError(f"Can't write to `{folder}`: {cause.strerror}. Nothing was changed. Name another folder.") from cause
 
     def _lock(self) -> None:
-        # the lock ends with the process, or when `partial` is removed
         descriptor = os.open(self.partial, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,7 +55,7 @@ class LogFolder:
             raise CannotStartError(
                 f"Another `ceramic-order replay` is writing to `{self.folder}`. Nothing was changed. Wait for it, or name another folder."
             ) from cause
-        self._descriptor = descriptor
+        self._descriptor: int | None = descriptor
 
     def publish(self, summary: Mapping[str, Any], tally: Tally) -> None:
         """Give all files their names, in place of those of an earlier log; `summary` is written beside them.
@@ -82,6 +81,9 @@ class LogFolder:
     def abandon(self) -> None:
         """Remove what has not been published; safe to call twice, and from another thread."""
         shutil.rmtree(self.partial, ignore_errors=True)
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
         with suppress(OSError):  # it holds something
             for folder in self._made:
                 folder.rmdir()
