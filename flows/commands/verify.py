@@ -80,11 +80,11 @@ def _print(verification: Verification) -> None:
 
 def _table(verification: Verification) -> Table:
     table = Table()
-    table.add_column("rule")
-    table.add_column("")
+    table.add_column("rule", no_wrap=True)
+    table.add_column("", no_wrap=True)
     table.add_column("violations", justify="right")
     if verification.baseline is not None:
-        table.add_column("already in baseline", justify="right")
+        table.add_column("in baseline", justify="right")
     for finding in verification.findings:
         row = [finding.rule.name, _status(finding), "" if finding.is_skipped else f"{finding.violations:,}"]
         if verification.baseline is not None:
@@ -94,7 +94,7 @@ def _table(verification: Verification) -> Table:
 
 
 def _status(finding: Finding) -> str:
-    told = f"{finding.status}, needs --{finding.rule.needs}" if finding.is_skipped else finding.status
+    told = f"skipped: no --{finding.rule.needs}" if finding.is_skipped else finding.status
     return f"[{_COLOURS[finding.status]}]{told}[/]"
 
 

@@ -96,13 +96,13 @@ def _pages(connection: Any, first: int, last: int) -> Iterator[_Page]:
     with stream(connection, _BLOCKS, (first, last)) as batches:
         for batch in batches:
             # by way of numpy: Arrow itself makes a Python object for each value twice
-            columns: Any = (batch[name].to_numpy(zero_copy_only=False).tolist() for name in _Page._fields)
-            page = _Page(*columns)
+            ids, multihashes, blocks = (batch[name].to_numpy(zero_copy_only=False).tolist() for name in _Page._fields)
+            page = _Page(ids, multihashes, blocks)
             while b"" in page.bytes:
                 row = page.bytes.index(b"")
-                alone = _Page(*([column.pop(row)] for column in page))
-                alone.bytes[0] = scalar(connection, _BLOCK, (alone.id[0],))
-                yield alone
+                page.bytes.pop(row)
+                rowid = page.id.pop(row)
+                yield _Page([rowid], [page.multihash.pop(row)], [scalar(connection, _BLOCK, (rowid,))])
             yield page
 
 

@@ -1,0 +1,77 @@
+"""The bytes of a block are held to the hash in its multihash, and every block is read in whatever process."""
+
+# ruff: noqa: S608 # SQL of our own values
+
+from pathlib import Path
+
+import pytest
+from cbrrr import CID, encode_dag_cbor
+
+from flows.synthetic import Block, block, build_event
+from flows.verifier import load
+from flows.verifier.keccak import keccak_256
+from flows.verify import verify
+from tests.flows.verify.world import WORLD, change, fields, literal, store
+
+LEAF = WORLD["leaf"]
+OTHER_DATA = encode_dag_cbor({**fields(LEAF.blocks[0].content), "data": {"name": "another"}})
+SET_OTHER_DATA = f"UPDATE ceramic_one_block SET bytes = {literal(OTHER_DATA)} WHERE multihash = {literal(LEAF.blocks[0].multihash)}"
+
+
+def test_a_payload_with_another_hash_is_found_only_if_hashes_are_asked_for(tmp_path: Path) -> None:
+    database = change(store(tmp_path / "db"), SET_OTHER_DATA)
+    assert verify(database).failed == set()
+    verification = verify(database, hashes=True)
+    assert verification.failed == {"hash-right"}
+    (finding,) = (finding for finding in verification.findings if finding.violations)
+    assert (finding.violations, finding.first[0].number) == (1, 60)
+
+
+def test_a_block_that_had_another_hash_in_the_baseline_already_is_old_damage(tmp_path: Path) -> None:
+    baseline = change(store(tmp_path / "baseline"), SET_OTHER_DATA)
+    assert verify(change(store(tmp_path / "same"), SET_OTHER_DATA), baseline=baseline, hashes=True).is_good
+    sound = store(tmp_path / "sound")
+    verification = verify(change(store(tmp_path / "db"), SET_OTHER_DATA), baseline=sound, hashes=True)
+    assert verification.failed == {"hash-right", "nothing-else-changed"}
+
+
+def keccak_block(content: bytes) -> Block:
+    return block(content)._replace(multihash=b"\x1b\x20" + keccak_256(content))
+
+
+@pytest.mark.parametrize(("multihash_of", "failed"), [(b"stored", set()), (b"another", {"hash-right"})])
+def test_keccak_256_is_known(tmp_path: Path, multihash_of: bytes, failed: set[str]) -> None:
+    multihash = keccak_block(multihash_of).multihash
+    database = change(store(tmp_path / "db"), f"INSERT INTO ceramic_one_block VALUES ({literal(multihash)}, {literal(b'stored')})")
+    assert verify(database, hashes=True).failed == failed
+
+
+def test_an_event_may_have_a_keccak_block(tmp_path: Path) -> None:
+    payload = keccak_block(encode_dag_cbor({"id": CID(WORLD["init"].cid), "prev": CID(LEAF.cid), "data": 1}))
+    envelope = encode_dag_cbor({"payload": payload.cid, "signatures": [{"signature": b"s"}]})
+    event = build_event(LEAF.stream, "data", LEAF.cid, [payload, block(envelope, 0x85, is_root=True)])
+    assert verify(store(tmp_path / "db", more=[(event, 1000)]), hashes=True).is_good
+
+
+def test_a_hash_function_that_is_not_known_is_not_passed_over(tmp_path: Path) -> None:
+    database = change(store(tmp_path / "db"), "INSERT INTO ceramic_one_block VALUES (x'1300', x'00')")
+    assert verify(database, hashes=True).failed == {"hash-right"}
+
+
+def test_blocks_decoded_in_other_processes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = change(store(tmp_path / "db", numbers={"leaf": None}), SET_OTHER_DATA)
+    here = verify(database, hashes=True)
+    monkeypatch.setattr(load, "BLOCKS_FOR_PROCESSES", 1)
+    elsewhere = verify(database, hashes=True)
+    assert elsewhere.findings == here.findings
+    assert elsewhere.failed == {"hash-right", "nothing-left"}
+    assert elsewhere.blocks == here.blocks
+
+
+def test_a_long_block_is_read_whole(tmp_path: Path) -> None:
+    payload = block(encode_dag_cbor({"id": CID(WORLD["init"].cid), "prev": CID(LEAF.cid), "data": "long" * 100_000}))
+    envelope = encode_dag_cbor({"payload": payload.cid, "signatures": [{"signature": b"s"}]})
+    event = build_event(LEAF.stream, "data", LEAF.cid, [payload, block(envelope, 0x85, is_root=True)])
+    assert verify(store(tmp_path / "db", more=[(event, 1000)]), hashes=True).is_good
+    cut = event._replace(blocks=(payload._replace(content=payload.content[:-1]), event.blocks[1]))
+    assert verify(store(tmp_path / "cut", more=[(cut, 1000)])).failed == {"block-readable"}
