@@ -22,9 +22,9 @@ from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS, DeliveredSink
 from connectors.source import UndeliveredSource
 from connectors.tally import Tally
-from flows.parents import ParentLookUp
+from flows.lookups import LookUps
 from operators.decode import decode, payload_multihash
-from operators.order import SHARDS, LookUp, order
+from operators.order import SHARDS, order
 from operators.schemas import LEFT, WAITING
 
 Sink = FixedPartitionedSink[pa.RecordBatch, None]
@@ -34,7 +34,13 @@ PARTITIONS = 4
 
 
 def get_flow(
-    database: str, *, partitions: int = PARTITIONS, shards: int = SHARDS, batch_rows: int = BATCH_ROWS, writes: bool = True
+    database: str,
+    *,
+    partitions: int = PARTITIONS,
+    shards: int = SHARDS,
+    batch_rows: int = BATCH_ROWS,
+    check_node: bool = True,
+    writes: bool = True,
 ) -> Dataflow:
     """The main job on `database`, in place, for `python -m bytewax.run`.
 
@@ -47,17 +53,18 @@ def get_flow(
     if writes:
         atexit.register(claim(path).release)
     tally = Tally()
-    source = UndeliveredSource(path, partitions, payload_multihash, tally)
+    source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=check_node)
     sink = DeliveredSink(path, batch_rows, tally, writes_here=writes)
-    return build_flow(source, ParentLookUp(path), sink, ReportSink(None, LEFT, WAITING, tally), shards=shards)
+    report = ReportSink(None, LEFT, WAITING, tally)
+    return build_flow(source, LookUps(path, check_node=check_node), sink, report, shards=shards)
 
 
-def build_flow(source: UndeliveredSource, look_up: LookUp, sink: Sink, report: Sink, *, shards: int = SHARDS) -> Dataflow:
+def build_flow(source: UndeliveredSource, look_ups: LookUps, sink: Sink, report: Sink, *, shards: int = SHARDS) -> Dataflow:
     """The way of the data, whatever becomes of it in the end."""
     flow = Dataflow("ceramic-order")
     raw = op.input("source", flow, source)
-    events = decode("decode", raw)
-    streams = order("order", events.links, shards=shards, look_up=look_up)
+    events = decode("decode", raw, fetch=look_ups.blocks)
+    streams = order("order", events.links, shards=shards, look_up=look_ups.parents)
     op.output("sink", op.key_on("one_sink", streams.ordered, lambda _: "db"), sink)
     left = op.merge("left", events.rejected, streams.left)
     op.output("report", op.key_on("one_report", left, lambda _: "report"), report)

@@ -33,7 +33,7 @@ from flows.console import story
 from flows.digest import order_digest
 from flows.order import PARTITIONS, build_flow
 from flows.pace import Sample, sampled
-from flows.parents import ParentLookUp
+from flows.lookups import LookUps
 from flows.progress import LINE_SECONDS
 from flows.run import RunOptions, Summary, run_into
 from flows.runner import finish_by, nothing_changed
@@ -128,17 +128,17 @@ def get_flow(
     replaying = _Replaying(Path(snapshot), Path(out), RunOptions(partitions, 1, shards, batch_rows), overwrite=overwrite)
     atexit.register(replaying.abandon)
     sink, report = replaying.begin()
-    look_up = ParentLookUp(replaying.path, replaying.reader)
+    look_ups = LookUps(replaying.path, replaying.reader, check_node=True)
 
     def complete() -> None:
-        look_up.close()
+        look_ups.close()
         if replaying.tally.partitions_read == partitions:
             report.publish()
             replaying.complete(sink, [], verified=False)
 
     atexit.register(complete)
-    source = UndeliveredSource(replaying.path, partitions, payload_multihash, replaying.tally, replaying.reader)
-    return build_flow(source, look_up, sink, report, shards=shards)
+    source = UndeliveredSource(replaying.path, partitions, payload_multihash, replaying.tally, replaying.reader, with_listed=True)
+    return build_flow(source, look_ups, sink, report, shards=shards)
 
 
 class _Replaying:

@@ -13,8 +13,8 @@ from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
 from connectors.snapshot import Reader
 from connectors.source import UndeliveredSource
 from connectors.tally import Tally
+from flows.lookups import LookUps
 from flows.order import PARTITIONS, Sink, build_flow
-from flows.parents import ParentLookUp
 from flows.progress import shown_progress
 from flows.runner import finish_by, nothing_changed, run_flow
 from flows.signals import stopped_by_signals
@@ -33,6 +33,8 @@ class RunOptions:
     workers: int = 1
     shards: int = SHARDS
     batch_rows: int = BATCH_ROWS
+    check_node: bool = True
+    """Deliver only what a node could serve; else whatever has readable links."""
     report: Path | None = None
     quiet: bool = True
 
@@ -120,14 +122,14 @@ def dry_run(database: Path, options: RunOptions) -> Summary:
 
 def run_into(path: Path, options: RunOptions, tally: Tally, *, sink: Sink, report: ReportSink, connector: Callable[[Path], Any]) -> None:
     """Run the flow on what `connector` opens, into whatever sink, and publish the report."""
-    source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector)
+    source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector, with_listed=options.check_node)
 
     def count() -> int:
         with closing(connector(path)) as connection:
             return int(scalar(connection, COUNT_UNDELIVERED))
 
-    with closing(ParentLookUp(path, connector)) as look_up, shown_progress(tally, count, quiet=options.quiet):
-        flow = build_flow(source, look_up, sink, report, shards=options.shards)
+    with closing(LookUps(path, connector, check_node=options.check_node)) as look_ups, shown_progress(tally, count, quiet=options.quiet):
+        flow = build_flow(source, look_ups, sink, report, shards=options.shards)
         run_flow(flow, tally, workers=options.workers, partitions=options.partitions)
     report.publish()
 

@@ -1,6 +1,17 @@
 """CIDs: binary in batches, text where people see them (CERAMIC.md, CIDs and blocks)."""
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from libipld import decode_cid, decode_multibase, encode_cid
+
+_USUAL = b"\x01\x71\x12\x20"
+"""A CIDv1 of a DAG-CBOR block by sha2-256, as nearly all are; its digest of 32 bytes follows."""
+
+_TWO_BYTES = pa.scalar(b"\x80", pa.binary())
+"""From this byte on a codec goes on in the next byte."""
+
+_LONGEST = 1024
+"""Bytes of a CID; Arrow's slice kernel fails without an end ("Negative buffer resize")."""
 
 
 def cid_text(cid: bytes) -> str:
@@ -29,6 +40,8 @@ def parse_cid(text: str) -> bytes:
 
 def multihash(cid: bytes) -> bytes | None:
     """The multihash at the tail of a binary CIDv1, None if `cid` is none: a version, codec, hash code, and a length that is right."""
+    if cid.startswith(_USUAL):
+        return cid[2:] if len(cid) == len(_USUAL) + 32 else None
     version, at = _varint(cid, 0)
     if version != 1:
         return None
@@ -36,6 +49,12 @@ def multihash(cid: bytes) -> bytes | None:
     _, at = _varint(cid, start)
     length, at = _varint(cid, at)
     return cid[start:] if length is not None and at + length == len(cid) else None
+
+
+def root_multihashes(cid: pa.Array) -> pa.Array:
+    """The multihashes of many event CIDs: what is behind the version and a codec of one byte or two."""
+    long_codec = pc.greater_equal(pc.binary_slice(cid, 1, 2), _TWO_BYTES)
+    return pc.if_else(long_codec, pc.binary_slice(cid, 3, _LONGEST), pc.binary_slice(cid, 2, _LONGEST))
 
 
 def _varint(encoded: bytes, at: int) -> tuple[int | None, int]:

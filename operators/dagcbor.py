@@ -33,6 +33,16 @@ def linked_keys(block: bytes) -> set[str]:
     return linked
 
 
+def linked_items(block: bytes) -> list[bool]:
+    """For each item of a DAG-CBOR list whether it is a link."""
+    _, items, at = _head(block, 0)
+    linked = []
+    for _ in range(items):
+        linked.append(block[at] >> 5 == _TAGGED)
+        at = _skip(block, at)
+    return linked
+
+
 def ends_linked(block: bytes, fields: dict[str, Any]) -> bool:
     """Whether the last two keys of a map are `prev`, a link in its shortest form, and one more; False may also mean undecided.
 

@@ -4,6 +4,7 @@ The rules are those of CERAMIC.md, The four kinds of event. `read_event` is the 
 """
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pyarrow as pa
 from bytewax.dataflow import Stream, operator
 from libipld import decode_dag_cbor
 
+from operators.check import FetchBlocks, NodeCheck
 from operators.cid import multihash
 from operators.dagcbor import ends_linked, linked_keys
 from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, plain_envelopes, read_alike
@@ -109,8 +111,11 @@ def payload_multihash(root: bytes) -> bytes | None:
     return multihash(cid) if isinstance(cid, bytes) else None
 
 
-def decode_events(raw: pa.RecordBatch) -> Decoded:
-    """Decode a batch of schema RAW; every row comes out once, as links or as rejected, never as an exception."""
+def decode_events(raw: pa.RecordBatch, check: NodeCheck | None = None) -> Decoded:
+    """Decode a batch of schema RAW; every row comes out once, as links or as rejected, never as an exception.
+
+    With `check`, an event that a node could not serve is rejected too.
+    """
     with _no_cyclic_garbage_collection():
         envelopes = plain_envelopes(raw["root"])
         data_rows, data_streams, data_prevs = read_alike(raw["payload"], np.flatnonzero(envelopes), DATA_LAYOUT)
@@ -135,7 +140,17 @@ def decode_events(raw: pa.RecordBatch) -> Decoded:
     columns = {name: column.take(position) for name, column in columns.items()}
     at = pa.array(np.sort(rows))
     links = pa.record_batch({"rowid": raw["rowid"].take(at), "cid": raw["cid"].take(at), **columns}, schema=LINKS)
-    return Decoded(links, _rejects(raw, [(row, reason) for row, reason in others if isinstance(reason, Reason)]))
+    reasons = [(row, reason) for row, reason in others if isinstance(reason, Reason)]
+    if check is None:
+        return Decoded(links, _rejects(raw, reasons))
+    with _no_cyclic_garbage_collection():
+        failed = check.failures(raw.take(at), np.asarray(links["kind"]))
+    if failed:
+        reasons += [(int(at[row].as_py()), reason) for row, reason in failed.items()]
+        served = np.ones(links.num_rows, dtype=np.bool_)
+        served[list(failed)] = False
+        links = links.filter(pa.array(served))
+    return Decoded(links, _rejects(raw, sorted(reasons)))
 
 
 def _rejects(raw: pa.RecordBatch, reasons: list[tuple[int, Reason]]) -> pa.RecordBatch:
@@ -146,12 +161,21 @@ def _rejects(raw: pa.RecordBatch, reasons: list[tuple[int, Reason]]) -> pa.Recor
 
 
 @operator
-def decode(step_id: str, up: Stream[pa.RecordBatch]) -> DecodeOut:  # noqa: ARG001 # Bytewax's signature
+def decode(step_id: str, up: Stream[pa.RecordBatch], *, fetch: FetchBlocks | None = None) -> DecodeOut:  # noqa: ARG001 # Bytewax's
     """Decode batches of schema RAW into readable events and rejected ones.
+
+    With `fetch`, which finds further blocks, an event that a node could not serve is rejected too; batches then need `listed`.
 
     Returns two streams of batches, without empty ones: `links` of schema LINKS and `rejected` of schema LEFT.
     """
-    decoded = op.map("events", up, decode_events)
+    check = threading.local()
+
+    def decode_batch(batch: pa.RecordBatch) -> Decoded:
+        if fetch is not None and not hasattr(check, "of_this_worker"):
+            check.of_this_worker = NodeCheck(fetch)
+        return decode_events(batch, getattr(check, "of_this_worker", None))
+
+    decoded = op.map("events", up, decode_batch)
     links = op.filter("some_links", op.map("links", decoded, lambda batch: batch.links), has_rows)
     rejected = op.filter("some_rejected", op.map("rejected", decoded, lambda batch: batch.rejected), has_rows)
     return DecodeOut(links, rejected)

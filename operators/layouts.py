@@ -41,13 +41,15 @@ TIME_LAYOUT = Layout(("id", "path", "prev", "proof"), len(_PROOF) + 36)
 SHORTEST = 97
 """Bytes of the shortest map with `id`, one more entry and `prev`; anything shorter is left to the decoder."""
 
+PAYLOAD_AT = 13
+"""Where in a plain envelope the multihash of its payload begins."""
 _ENVELOPE_HEAD = b"\xa2\x67payload\x58\x24"
 _SIGNATURES = b"\x6asignatures\x81\xa2\x69protected"
 _SIGNATURES_AT = len(_ENVELOPE_HEAD) + 36
-_PROTECTED_AT = _SIGNATURES_AT + len(_SIGNATURES)
+PROTECTED_AT = _SIGNATURES_AT + len(_SIGNATURES)
 _SIGNATURE = b"\x69signature\x58\x40"
-_SIGNATURE_FROM_END = len(_SIGNATURE) + 64
-_ENVELOPE_LEAST = _PROTECTED_AT + 2 + _SIGNATURE_FROM_END
+SIGNATURE_FROM_END = len(_SIGNATURE) + 64
+_ENVELOPE_LEAST = PROTECTED_AT + 2 + SIGNATURE_FROM_END
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,12 @@ def plain_envelopes(roots: pa.BinaryArray) -> Mask:
     starts, ends = blocks.starts[long], blocks.ends[long]
     whole = blocks.hold(starts, _ENVELOPE_HEAD + b"\x01\x71\x12\x20")
     whole &= blocks.hold(starts + _SIGNATURES_AT, _SIGNATURES)
-    whole &= blocks.hold(ends - _SIGNATURE_FROM_END, _SIGNATURE)
-    head, short = blocks.data[starts + _PROTECTED_AT], blocks.data[starts + _PROTECTED_AT + 1].astype(np.int64)
-    two_bytes = short * 256 + blocks.data[starts + _PROTECTED_AT + 2]
-    protected_end = np.where(head == 0x58, _PROTECTED_AT + 2 + short, _PROTECTED_AT + 3 + two_bytes)  # noqa: PLR2004 # CBOR heads
+    whole &= blocks.hold(ends - SIGNATURE_FROM_END, _SIGNATURE)
+    head, short = blocks.data[starts + PROTECTED_AT], blocks.data[starts + PROTECTED_AT + 1].astype(np.int64)
+    two_bytes = short * 256 + blocks.data[starts + PROTECTED_AT + 2]
+    protected_end = np.where(head == 0x58, PROTECTED_AT + 2 + short, PROTECTED_AT + 3 + two_bytes)  # noqa: PLR2004 # CBOR heads
     whole &= (head == 0x58) | (head == 0x59)  # noqa: PLR2004 # the same
-    whole &= starts + protected_end == ends - _SIGNATURE_FROM_END
+    whole &= starts + protected_end == ends - SIGNATURE_FROM_END
     found = np.zeros(len(roots), dtype=np.bool_)
     found[long[whole]] = True
     return found

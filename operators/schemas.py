@@ -15,6 +15,7 @@ RAW = pa.schema(
         pa.field("cid", pa.binary(), nullable=False),  # the event's CID
         pa.field("root", pa.binary(), nullable=False),  # its root block; empty: not in the database
         pa.field("payload", pa.binary(), nullable=False),  # the block its envelope names; empty: no envelope, or not there
+        pa.field("listed", pa.binary(), nullable=False),  # multihashes of its blocks, one behind the other; empty: not asked for
     ]
 )
 """Events with the blocks that tell their links, as the source reads them."""
@@ -54,6 +55,16 @@ class Reason(StrEnum):
     PAYLOAD_NO_CID = "payload is no CID"
     NO_LINK = "id or prev is no link"
     OTHER_STREAM = "prev in another stream"
+    # of what a node needs beside it
+    NOT_LISTED = "a block is not listed for it"
+    SIGNATURES_EMPTY = "no signature"
+    CAPABILITY_MISSING = "capability block missing"
+    CAPABILITY_UNREADABLE = "capability unreadable"
+    PROOF_MISSING = "proof block missing"
+    PROOF_UNREADABLE = "proof unreadable"
+    WITNESS_MISSING = "witness node missing"
+    WITNESS_UNREADABLE = "witness node unreadable"
+    WITNESS_PATH = "path does not lead to prev"
     # of what it depends on: it waits
     PREV_MISSING = "prev missing"
     PREV_REJECTED = "prev rejected"

@@ -14,7 +14,7 @@ from connectors.sink import BATCH_ROWS, DeliveredSink
 from connectors.source import UndeliveredSource
 from connectors.tally import Tally
 from flows.order import PARTITIONS, build_flow
-from flows.parents import ParentLookUp
+from flows.lookups import LookUps
 from flows.synth import create_database, insert_events
 from flows.synth_schema import SchemaVersion
 from flows.synthetic import Event, data_event, init_event
@@ -70,11 +70,11 @@ def deliver(
 ) -> Tally:
     """The main job on `path`; what it did. Unlike `get_flow` it claims nothing, so that many runs fit in one process."""
     tally = Tally()
-    source = UndeliveredSource(path, partitions, payload_multihash, tally)
+    source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=True)
     sink = DeliveredSink(path, batch_rows, tally)
     reports = ReportSink(report, LEFT, WAITING, tally)
     reports.prepare()
-    with closing(ParentLookUp(path)) as look_up:
-        run_flow(build_flow(source, look_up, sink, reports, shards=shards), workers)
+    with closing(LookUps(path)) as look_ups:
+        run_flow(build_flow(source, look_ups, sink, reports, shards=shards), workers)
     reports.publish()
     return tally

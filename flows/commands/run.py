@@ -29,6 +29,13 @@ _DEFAULTS = RunOptions()
     help="Events of one transaction at the most.",
 )
 @click.option("--shards", type=click.IntRange(1, 65_536), default=_DEFAULTS.shards, show_default=True, help="Groups of streams.")
+@click.option(
+    "--check",
+    type=click.Choice(["node", "links"]),
+    default="node",
+    show_default=True,
+    help="Deliver what a node could serve, or whatever has readable links.",
+)
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="A folder for waiting.parquet and rejected.parquet.")
 @click.option("--dry-run", "dry", is_flag=True, help="Find out what would be delivered, and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
@@ -40,6 +47,7 @@ def command(
     workers: int,
     batch_rows: int,
     shards: int,
+    check: str,
     report: Path | None,
     dry: bool,
     strict: bool,
@@ -51,7 +59,7 @@ def command(
     Every stream is ordered by its prev pointers, and the delivered numbers are written in whole batches. Stop the node first. Any
     stop is safe: running again goes on where it ended.
     """
-    options = RunOptions(partitions, workers, shards, batch_rows, report, quiet=quiet)
+    options = RunOptions(partitions, workers, shards, batch_rows, check == "node", report, quiet)
     summary = dry_run(database, options) if dry else run(database, options)
     if as_json:
         print_json(summary.to_json())

@@ -1,0 +1,69 @@
+"""Look-ups by key: events by CID, blocks by multihash."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pyarrow as pa
+
+from connectors.database import connect
+from connectors.source import PLAIN_ENVELOPE
+
+ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
+"""The multihash of the root block is the tail of the event's CID, behind a codec of one byte or two."""
+
+PAYLOAD = f"""
+    payload.multihash = CASE WHEN substr(root.bytes, 1, {len(PLAIN_ENVELOPE)}) = x'{PLAIN_ENVELOPE.hex()}'
+                             THEN substr(root.bytes, {len(PLAIN_ENVELOPE) - 1}, 34) END
+"""
+
+BLOCK = "SELECT multihash, bytes FROM ceramic_one_block WHERE multihash = ?"
+
+
+def event_statement(*, has_init_cid: bool) -> str:
+    """Finds an event by CID: delivered, stream (the node's `init_cid`, empty where it has none) and its row in schema RAW.
+
+    The blocks are only looked up where stream is empty and they must be decoded to learn it.
+    """
+    stream = "coalesce(event.init_cid, x'')" if has_init_cid else "x''"
+    return f"""
+        SELECT event.delivered IS NOT NULL AS delivered, {stream} AS stream, event.rowid AS rowid, event.cid AS cid,
+               coalesce(root.bytes, x'') AS root, coalesce(payload.bytes, x'') AS payload, x'' AS listed
+        FROM ceramic_one_event AS event
+        LEFT JOIN ceramic_one_block AS root ON {stream} = x'' AND {ROOT}
+        LEFT JOIN ceramic_one_block AS payload ON {PAYLOAD}
+        WHERE event.cid = ?
+    """  # noqa: S608 # put together from constants
+
+
+@dataclass
+class LookUp:
+    """Runs one prepared statement for many keys in one call, on one open connection.
+
+    Safe to share between the worker threads of a process: calls wait for each other.
+    """
+
+    path: Path
+    statement: str
+    connect: Callable[[Path], Any] = connect
+    _lock: Lock = field(default_factory=Lock)
+    _cursor: Any = None
+
+    def find(self, keys: pa.Array) -> pa.Table:
+        """The rows that the statement finds for each of `keys`, all together."""
+        with self._lock:
+            if self._cursor is None:
+                self._cursor = self.connect(self.path).cursor()
+            table: pa.Table = self._cursor.execute(self.statement, pa.record_batch([keys], names=["key"])).fetch_arrow_table()
+            return table
+
+    def close(self) -> None:
+        """Close the connection, if one was opened."""
+        with self._lock:
+            if self._cursor is not None:
+                connection = self._cursor.connection
+                self._cursor.close()
+                connection.close()
+                self._cursor = None

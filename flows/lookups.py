@@ -1,0 +1,63 @@
+"""What the steps ask the database beside the flow: parents that do not come through it, and blocks that events share."""
+
+from collections.abc import Callable
+from contextlib import closing
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.database import connect, read_schema
+from connectors.lookup import BLOCK, LookUp, event_statement
+from operators.check import FetchBlocks
+from operators.decode import decode_events
+from operators.order import KNOWN
+from operators.schemas import LINKS, RAW
+
+_STREAMS = pa.schema([LINKS.field("cid"), LINKS.field("stream")])
+_NOTHING = pa.RecordBatch.from_pylist([], schema=KNOWN)
+
+
+class LookUps:
+    """The look-ups of one flow in one database."""
+
+    def __init__(self, path: Path, connect: Callable[[Path], Any] = connect, *, check_node: bool = True) -> None:
+        self._path = path
+        self._connect = connect
+        self._blocks = LookUp(path, BLOCK, connect)
+        self.blocks: FetchBlocks | None = self._fetch if check_node else None
+        """For `operators.decode.decode`; None leaves out what a node would check."""
+
+    @cached_property
+    def _events(self) -> LookUp:
+        with closing(self._connect(self._path)) as connection:
+            schema = read_schema(connection, self._path)
+        return LookUp(self._path, event_statement(has_init_cid=schema.has_init_cid), self._connect)
+
+    def parents(self, cids: pa.Array) -> pa.RecordBatch:
+        """The events among `cids` that exist, with schema KNOWN; an `operators.order.LookUp`.
+
+        An event's stream is what the node noted in `init_cid`; where it noted none (rows older than v0.36) its blocks are decoded.
+        """
+        found = self._events.find(cids)
+        if not found.num_rows:
+            return _NOTHING
+        noted = pc.not_equal(pc.binary_length(found["stream"]), 0)
+        raw = found.filter(pc.invert(noted)).select(RAW.names).cast(RAW).combine_chunks()
+        decoded = [decode_events(batch).links.select(_STREAMS.names) for batch in raw.to_batches()]
+        streams = pa.Table.from_batches(decoded, schema=_STREAMS).combine_chunks()
+        read = streams["stream"].take(pc.index_in(found["cid"], value_set=streams["cid"]))
+        known = [found["cid"], pc.if_else(noted, found["stream"], read), found["delivered"].cast(pa.bool_())]
+        return pa.table(known, schema=KNOWN).combine_chunks().to_batches()[0]
+
+    def _fetch(self, multihashes: pa.Array) -> dict[bytes, bytes]:
+        found = self._blocks.find(multihashes)
+        return dict(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._blocks.close()
+        if "_events" in self.__dict__:
+            self._events.close()
