@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha384
 from itertools import count, islice
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
@@ -20,6 +22,7 @@ import pyarrow as pa
 
 from connectors.database import SqliteError, connect, execute, query, scalar, sqlite_says
 from connectors.errors import CannotStartError, InterruptedRunError
+from flows.signals import stopped_by_signals
 from flows.synth_rows import Rows, in_cid_order, pack, unpack
 from flows.synth_schema import MIGRATIONS, SchemaVersion
 from flows.synth_streams import Population, grow
@@ -119,14 +122,14 @@ def write_database(
     """
     _require_free(path)
     counts = Counts()
-    with _workshop(path) as folder:
+    with _workshop(path) as folder, stopped_by_signals(partial(_clear, Path(folder), path)):
         unfinished = Path(folder) / "database"
         try:
-            with closing(create_database(unfinished)) as connection, _quick_handover():
-                batches = _batches(population, counts, progress)
-                if order == "shuffled":
-                    batches = in_cid_order(batches, Path(folder), population.streams * population.length)
-                _fill(connection, batches, progress)
+            batches = _batches(population, counts, progress)
+            if order == "shuffled":
+                batches = in_cid_order(batches, Path(folder), population.streams * population.length)
+            with _quick_handover():
+                _fill(unfinished, batches, progress)
             unfinished.rename(path)
         except (SqliteError, OSError) as cause:
             reason = cause.strerror if isinstance(cause, OSError) else sqlite_says(cause)
@@ -148,6 +151,13 @@ def _workshop(path: Path) -> TemporaryDirectory[str]:
         return TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
     except OSError as cause:
         raise CannotStartError(f"Can't create `{path}`: {cause.strerror}. Nothing was created. Check its folder.") from cause
+
+
+def _clear(folder: Path, path: Path) -> str:
+    # the other threads go on until the process ends, and may make another file in between
+    while folder.exists():
+        rmtree(folder, ignore_errors=True)
+    return f"`{path}` is complete." if path.exists() else "nothing was left behind."
 
 
 @contextmanager
@@ -177,24 +187,40 @@ def _batches(population: Population, counts: Counts, progress: Callable[[int], N
     counts.deliverable = counts.events - counts.delivered - counts.waiting
 
 
-def _fill(connection: Any, batches: Iterable[pa.RecordBatch], progress: Callable[[int], None]) -> None:
+def _fill(path: Path, batches: Iterable[pa.RecordBatch], progress: Callable[[int], None]) -> None:
+    """Write all batches to a new database, each while the next one is made.
+
+    SQLite is called in the writer's thread alone: during a call in the main thread the driver takes SIGINT for itself and loses it.
+    """
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        connection = writer.submit(_begin, path).result()
+        try:
+            writing: Future[int] | None = None
+            for batch in batches:
+                if writing is not None:
+                    progress(writing.result())
+                writing = writer.submit(_write, connection, batch)
+            if writing is not None:
+                progress(writing.result())
+            writer.submit(_finish, connection).result()
+        finally:
+            writer.submit(connection.close).result()
+
+
+def _begin(path: Path) -> Any:
+    connection = create_database(path)
     # nobody else sees the file until it is complete, so nothing in it needs to survive a crash
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{CACHE_KIB}"):
         execute(connection, f"PRAGMA {pragma}")
     execute(connection, "BEGIN")
+    return connection
 
-    def write(packed: pa.RecordBatch) -> int:
-        _insert_rows(connection, unpack(packed))
-        return int(packed.num_rows)
 
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        writing: Future[int] | None = None
-        for batch in batches:
-            if writing is not None:
-                progress(writing.result())
-            writing = writer.submit(write, batch)
-        if writing is not None:
-            progress(writing.result())
-    execute(connection, "COMMIT")
-    execute(connection, "PRAGMA locking_mode=NORMAL")
-    execute(connection, "PRAGMA journal_mode=WAL")
+def _write(connection: Any, batch: pa.RecordBatch) -> int:
+    _insert_rows(connection, unpack(batch))
+    return int(batch.num_rows)
+
+
+def _finish(connection: Any) -> None:
+    for statement in ("COMMIT", "PRAGMA locking_mode=NORMAL", "PRAGMA journal_mode=WAL"):
+        execute(connection, statement)

@@ -160,7 +160,7 @@ class _Growth:
         return int(self.rng.random() * latest) if one.anchors is None else one.anchors
 
     def _change(self, one: _Growing, parent: int) -> Event:
-        patches: list["DagCborTypes"] = [
+        patches: list[DagCborTypes] = [
             {"op": "replace", "path": "/name", "value": self._text()},
             {"op": "add", "path": "/k", "value": self.rng.getrandbits(43)},
         ]
