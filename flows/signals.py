@@ -7,10 +7,12 @@ it is ready before anything else is loaded.
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 Finish = Callable[[], str]
 """Brings what is under way to its end, within two seconds, and tells what is left, as the end of a sentence."""
@@ -42,6 +44,16 @@ def stopped_by_signals(finish: Finish) -> Iterator[None]:
     _Stop.finish = lambda: "the job itself is done."
 
 
+def pass_on_keyboard_interrupt() -> NoReturn:
+    """Let the thread end the process after all.
+
+    The database driver takes SIGINT over while it works for the main thread, and raises KeyboardInterrupt instead.
+    """
+    signal.raise_signal(signal.SIGINT)
+    while True:
+        threading.Event().wait()
+
+
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
     pass
 
@@ -50,6 +62,7 @@ def _wait(reading: int) -> None:
     number = os.read(reading, 1)[0]
     line = f"Stopped by {signal.Signals(number).name}: {_Stop.finish()}\n"
     try:
-        os.write(2, line.encode())
+        # while a flow runs, descriptor 2 catches what Bytewax prints; Python's own stream still leads to where it did
+        os.write(sys.stderr.fileno(), line.encode())
     finally:
         os._exit(128 + number)
