@@ -142,4 +142,4 @@ def _decode_all(blocks: pa.BinaryArray) -> list[dict[str, Any]]:
     except (ValueError, RecursionError):
         return []
     maps, fences = items[::2], items[1::2]
-    return maps if len(maps) == len(blocks) and fences.count(fence) == len(blocks) - 1 else []
+    return maps if len(items) == 2 * len(blocks) - 1 and fences.count(fence) == len(fences) else []
