@@ -31,9 +31,9 @@ from connectors.source import UndeliveredSource
 from connectors.tally import Tally
 from flows.console import story
 from flows.digest import order_digest
+from flows.lookups import LookUps
 from flows.order import PARTITIONS, build_flow
 from flows.pace import Sample, sampled
-from flows.lookups import LookUps
 from flows.progress import LINE_SECONDS
 from flows.run import RunOptions, Summary, run_into
 from flows.runner import finish_by, nothing_changed
@@ -76,6 +76,7 @@ class Replay:
             "private_copy": bool(self.journals),
             **counts,
             "shards": self.summary.options.shards,
+            "check": "node" if self.summary.options.check_node else "links",
             "order_digest": self.digest,
             "verification": self.verification
             and {
@@ -116,6 +117,7 @@ def get_flow(
     partitions: int = PARTITIONS,
     shards: int = SHARDS,
     batch_rows: int = BATCH_ROWS,
+    check_node: bool = True,
     overwrite: bool = False,
 ) -> Dataflow:
     """The replay of `snapshot` into the folder `out`, for `python -m bytewax.run` with one process.
@@ -125,10 +127,10 @@ def get_flow(
     Raises:
         CannotStartError: as for `replay`.
     """
-    replaying = _Replaying(Path(snapshot), Path(out), RunOptions(partitions, 1, shards, batch_rows), overwrite=overwrite)
+    replaying = _Replaying(Path(snapshot), Path(out), RunOptions(partitions, 1, shards, batch_rows, check_node), overwrite=overwrite)
     atexit.register(replaying.abandon)
     sink, report = replaying.begin()
-    look_ups = LookUps(replaying.path, replaying.reader, check_node=True)
+    look_ups = LookUps(replaying.path, replaying.reader, check_node=check_node)
 
     def complete() -> None:
         look_ups.close()
@@ -137,7 +139,7 @@ def get_flow(
             replaying.complete(sink, [], verified=False)
 
     atexit.register(complete)
-    source = UndeliveredSource(replaying.path, partitions, payload_multihash, replaying.tally, replaying.reader, with_listed=True)
+    source = UndeliveredSource(replaying.path, partitions, payload_multihash, replaying.tally, replaying.reader, with_listed=check_node)
     return build_flow(source, look_ups, sink, report, shards=shards)
 
 
