@@ -44,7 +44,7 @@ def test_exactly_the_deliverable_events_are_delivered(tmp_path_factory: pytest.T
     path = forest.store(tmp_path_factory.getbasetemp() / f"forest-{next(_names)}.db")
     before = read(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("connectors.source.PAGE_ROWS", cuts.page_rows)
+        patch.setattr("connectors.source.RUN_ROWS", cuts.page_rows)
         patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
         patch.setattr("operators.order.RECENT_ROWS", cuts.recent_rows)
         tally = deliver(path, workers=cuts.workers, partitions=cuts.partitions, shards=cuts.shards, batch_rows=cuts.batch_rows)

@@ -1,0 +1,236 @@
+"""Decode: a batch is read like its rows one by one, whatever the blocks hold."""
+
+import bytewax.operators as op
+import numpy as np
+import pyarrow as pa
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource
+from cbrrr import CID, DagCborTypes, encode_dag_cbor
+
+from flows.synthetic import block, data_event, sign, time_event
+from operators.decode import Links, decode, decode_events, payload_multihash, read_event
+from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, plain_envelopes, read_alike
+from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
+from tests.main_job import run_flow
+from tests.operators.blocks import (
+    CBOR_CID,
+    HEADER,
+    ID,
+    IDENTITY_CID,
+    JOSE_CID,
+    KECCAK_CID,
+    PREV,
+    PREV_AS_BYTES,
+    SIGNED,
+    UNSIGNED,
+    Raw,
+    assert_read_row_by_row,
+    batch_of,
+    bytes_item,
+    envelope,
+    link,
+    signed,
+    valid,
+)
+
+
+def test_valid_events_are_read_alike_in_a_batch_and_alone() -> None:
+    assert_read_row_by_row(valid())
+    assert_read_row_by_row(valid()[::-1])
+    assert_read_row_by_row(valid(), slice(3, 17))
+    assert not decode_events(batch_of(valid())).rejected.num_rows
+    for raw in valid():
+        assert_read_row_by_row([raw])
+
+
+def test_each_kind_is_told_by_its_fields() -> None:
+    raws = valid()
+    assert read_event(*raws[0]) == Links(None, None, INIT)
+    assert read_event(*raws[1]) == Links(None, None, UNSIGNED_INIT)
+    assert read_event(*raws[3]) == Links(JOSE_CID, JOSE_CID, DATA)
+    assert read_event(*raws[7]) == Links(JOSE_CID, JOSE_CID, TIME)
+
+
+def test_most_events_as_nodes_write_them_take_the_fast_way() -> None:
+    events = [data_event(SIGNED.stream, prev, [{"value": n}]) for n, prev in enumerate((JOSE_CID, CBOR_CID, KECCAK_CID))]
+    payloads, roots = (pa.array([one.blocks[at].content for one in events], pa.binary()) for at in (0, 1))
+    assert plain_envelopes(roots).all()
+    assert read_alike(payloads, np.arange(3), DATA_LAYOUT)[0].tolist() == [0, 1, 2]
+    times = pa.array([time_event(UNSIGNED.stream, prev).blocks[0].content for prev in (JOSE_CID, CBOR_CID)], pa.binary())
+    assert read_alike(times, np.arange(2), TIME_LAYOUT)[0].tolist() == [0, 1]
+
+
+def test_an_empty_batch_decodes_to_nothing() -> None:
+    decoded = decode_events(batch_of([]))
+    assert (decoded.links.num_rows, decoded.rejected.num_rows) == (0, 0)
+
+
+INIT_PAYLOAD = encode_dag_cbor({"header": {"model": b"m"}})
+DATA_FIELDS: dict[str, DagCborTypes] = {"id": CID(JOSE_CID), "prev": CID(CBOR_CID), "data": {}}
+TIME_FIELDS: dict[str, DagCborTypes] = {"id": CID(JOSE_CID), "prev": CID(CBOR_CID), "proof": CID(CBOR_CID), "path": ""}
+
+
+def without(fields: dict[str, DagCborTypes], key: str, **put: DagCborTypes) -> dict[str, DagCborTypes]:
+    return {**{name: value for name, value in fields.items() if name != key}, **put}
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (Raw(b""), Reason.ROOT_MISSING),
+        (Raw(envelope(INIT_PAYLOAD)), Reason.PAYLOAD_MISSING),
+        (Raw(b"\xff"), Reason.NOT_DAG_CBOR),
+        (Raw(b"\x81" * 100_000), Reason.NOT_DAG_CBOR),
+        (Raw(b"\x81" * 900 + b"\x01"), Reason.NOT_AN_EVENT),
+        (Raw(encode_dag_cbor({}) * 2), Reason.NOT_DAG_CBOR),
+        (Raw(envelope(b"\xff"), b"\xff"), Reason.NOT_DAG_CBOR),
+        (Raw(encode_dag_cbor([])), Reason.NOT_AN_EVENT),
+        (Raw(encode_dag_cbor({"header": {}})), Reason.NOT_AN_EVENT),
+        (Raw(encode_dag_cbor({"header": {"model": "text"}})), Reason.NOT_AN_EVENT),
+        (Raw(envelope(b"\x80"), b"\x80"), Reason.NOT_AN_EVENT),
+        (Raw(encode_dag_cbor({"payload": block(INIT_PAYLOAD).cid, "signatures": 1}), INIT_PAYLOAD), Reason.NOT_AN_EVENT),
+        (Raw(encode_dag_cbor({"payload": "text", "signatures": []}), INIT_PAYLOAD), Reason.PAYLOAD_NO_CID),
+        (Raw(encode_dag_cbor({"payload": JOSE_CID[:-1], "signatures": []}), INIT_PAYLOAD), Reason.PAYLOAD_NO_CID),
+        (Raw(encode_dag_cbor({"payload": b"\0" + JOSE_CID, "signatures": []}), INIT_PAYLOAD), Reason.PAYLOAD_NO_CID),
+        (signed(without(DATA_FIELDS, "prev", prev=CBOR_CID)), Reason.NO_LINK),
+        (signed(without(DATA_FIELDS, "id", id=JOSE_CID)), Reason.NO_LINK),
+        (signed(without(DATA_FIELDS, "prev", prev=None)), Reason.NO_LINK),
+        (signed(without(DATA_FIELDS, "data")), Reason.NOT_AN_EVENT),
+        (Raw(encode_dag_cbor(without(TIME_FIELDS, "prev", prev=CBOR_CID))), Reason.NO_LINK),
+        (Raw(encode_dag_cbor(without(TIME_FIELDS, "proof", proof=CBOR_CID))), Reason.NO_LINK),
+        (Raw(encode_dag_cbor(without(TIME_FIELDS, "path", path=b""))), Reason.NO_LINK),
+        (Raw(encode_dag_cbor(without(TIME_FIELDS, "proof"))), Reason.NOT_AN_EVENT),
+    ],
+)
+def test_what_cannot_be_read_has_its_reason(raw: Raw, reason: Reason) -> None:
+    assert read_event(*raw) == reason
+    assert_read_row_by_row([raw, valid()[3], raw])
+
+
+_A_DATA_EVENT_INSIDE = b"\xa3" + ID + b"\x64data\xf6" + PREV
+
+TRAPS = {
+    "prev is a byte string": b"\xa3" + ID + b"\x64data\xf6" + PREV_AS_BYTES,
+    "prev is a text of that length": b"\xa3" + ID + b"\x64data\xf6\x64prev\x78\x25" + b"x" * 37,
+    "data ends like the layout, prev is a byte string": b"\xa3" + ID + b"\x64data" + bytes_item(PREV) + PREV_AS_BYTES,
+    "data ends like the layout and prev is no more": b"\xa2" + ID + b"\x64data" + bytes_item(PREV),
+    "prev is a long byte string whose tail imitates the layout": b"\xa3" + ID + b"\x64data\xf6\x64prev" + bytes_item(b"x" * 60 + PREV),
+    "prev is a text whose tail imitates the layout": b"\xa3" + ID + b"\x64data\xf6\x64prev\x78\x7f" + b"x" * (127 - len(PREV)) + PREV,
+    "prev is a list that ends like the layout": b"\xa3" + ID + b"\x64data\xf6\x64prev\x83\x01" + PREV,
+    "prev is a map with a prev": b"\xa3" + ID + b"\x64data\xf6\x64prev\xa1" + PREV,
+    "prev is a link of a non-minimal length": b"\xa3" + ID + b"\x64data\xf6\x64prev\xd8\x2a\x59\x00\x26\x00" + JOSE_CID,
+    "prev is a link to a short CID": b"\xa3" + ID + b"\x64data\xf6\x64prev" + link(IDENTITY_CID),
+    "prev is a link to no CID": b"\xa3" + ID + b"\x64data\xf6\x64prev" + link(b"\xff" * 37),
+    "prev is a link without the leading zero": b"\xa3" + ID + b"\x64data\xf6\x64prev\xd8\x2a\x58\x25" + JOSE_CID,
+    "prev is a link under another tag": b"\xa3" + ID + b"\x64data\xf6\x64prev\xd8\x2b\x58\x26\x00" + JOSE_CID,
+    "prev comes twice": b"\xa3" + ID + PREV + PREV,
+    "prev comes before data": b"\xa3" + ID + PREV + b"\x64data\xf6",
+    "id is a byte string": b"\xa3\x62id\x58\x25" + JOSE_CID + b"\x64data\xf6" + PREV,
+    "id is not the first key": b"\xa4\x61a\x01" + ID + b"\x64data\xf6" + PREV,
+    "another key in the place of data": b"\xa3" + ID + b"\x64dato\xf6" + PREV,
+    "the key data has a non-minimal length": b"\xa3" + ID + b"\x78\x04data\xf6" + PREV,
+    "the map says fewer entries": b"\xa2" + ID + b"\x64data\xf6" + PREV,
+    "the map says more entries": b"\xa4" + ID + b"\x64data\xf6" + PREV,
+    "the map has a non-minimal length": b"\xb8\x03" + ID + b"\x64data\xf6" + PREV,
+    "data swallows the end and the next block": b"\xa3" + ID + b"\x64data\x59\x01\x00" + PREV,
+    "data swallows the fence alone": b"\xa3" + ID + b"\x64data\x58" + bytes([len(PREV) + 17]) + PREV,
+    "data is a list with room for the next blocks": b"\xa3" + ID + b"\x64data\x9a\x00\x00\x00\x09" + PREV,
+    "data holds a data event": b"\xa3" + ID + b"\x64data" + _A_DATA_EVENT_INSIDE + PREV,
+    "two events in one block": _A_DATA_EVENT_INSIDE * 2,
+    "an event with a tail": _A_DATA_EVENT_INSIDE + PREV,
+    "data is deep": b"\xa3" + ID + b"\x64data" + b"\x81" * 2000 + b"\x01" + PREV,
+    "data is a float of another width": b"\xa3" + ID + b"\x64data\xfa\x00\x00\x00\x00" + PREV,
+    "with a header": b"\xa4" + ID + b"\x64data\xf6" + PREV + HEADER,
+    "with a header, prev is a byte string": b"\xa4" + ID + b"\x64data\xf6" + PREV_AS_BYTES + HEADER,
+    "with a header, the end is imitated in data": b"\xa4" + ID + b"\x64data" + bytes_item(PREV + HEADER) + PREV_AS_BYTES + HEADER,
+    "with a header that imitates the end": b"\xa4" + ID + b"\x64data\xf6" + PREV_AS_BYTES + b"\x66header" + bytes_item(PREV + HEADER),
+    "with a header that holds the like of itself": b"\xa4" + ID + b"\x64data\xf6" + PREV_AS_BYTES + b"\x66header\xa2" + PREV + HEADER,
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_block_that_imitates_the_layout_is_read_as_what_it_is(trap: str) -> None:
+    payload = TRAPS[trap]
+    raw = Raw(envelope(payload), payload)
+    plain = signed(DATA_FIELDS)
+    for raws in ([raw], [raw, plain], [plain, raw], [plain, raw, plain, raw, raw]):
+        assert_read_row_by_row(raws)
+
+
+_PATH, _PROOF = b"\x64path\x60", b"\x65proof" + link(CBOR_CID)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        b"\xa4" + ID + _PATH + PREV + _PROOF,
+        b"\xa4" + ID + _PATH + PREV_AS_BYTES + _PROOF,
+        b"\xa4" + ID + _PATH + PREV + b"\x65proof\x58\x24" + CBOR_CID,
+        b"\xa4" + ID + _PATH + PREV_AS_BYTES + b"\x65proof" + bytes_item(PREV + _PROOF),
+        b"\xa4" + ID + b"\x64path" + bytes_item(PREV) + PREV_AS_BYTES + _PROOF,
+        b"\xa4" + ID + b"\x64path\x40" + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64pith\x60" + PREV + _PROOF,
+        b"\xa4" + ID + _PATH + PREV + b"\x65proof" + link(JOSE_CID),
+        b"\xa3" + ID + _PATH + PREV + _PROOF,
+    ],
+)
+def test_a_root_that_imitates_a_time_event_is_read_as_what_it_is(root: bytes) -> None:
+    plain = Raw(encode_dag_cbor(TIME_FIELDS))
+    for raws in ([Raw(root)], [Raw(root), plain], [plain, Raw(root), plain]):
+        assert_read_row_by_row(raws)
+
+
+def _envelope_bytes(protected_head: bytes, protected: bytes, tail: bytes = b"") -> bytes:
+    start = b"\xa2\x67payload\x58\x24" + block(INIT_PAYLOAD).cid + b"\x6asignatures\x81\xa2\x69protected"
+    return start + protected_head + protected + b"\x69signature\x58\x40" + bytes(64) + tail
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        _envelope_bytes(b"\x58\x30", bytes(48)),
+        _envelope_bytes(b"\x58\x04", bytes(4)),
+        _envelope_bytes(b"\x44", bytes(4)),
+        _envelope_bytes(b"\x59\x00\x30", bytes(48)),
+        _envelope_bytes(b"\x59\x01\x30", bytes(304)),
+        _envelope_bytes(b"\x5a\x00\x00\x00\x30", bytes(48)),
+        _envelope_bytes(b"\x78\x30", bytes(48)),
+        _envelope_bytes(b"\x58\x30", bytes(47)),
+        _envelope_bytes(b"\x58\x30", bytes(49)),
+        _envelope_bytes(b"\x58\x30", bytes(48), b"\x00"),
+        _envelope_bytes(b"\x58\x30", bytes(48)).replace(b"\x81\xa2", b"\x82\xa2"),
+    ],
+)
+def test_an_envelope_is_plain_only_if_it_is_one(root: bytes) -> None:
+    if plain_envelopes(pa.array([root], pa.binary()))[0]:
+        assert payload_multihash(root) == block(INIT_PAYLOAD).multihash
+    for payload in (INIT_PAYLOAD, TRAPS["with a header"], _A_DATA_EVENT_INSIDE):
+        assert_read_row_by_row([Raw(root, payload), signed(DATA_FIELDS)])
+
+
+def test_the_flow_step_sends_what_it_cannot_read_another_way() -> None:
+    links: list[pa.RecordBatch] = []
+    rejected: list[pa.RecordBatch] = []
+    flow = Dataflow("decode")
+    batches = [batch_of([valid()[0], Raw(b"")]), batch_of([valid()[1]]), batch_of([Raw(b"\xff")])]
+    out = decode("decode", op.input("in", flow, TestingSource(batches)))
+    op.output("links", out.links, TestingSink(links))
+    op.output("rejected", out.rejected, TestingSink(rejected))
+    run_flow(flow, 1)
+    assert [batch["kind"].to_pylist() for batch in links] == [[INIT], [UNSIGNED_INIT]]
+    assert [batch["reason"].to_pylist() for batch in rejected] == [[str(Reason.ROOT_MISSING)], [str(Reason.NOT_DAG_CBOR)]]
+
+
+def test_a_payload_is_named_by_envelopes_alone() -> None:
+    assert payload_multihash(sign(INIT_PAYLOAD, "did:key:a")[-1].content) == block(INIT_PAYLOAD).multihash
+    assert payload_multihash(encode_dag_cbor({"payload": KECCAK_CID, "signatures": []})) == KECCAK_CID[2:]
+    for root in (
+        INIT_PAYLOAD,
+        b"",
+        b"\xff",
+        encode_dag_cbor([1]),
+        encode_dag_cbor({"payload": 1}),
+        encode_dag_cbor({"payload": b"\x01\x71"}),
+    ):
+        assert payload_multihash(root) is None
