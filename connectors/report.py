@@ -29,6 +29,8 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     waiting: frozenset[str]
     """The reasons of events that wait for another event; all others are of rejected events."""
     tally: Tally
+    kept: list[pa.RecordBatch] | None = None
+    """Gets all batches too, if it is given."""
 
     def list_parts(self) -> list[str]:
         """The one partition."""
@@ -80,6 +82,8 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         for batch in values:
             counts = pc.value_counts(batch["reason"])
+            if self._sink.kept is not None:
+                self._sink.kept.append(batch)
             self._sink.tally.add_left(Counter(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))))
             waits = pc.is_in(batch["reason"], value_set=pa.array(sorted(self._sink.waiting)))
             for kind, file in self._files.items():

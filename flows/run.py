@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from connectors.database import claim, connect, locate, read_schema, scalar
 from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
@@ -101,8 +103,8 @@ def run(database: Path, options: RunOptions) -> Summary:
     return Summary(path, tally, time.monotonic() - started, options)
 
 
-def dry_run(database: Path, options: RunOptions) -> Summary:
-    """Find out what `run` would do, writing nothing beside the report.
+def dry_run(database: Path, options: RunOptions, left: list[pa.RecordBatch] | None = None) -> Summary:
+    """Find out what `run` would do, writing nothing beside the report; `left` gets what could not be delivered, in schema LEFT.
 
     Raises:
         CannotStartError: the database can't be read.
@@ -111,7 +113,7 @@ def dry_run(database: Path, options: RunOptions) -> Summary:
     started = time.monotonic()
     path = locate(database)
     tally = Tally()
-    report = _prepared_report(options, tally)
+    report = _prepared_report(options, tally, left)
     reader = Reader(path)
     with stopped_by_signals(finish_by(tally, reader.release, nothing_changed)), reader:
         with closing(reader(path)) as connection:
@@ -134,7 +136,7 @@ def run_into(path: Path, options: RunOptions, tally: Tally, *, sink: Sink, repor
     report.publish()
 
 
-def _prepared_report(options: RunOptions, tally: Tally) -> ReportSink:
-    report = ReportSink(options.report, LEFT, WAITING, tally)
+def _prepared_report(options: RunOptions, tally: Tally, kept: list[pa.RecordBatch] | None = None) -> ReportSink:
+    report = ReportSink(options.report, LEFT, WAITING, tally, kept)
     report.prepare()
     return report
