@@ -78,8 +78,8 @@ def envelope_with(signatures: DagCborTypes) -> Event:
     """A child of `fork` whose envelope has other signatures."""
     payload = encode_dag_cbor({"id": CID(WORLD["init"].cid), "prev": CID(WORLD["fork"].cid), "data": None})
     content, root = sign(payload, "did:key:z")
-    fields = {**fields(root.content), "signatures": signatures}
-    return build_event(WORLD["init"].stream, "data", WORLD["fork"].cid, [content, block(encode_dag_cbor(fields), 0x85, is_root=True)])
+    unsigned = {**fields(root.content), "signatures": signatures}
+    return build_event(WORLD["init"].stream, "data", WORLD["fork"].cid, [content, block(encode_dag_cbor(unsigned), 0x85, is_root=True)])
 
 
 INIT, CHANGE, LEAF, ANCHOR, SECOND = WORLD["init"], WORLD["change"], WORLD["leaf"], WORLD["anchor"], WORLD["second"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cbrrr import CID, encode_dag_cbor
 
+from connectors.errors import CannotStartError
 from flows.synthetic import Block, block, build_event
 from flows.verifier import load
 from flows.verifier.keccak import keccak_256
@@ -14,6 +15,7 @@ from flows.verify import verify
 from tests.flows.verify.world import WORLD, change, fields, literal, store
 
 LEAF = WORLD["leaf"]
+PAGE_BYTES = 4096
 OTHER_DATA = encode_dag_cbor({**fields(LEAF.blocks[0].content), "data": {"name": "another"}})
 SET_OTHER_DATA = f"UPDATE ceramic_one_block SET bytes = {literal(OTHER_DATA)} WHERE multihash = {literal(LEAF.blocks[0].multihash)}"
 
@@ -66,6 +68,20 @@ def test_blocks_decoded_in_other_processes_are_the_same(tmp_path: Path, monkeypa
     assert elsewhere.findings == here.findings
     assert elsewhere.failed == {"hash-right", "nothing-left"}
     assert elsewhere.blocks == here.blocks
+
+
+@pytest.mark.parametrize("least", [1, 1_000_000], ids=["other processes", "this process"])
+def test_a_damaged_page_in_the_middle_of_the_blocks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int) -> None:
+    rows = "SELECT CAST('row ' || i AS BLOB), CAST('the bytes of row ' || i || '.' AS BLOB) FROM n"
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+    database = change(store(tmp_path / "db"), f"{numbers} INSERT INTO ceramic_one_block {rows}")
+    content = bytearray(database.read_bytes())
+    page = content.index(b"the bytes of row 1500.") // PAGE_BYTES * PAGE_BYTES
+    content[page : page + PAGE_BYTES] = b"\xff" * PAGE_BYTES
+    database.write_bytes(content)
+    monkeypatch.setattr(load, "BLOCKS_FOR_PROCESSES", least)
+    with pytest.raises(CannotStartError, match=r"malformed\. Nothing was changed"):
+        verify(database)
 
 
 def test_a_long_block_is_read_whole(tmp_path: Path) -> None:
