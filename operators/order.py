@@ -148,7 +148,7 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
         roots = np.flatnonzero((parent == NONE) & ~init & (asked == UNASKED))
         if len(roots):
             asked[roots] = self._ask(events.take(pa.array(roots)), at_end=at_end)
-            events = events.set_column(_ASKED, HELD.field(_ASKED), pa.array(asked))
+        events = events.set_column(_ASKED, HELD.field(_ASKED), pa.array(asked))
         return events, settle(np.asarray(events["rowid"]), parent, init | (asked == DELIVERED))
 
     def _ask(self, roots: pa.RecordBatch, *, at_end: bool) -> NDArray[np.int8]:
