@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": "Check every promise offline, from the blocks up.",
     "status": "Count events, streams, delivered and undelivered.",
     "why": "Say why an event is not delivered.",
+    "missing": "List the missing events that others wait for.",
     "synth": "Make a synthetic database.",
 }
 """Name to summary. A command is `command` in the module of its name in `flows.commands`; importing all of them takes 0.6 s."""
