@@ -18,6 +18,7 @@ lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	for folder in examples/*/; do $(BIN)/mypy $$folder || exit 1; done
 
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmarks
