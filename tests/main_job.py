@@ -13,8 +13,8 @@ from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS, DeliveredSink
 from connectors.source import UndeliveredSource
 from connectors.tally import Tally
-from flows.order import PARTITIONS, build_flow
 from flows.lookups import LookUps
+from flows.order import PARTITIONS, build_flow
 from flows.synth import create_database, insert_events
 from flows.synth_schema import SchemaVersion
 from flows.synthetic import Event, data_event, init_event
@@ -66,15 +66,16 @@ def deliver(
     partitions: int = PARTITIONS,
     shards: int = SHARDS,
     batch_rows: int = BATCH_ROWS,
+    check_node: bool = True,
     report: Path | None = None,
 ) -> Tally:
     """The main job on `path`; what it did. Unlike `get_flow` it claims nothing, so that many runs fit in one process."""
     tally = Tally()
-    source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=True)
+    source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=check_node)
     sink = DeliveredSink(path, batch_rows, tally)
     reports = ReportSink(report, LEFT, WAITING, tally)
     reports.prepare()
-    with closing(LookUps(path)) as look_ups:
+    with closing(LookUps(path, check_node=check_node)) as look_ups:
         run_flow(build_flow(source, look_ups, sink, reports, shards=shards), workers)
     reports.publish()
     return tally

@@ -6,6 +6,7 @@ check(before, read(path))
 """
 
 from collections import defaultdict
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,9 +101,12 @@ def _multihash(cid: bytes) -> bytes:
     return cid[3 if cid[1] >= 0x80 else 2 :]  # a codec of two bytes or of one
 
 
-def deliverable(contents: Contents) -> set[bytes]:
-    """The undelivered events that can be delivered: init events, and what is below delivered or deliverable events of its stream."""
-    undelivered = {cid: place for cid, place in contents.places.items() if contents.numbers[cid] is None}
+def deliverable(contents: Contents, unservable: AbstractSet[bytes] = frozenset()) -> set[bytes]:
+    """The undelivered events that can be delivered: init events, and what is below delivered or deliverable events of its stream.
+
+    `unservable`: readable events that must not be delivered, because no node could serve them.
+    """
+    undelivered = {cid: place for cid, place in contents.places.items() if contents.numbers[cid] is None and cid not in unservable}
     children = defaultdict(list)
     for cid, place in undelivered.items():
         children[place.prev].append(cid)
@@ -117,13 +121,13 @@ def deliverable(contents: Contents) -> set[bytes]:
     return found
 
 
-def check(before: Contents, after: Contents) -> set[bytes]:
+def check(before: Contents, after: Contents, unservable: AbstractSet[bytes] = frozenset()) -> set[bytes]:
     """Hold a complete run to its promises; the CIDs that it delivered."""
     assert after.rest == before.rest, "something but `delivered` was written"
     old = {cid: number for cid, number in before.numbers.items() if number is not None}
     assert {cid: after.numbers[cid] for cid in old} == old, "an old number was changed"
     new = {cid: number for cid, number in after.numbers.items() if number is not None and cid not in old}
-    assert new.keys() == deliverable(before), "not exactly the deliverable events were delivered"
+    assert new.keys() == deliverable(before, unservable), "not exactly the deliverable events were delivered"
     first = before.highest + 1
     assert sorted(new.values()) == list(range(first, first + len(new))), "the new numbers are not unique and dense above the old ones"
     for cid, number in new.items():

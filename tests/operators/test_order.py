@@ -1,0 +1,259 @@
+"""The order step as a Bytewax flow of its own, on links that any source could have brought."""
+
+import pickle
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import bytewax.operators as op
+import pyarrow as pa
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import TestingSink, TestingSource, run_main
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.order import KNOWN, LookUp, order, split_by_stream
+from operators.schemas import DATA, INIT, LEFT, LINKS, Reason
+from tests.main_job import run_flow
+
+many = settings(max_examples=150, deadline=None, print_blob=True)
+
+
+class Row(NamedTuple):
+    """One event; CIDs are short numbers. A prev of None makes an init event."""
+
+    cid: int
+    stream: int
+    prev: int | None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a database holds: for each event its stream (None: unreadable) and whether it was delivered before. A `LookUp`."""
+
+    events: dict[int, tuple[int | None, bool]]
+    sunk: Sequence[pa.RecordBatch] = ()
+    """What a sink has received; with it the look-up knows what this flow has delivered."""
+    asked: list[list[bytes]] = field(default_factory=list)
+
+    def __call__(self, cids: pa.Array) -> pa.RecordBatch:
+        """Answer from `events`, or from what has been sunk since."""
+        self.asked.append(cids.to_pylist())
+        sunk = {row["cid"]: row["stream"] for batch in self.sunk for row in batch.to_pylist()}
+        rows = [{"cid": cid, "stream": sunk[cid], "delivered": True} for cid in self.asked[-1] if cid in sunk]
+        for number, (stream, delivered) in self.events.items():
+            if binary(number) in self.asked[-1] and binary(number) not in sunk:
+                rows.append({"cid": binary(number), "stream": binary(stream), "delivered": delivered})
+        return pa.RecordBatch.from_pylist(rows, schema=KNOWN)
+
+
+def binary(number: int | None) -> bytes | None:
+    return None if number is None else b"cid" + number.to_bytes(2, "big")
+
+
+def links(rows: Iterable[tuple[int, Row]]) -> pa.RecordBatch:
+    columns = [
+        {"rowid": rowid, "cid": binary(cid), "stream": binary(stream), "prev": binary(prev), "kind": INIT if prev is None else DATA}
+        for rowid, (cid, stream, prev) in rows
+    ]
+    return pa.RecordBatch.from_pylist(columns, schema=LINKS)
+
+
+def cut(rows: Sequence[Row], cuts: Iterable[int]) -> list[pa.RecordBatch]:
+    """All rows, numbered from 1, in batches that end at `cuts`."""
+    numbered = list(enumerate(rows, start=1))
+    bounds = [0, *sorted({at % (len(rows) + 1) for at in cuts}), len(rows)]
+    return [links(numbered[start:end]) for start, end in pairwise(bounds)]
+
+
+def flow_of(
+    batches: Iterable[pa.RecordBatch | TestingSource.ABORT], look_up: LookUp | None, shards: int, ordered: list[pa.RecordBatch]
+) -> tuple[Dataflow, list[pa.RecordBatch]]:
+    left: list[pa.RecordBatch] = []
+    flow = Dataflow("order")
+    out = order("order", op.input("in", flow, TestingSource(batches)), shards=shards, look_up=look_up)
+    op.output("ordered", out.ordered, TestingSink(ordered))
+    op.output("left", out.left, TestingSink(left))
+    return flow, left
+
+
+def rows_of(batches: Iterable[pa.RecordBatch], *names: str) -> list[tuple[object, ...]]:
+    return [tuple(row[name] for name in names) for batch in batches for row in batch.to_pylist()]
+
+
+def expected_reasons(rows: Sequence[Row], known: Known) -> dict[int, tuple[Reason, int | None] | None]:
+    """For each event, by climbing: None if it can be delivered, else why not and because of which event."""
+    events = {row.cid: row for row in rows}
+
+    def climb(row: Row, below: tuple[int, ...]) -> tuple[Reason, int | None] | None:
+        if row.prev is None:
+            return None
+        if row.prev in below or row.prev == row.cid:
+            return Reason.CYCLE, None
+        stream, delivered = known.events.get(row.prev, (None, None))
+        if delivered is None:
+            return Reason.PREV_MISSING, row.prev
+        if stream is None:
+            return Reason.PREV_REJECTED, row.prev
+        if stream != row.stream:
+            return (Reason.PREV_REJECTED, row.cid) if below else (Reason.OTHER_STREAM, None)
+        if row.prev in events:
+            return climb(events[row.prev], (*below, row.cid))
+        return None if delivered else (Reason.PREV_REJECTED, row.prev)
+
+    return {row.cid: climb(row, ()) for row in rows}
+
+
+STREAMS = 3
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[Row], Known]:
+    """Up to 40 events in any row order, and up to 10 that do not come through the flow.
+
+    A prev may be missing, in another stream, or part of a cycle.
+    """
+    count = draw(st.integers(1, 40))
+    stream = st.integers(0, STREAMS - 1)
+    known = draw(st.dictionaries(st.integers(900, 909), st.tuples(st.none() | stream, st.booleans())))
+    known = {cid: (of, delivered) for cid, (of, delivered) in known.items() if of is not None or not delivered}
+    rows: list[Row] = []
+    for cid in range(count):
+        mine = draw(stream)
+        above = [row.cid for row in rows if row.stream == mine]
+        usual = st.sampled_from(above) if above else st.none()
+        odd = st.one_of(st.none(), st.integers(0, count + 2), st.integers(900, 910))
+        rows.append(Row(cid, mine, draw(usual if draw(st.integers(0, 3)) else odd)))
+    in_flow: dict[int, tuple[int | None, bool]] = {row.cid: (row.stream, False) for row in rows}
+    return draw(st.permutations(rows)), Known(known | in_flow)
+
+
+class Cuts(NamedTuple):
+    """How the same rows may come, and be dealt with."""
+
+    ends: list[int]
+    settle_rows: int
+    shards: int
+    workers: int
+
+
+cuts = st.builds(
+    Cuts,
+    ends=st.lists(st.integers(0, 40), max_size=10),
+    settle_rows=st.integers(1, 40),
+    shards=st.integers(1, 4),
+    workers=st.sampled_from([1, 2]),
+)
+
+
+@many
+@given(table=tables(), cuts=cuts)
+def test_everything_comes_out_once_ordered_or_with_its_reason(table: tuple[list[Row], Known], cuts: Cuts) -> None:
+    rows, known = table
+    ordered: list[pa.RecordBatch] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
+        flow, left = flow_of(cut(rows, cuts.ends), known, cuts.shards, ordered)
+        run_flow(flow, cuts.workers)
+    why = expected_reasons(rows, known)
+    came = rows_of(ordered, "rowid", "cid", "stream", "prev")
+    assert sorted(came) == [
+        (rowid, binary(row.cid), binary(row.stream), binary(row.prev)) for rowid, row in enumerate(rows, 1) if why[row.cid] is None
+    ]
+    place = {cid: at for at, (_, cid, _, _) in enumerate(came)}
+    assert all(place.get(prev, -1) < place[cid] for _, cid, _, prev in came)
+    assert sorted(rows_of(left, "rowid", "cid", "stream", "prev", "reason", "cause")) == [
+        (rowid, binary(row.cid), binary(row.stream), binary(row.prev), str(reason[0]), binary(reason[1]))
+        for rowid, row in enumerate(rows, 1)
+        if (reason := why[row.cid]) is not None
+    ]
+    assert all(batch.schema == LEFT for batch in left)
+
+
+@many
+@given(table=tables(), cuts=cuts)
+def test_no_event_asks_for_its_prev_twice(table: tuple[list[Row], Known], cuts: Cuts) -> None:
+    rows, known = table
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
+        run_flow(flow_of(cut(rows, cuts.ends), known, cuts.shards, [])[0], cuts.workers)
+    asked = Counter(prev for call in known.asked for prev in call)
+    children = Counter(binary(row.prev) for row in rows if row.prev is not None)
+    assert all(asked[prev] <= children[prev] for prev in asked)
+    assert all(len(set(call)) == len(call) for call in known.asked)
+
+
+def test_siblings_ask_for_their_prev_once() -> None:
+    known = Known({900: (0, True)})
+    ordered: list[pa.RecordBatch] = []
+    flow, _ = flow_of([links(enumerate([Row(cid, 0, 900) for cid in range(50)]))], known, 1, ordered)
+    run_flow(flow, 1)
+    assert known.asked == [[binary(900)]]
+    assert sum(batch.num_rows for batch in ordered) == 50
+
+
+def test_without_a_look_up_only_init_events_begin_a_stream() -> None:
+    ordered: list[pa.RecordBatch] = []
+    flow, left = flow_of([links(enumerate([Row(2, 1, 1), Row(1, 1, None), Row(4, 3, 3)]))], None, 2, ordered)
+    run_flow(flow, 1)
+    assert rows_of(ordered, "cid") == [(binary(1),), (binary(2),)]
+    assert rows_of(left, "cid", "reason", "cause") == [(binary(4), "prev missing", binary(3))]
+
+
+@many
+@given(st.permutations(range(60)), st.integers(1, 8), st.integers(1, 8), st.integers(1, 8))
+def test_no_generation_of_remembered_events_is_dropped_before_the_sink_has_it(
+    rows: list[int], batch_rows: int, settle_rows: int, recent_rows: int
+) -> None:
+    """One chain and a comb; the look-up knows only what the sink has received, as with a database."""
+    plan = [Row(cid, 0, None if cid == 0 else cid - 1 if cid < 40 else cid - 40) for cid in range(60)]
+    sunk: list[pa.RecordBatch] = []
+    batches = cut([plan[row] for row in rows], range(0, 60, batch_rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operators.order.SETTLE_ROWS", settle_rows)
+        patch.setattr("operators.order.RECENT_ROWS", recent_rows)
+        flow, left = flow_of(batches, Known({}, sunk), 1, sunk)
+        run_flow(flow, 1)
+    assert left == []
+    assert sum(batch.num_rows for batch in sunk) == 60
+
+
+def test_a_flow_that_goes_on_from_recovery_has_forgotten_no_waiting_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operators.order.SETTLE_ROWS", 1)
+    rows = [Row(cid, 0, cid - 1) for cid in range(1, 10)]
+    ordered: list[pa.RecordBatch] = []
+    last = links([(10, Row(0, 0, None))])
+    flow, left = flow_of([*cut(rows, range(10)), TestingSource.ABORT(), last], None, 4, ordered)
+    init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call] # compiled
+    for _ in range(2):
+        run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(tmp_path)))  # type: ignore[no-untyped-call] # compiled
+    assert rows_of(ordered, "cid") == [(binary(cid),) for cid in range(10)]
+    assert left == []
+
+
+@many
+@given(st.lists(st.tuples(st.integers(0, 2**16 - 1), st.integers(0, 9)), max_size=60), st.integers(1, 20), st.integers(0, 3))
+def test_a_shard_holds_whole_streams(pairs: list[tuple[int, int]], shards: int, skipped: int) -> None:
+    batch = links(enumerate(Row(cid, stream, cid) for cid, stream in pairs))[skipped:]
+    shard_of: dict[bytes, str] = {}
+    rows = defaultdict(list)
+    for shard, part in split_by_stream(batch, shards):
+        assert 0 <= int(shard) < shards
+        assert shard not in rows
+        rows[shard] = part["rowid"].to_pylist()
+        for stream in part["stream"].to_pylist():
+            assert shard_of.setdefault(stream, shard) == shard
+    assert sorted(rowid for part in rows.values() for rowid in part) == batch["rowid"].to_pylist()
+    assert all(part == sorted(part) for part in rows.values())
+
+
+def test_a_shard_is_pickled_without_the_batch_it_was_cut_from() -> None:
+    batch = links(enumerate(Row(cid, cid, None) for cid in range(10_000)))
+    parts = [part for _, part in split_by_stream(batch, 100)]
+    assert sum(len(pickle.dumps(part)) for part in parts) < 3 * len(pickle.dumps(batch))
