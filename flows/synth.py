@@ -4,6 +4,7 @@ create_database(path, *, schema_version="v0.38") -> ADBC connection
 insert_events(connection, events, delivered=None) -> None
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +25,7 @@ from connectors.database import SqliteError, connect, execute, query, scalar, sq
 from connectors.errors import CannotStartError, InterruptedRunError
 from flows.signals import stopped_by_signals
 from flows.synth_rows import Rows, in_cid_order, pack, unpack
-from flows.synth_schema import MIGRATIONS, SchemaVersion
+from flows.synth_schema import CREATE_LISTED_BLOCKS, LISTED_BLOCKS, MIGRATIONS, SchemaVersion
 from flows.synth_streams import Population, grow
 from flows.synthetic import Event
 
@@ -128,7 +129,7 @@ def write_database(
             batches = _batches(population, counts, progress)
             if order == "shuffled":
                 batches = in_cid_order(batches, Path(folder), population.streams * population.length)
-            with _quick_handover():
+            with _fast_interpreter():
                 _fill(unfinished, batches, progress)
             unfinished.rename(path)
         except (SqliteError, OSError) as cause:
@@ -161,18 +162,21 @@ def _clear(folder: Path, path: Path) -> str:
 
 
 @contextmanager
-def _quick_handover() -> Iterator[None]:
-    """Let threads change more often.
+def _fast_interpreter() -> Iterator[None]:
+    """Let threads change more often, and look for no cycles: events have none, and searching them takes 7 of 24 us an event.
 
     The writer takes the interpreter's lock a few times for each statement, and each time waits for one interval while events are
     made in the main thread: with Python's 5 ms 200,000 events take 7.5 s, with 0.5 ms 5.1 s.
     """
-    interval = sys.getswitchinterval()
+    interval, collects = sys.getswitchinterval(), gc.isenabled()
     sys.setswitchinterval(0.0005)
+    gc.disable()
     try:
         yield
     finally:
         sys.setswitchinterval(interval)
+        if collects:
+            gc.enable()
 
 
 def _batches(population: Population, counts: Counts, progress: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
@@ -212,6 +216,8 @@ def _begin(path: Path) -> Any:
     # nobody else sees the file until it is complete, so nothing in it needs to survive a crash
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{CACHE_KIB}"):
         execute(connection, f"PRAGMA {pragma}")
+    # made afterwards, in sorted order, it saves 12 of 65 us an event
+    execute(connection, f"DROP INDEX {LISTED_BLOCKS}")
     execute(connection, "BEGIN")
     return connection
 
@@ -222,5 +228,5 @@ def _write(connection: Any, batch: pa.RecordBatch) -> int:
 
 
 def _finish(connection: Any) -> None:
-    for statement in ("COMMIT", "PRAGMA locking_mode=NORMAL", "PRAGMA journal_mode=WAL"):
+    for statement in (CREATE_LISTED_BLOCKS, "COMMIT", "PRAGMA locking_mode=NORMAL", "PRAGMA journal_mode=WAL"):
         execute(connection, statement)

@@ -31,6 +31,8 @@ _EVENT = Migration(
           PRIMARY KEY (cid))""",
     ),
 )
+LISTED_BLOCKS = "idx_ceramic_one_event_block_block_multihash"
+CREATE_LISTED_BLOCKS = f"CREATE INDEX {LISTED_BLOCKS} ON ceramic_one_event_block (block_multihash)"
 _EVENT_BLOCK = Migration(
     20240321211325,
     "event block",
@@ -41,7 +43,7 @@ _EVENT_BLOCK = Migration(
           PRIMARY KEY (event_cid, block_multihash),
           FOREIGN KEY (event_cid) REFERENCES ceramic_one_event (cid),
           FOREIGN KEY (block_multihash) REFERENCES ceramic_one_block (multihash))""",
-        "CREATE INDEX idx_ceramic_one_event_block_block_multihash ON ceramic_one_event_block (block_multihash)",
+        CREATE_LISTED_BLOCKS,
     ),
 )
 _INIT_CID = Migration(
