@@ -28,8 +28,8 @@ soak: .venv/installed
 
 coverage: .venv/installed
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
 # Pins every package with its hashes; no index address is written down.

@@ -7,8 +7,8 @@ database file in any other way: not for a checksum, not for a lock.
 import fcntl
 import os
 import stat
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,9 @@ REQUIRED_COLUMNS = {
 """What every schema version since v0.30 has (CERAMIC.md, Tables)."""
 
 SqliteError = sqlite.Error
+
+DATABASE_ERRORS: tuple[type[Exception], ...] = (SqliteError, OSError, pa.ArrowException)
+"""What a failing statement raises: an error that comes while its rows are fetched reaches us through Arrow."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,25 @@ def scalar(connection: Any, sql: str, parameters: Sequence[int | bytes | str] = 
 
 def sqlite_says(error: BaseException) -> str:
     """SQLite's own words, without the driver's prefix and the statement it quotes."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return first_line.rsplit(": ", maxsplit=1)[-1]
+
+
+@contextmanager
+def starting(path: Path) -> Iterator[None]:
+    """Turn what fails before anything is changed into the error for it.
+
+    Raises:
+        CannotStartError: the database at `path` can't be opened or read.
+    """
+    try:
+        yield
+    except DATABASE_ERRORS as cause:
+        raise CannotStartError(
+            f"Can't open `{path}`: {sqlite_says(cause)}. Nothing was changed. Check the file, its folder and the disk."
+        ) from cause
 
 
 def read_schema(connection: Any, path: Path) -> Schema:
@@ -152,8 +172,10 @@ def read_schema(connection: Any, path: Path) -> Schema:
         migration = None
         if "version" in columns["_sqlx_migrations"]:
             migration = scalar(connection, "SELECT max(version) FROM _sqlx_migrations")
-    except SqliteError as cause:
-        raise CannotStartError(f"Can't read `{path}` as a database: {sqlite_says(cause)}. {unchanged}") from cause
+    except DATABASE_ERRORS as cause:
+        said = sqlite_says(cause)
+        hint = unchanged if "not a database" in said else "Nothing was changed. Check the file, its folder and the disk."
+        raise CannotStartError(f"Can't read `{path}` as a database: {said}. {hint}") from cause
     for table, required in REQUIRED_COLUMNS.items():
         if not columns[table]:
             raise CannotStartError(f"`{path}` is not a ceramic-one database: table `{table}` is missing. {unchanged}")
@@ -192,12 +214,15 @@ class Claim:
     """The hold that one run has on a database, until it is released or the process ends."""
 
     lock_path: Path
-    descriptor: int
+    descriptors: list[int]
+    """The one that holds the lock; none, once it is released."""
 
     def release(self) -> None:
-        """Let other runs in."""
-        self.lock_path.unlink(missing_ok=True)
-        os.close(self.descriptor)
+        """Let other runs in; safe to call twice, and from another thread."""
+        with suppress(IndexError):
+            descriptor = self.descriptors.pop()
+            self.lock_path.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def claim(path: Path) -> Claim:
@@ -213,7 +238,7 @@ def claim(path: Path) -> Claim:
     descriptor = _lock_file(lock_path)
     if descriptor is None:
         raise CannotStartError(f"Another `ceramic-order run` is working on `{path}`. Nothing was changed. Wait for it, or stop it first.")
-    held = Claim(lock_path, descriptor)
+    held = Claim(lock_path, [descriptor])
     try:
         _require_unused(path)
     except BaseException:
@@ -243,14 +268,10 @@ def _lock_file(lock_path: Path) -> int | None:
 
 
 def _require_unused(path: Path) -> None:
-    try:
+    with starting(path):
         in_use = is_open_elsewhere(path)
-    except SqliteError as cause:
-        raise CannotStartError(
-            f"Can't write to `{path}`: {sqlite_says(cause)}. Nothing was changed. Check the file and its folder."
-        ) from cause
     if in_use:
         raise CannotStartError(
-            f"`{path}` is open in another process, which could number events at the same time. Nothing was changed. Stop "
-            "the node (and any SQLite shell), then run again."
+            f"`{path}` is open in another process, which could number events at the same time. Nothing was changed. Stop the node (and "
+            "any SQLite shell), then run again."
         )

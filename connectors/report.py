@@ -1,6 +1,10 @@
 """The report: what was left undelivered, counted and listed with its reason."""
 
+import errno
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.errors import CannotStartError
+from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.tally import Tally
 
 FILES = {True: "waiting.parquet", False: "rejected.parquet"}
@@ -59,12 +63,24 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         """Give the files their names, in place of those of an earlier run."""
         if self.folder is None:
             return
-        for name in FILES.values():
-            partial = _partial(self.folder, name)
-            if not partial.exists():
-                # Bytewax builds a partition when its first item comes
-                pq.write_table(self.schema.empty_table(), partial)
-            partial.replace(self.folder / name)
+        with self.writing():
+            for name in FILES.values():
+                partial = _partial(self.folder, name)
+                if not partial.exists():
+                    # Bytewax builds a partition when its first item comes
+                    pq.write_table(self.schema.empty_table(), partial)
+                partial.replace(self.folder / name)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn what fails while the files are written into the error for it, and note it."""
+        try:
+            yield
+        except OSError as cause:
+            reason = cause.strerror or os.strerror(cause.errno or errno.EIO)
+            error = InterruptedRunError(f"Can't write the report in `{self.folder}`: {reason}.")
+            self.tally.fail(error)
+            raise error from cause
 
 
 def _partial(folder: Path, name: str) -> Path:
@@ -76,8 +92,9 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
         self._sink = sink
         self._files: dict[bool, pq.ParquetWriter] = {}
         if sink.folder is not None:
-            for waits, name in FILES.items():
-                self._files[waits] = pq.ParquetWriter(_partial(sink.folder, name), sink.schema, compression="zstd")
+            with sink.writing():
+                for waits, name in FILES.items():
+                    self._files[waits] = pq.ParquetWriter(_partial(sink.folder, name), sink.schema, compression="zstd")
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         for batch in values:
@@ -89,11 +106,13 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
             for kind, file in self._files.items():
                 rows = batch.filter(waits if kind else pc.invert(waits))
                 if rows.num_rows:
-                    file.write_batch(rows)
+                    with self._sink.writing():
+                        file.write_batch(rows)
 
     def snapshot(self) -> None:
         return None
 
     def close(self) -> None:
         for file in self._files.values():
-            file.close()
+            with self._sink.writing():
+                file.close()

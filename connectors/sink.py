@@ -1,7 +1,8 @@
 """The sink: writes the delivered order into the database, one transaction a batch."""
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from numpy.typing import NDArray
 
-from connectors.database import SqliteError, connect, execute, scalar, sqlite_says
+from connectors.database import DATABASE_ERRORS, connect, execute, scalar, sqlite_says
 from connectors.errors import InterruptedRunError
 from connectors.tally import Tally
 
@@ -40,6 +41,8 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, None]):
     path: Path
     batch_rows: int
     tally: Tally
+    durable: bool = False
+    """Sync the disk at every commit (`synchronous=FULL`), not only when the write-ahead log is taken in (NORMAL, as the node does)."""
     writes_here: bool = True
     """Whether this process of a cluster is the one that writes."""
 
@@ -59,8 +62,10 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
         self._last_number: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
         self._batch: Future[None] | None = None
-        self._connection = connect(sink.path, "rw")
-        execute(self._connection, f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        with self._failing():
+            self._connection = connect(sink.path, "rw")
+            execute(self._connection, f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            execute(self._connection, f"PRAGMA synchronous={'FULL' if sink.durable else 'NORMAL'}")
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         self._waiting += [batch.select(["rowid", "prev"]) for batch in values]
@@ -92,18 +97,23 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
             batch.result()
 
     def _write(self, rowids: Rowids, inits: int) -> None:
+        with self._failing(), self._sink.tally.writing:
+            first_number = self._write_numbers(rowids)
+            self._last_number = first_number + len(rowids) - 1
+            self._sink.tally.add_batch(len(rowids), inits, first_number)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turn what fails into the error for it, and note it: Bytewax does not always pass it on whole."""
         try:
-            with self._sink.tally.writing:
-                first_number = self._write_numbers(rowids)
-        except SqliteError as cause:
-            error = InterruptedRunError(f"Writing to `{self._sink.path}` failed: {sqlite_says(cause)}. {self._kept()}")
+            yield
+        except DATABASE_ERRORS as cause:
+            error = InterruptedRunError(f"Writing to `{self._sink.path}` failed: {sqlite_says(cause)}.")
             self._sink.tally.fail(error)
             raise error from cause
         except InterruptedRunError as error:
             self._sink.tally.fail(error)
             raise
-        self._last_number = first_number + len(rowids) - 1
-        self._sink.tally.add_batch(len(rowids), inits, first_number)
 
     def _write_numbers(self, rowids: Rowids) -> int:
         """Write one transaction; the first of its numbers."""
@@ -114,21 +124,26 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
             execute(self._connection, "COMMIT")
         except BaseException:
             # a full disk has already rolled back; a second ROLLBACK fails and must not hide the cause
-            with suppress(SqliteError):
+            with suppress(*DATABASE_ERRORS):
                 execute(self._connection, "ROLLBACK")
             raise
         return first_number
 
     def _next_number(self, events: int) -> int:
-        highest = max(scalar(self._connection, "SELECT max(delivered) FROM ceramic_one_event") or 0, 0)
+        found = scalar(self._connection, "SELECT max(delivered) FROM ceramic_one_event")
+        if not isinstance(found, int | None):
+            raise InterruptedRunError(
+                f"`{self._sink.path}` holds `{found}` as a delivered number, which is none. Find out with `ceramic-order verify` where."
+            )
+        highest = max(found or 0, 0)
         if self._last_number is not None and highest != self._last_number:
             raise InterruptedRunError(
                 f"Another process numbers events in `{self._sink.path}`: the highest number is `{highest}`, this run wrote "
-                f"`{self._last_number}` last. {self._kept()} Stop the other process first."
+                f"`{self._last_number}` last. Stop the other process first."
             )
         if highest > np.iinfo(np.int64).max - events:
             raise InterruptedRunError(
-                f"`{self._sink.path}` holds the number `{highest}`, and none larger is left for `{events}` events. {self._kept()} "
+                f"`{self._sink.path}` holds the number `{highest}`, and none larger is left for `{events}` events. "
                 "Find out with `ceramic-order verify` who wrote it."
             )
         return int(highest) + 1
@@ -144,15 +159,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
         if changed != len(rowids):
             raise InterruptedRunError(
                 f"Of `{len(rowids)}` events `{changed}` were still undelivered in `{self._sink.path}`: another process delivers events. "
-                f"{self._kept()} Stop the other process first."
+                "Stop the other process first."
             )
-
-    def _kept(self) -> str:
-        tally = self._sink.tally
-        return (
-            f"`{tally.delivered}` events in `{tally.batches}` whole batches are delivered and kept, the batch that failed is undone. "
-            "Running again is safe and goes on from there."
-        )
 
 
 @dataclass(frozen=True)

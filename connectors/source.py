@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.blocks import NOTHING, BlockReader, WindowTooLargeError
-from connectors.database import SqliteError, bound, connect, query, sqlite_says
+from connectors.database import DATABASE_ERRORS, bound, connect, query, sqlite_says
 from connectors.errors import InterruptedRunError
 from connectors.tally import Tally
 
@@ -124,11 +124,12 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
                     if not self._hand_over(page):
                         return
             self._hand_over(None)
-        except SqliteError as cause:
+        except DATABASE_ERRORS as cause:
+            where = "at its beginning" if last == BEFORE_ALL else f"behind rowid `{last}`"
             self._hand_over(
                 InterruptedRunError(
-                    f"Reading `{self._source.path}` failed behind rowid `{last}` in partition `{self._name}`: {sqlite_says(cause)}. "
-                    "What was delivered before is kept in whole batches. Check the disk and `PRAGMA integrity_check`; then run again."
+                    f"Reading `{self._source.path}` failed {where} in partition `{self._name}`: {sqlite_says(cause)}. Check the disk and "
+                    "`PRAGMA integrity_check`."
                 )
             )
         except BaseException as cause:  # noqa: BLE001 # whatever it is, the flow must see it rather than wait for ever

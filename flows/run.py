@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from connectors.database import claim, connect, locate, read_schema, scalar
+from connectors.database import DATABASE_ERRORS, claim, connect, execute, locate, read_schema, scalar, starting
+from connectors.errors import InterruptedRunError
 from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
 from connectors.snapshot import Reader
@@ -18,7 +19,7 @@ from connectors.tally import Tally
 from flows.lookups import LookUps
 from flows.order import PARTITIONS, Sink, build_flow
 from flows.progress import shown_progress
-from flows.runner import finish_by, nothing_changed, run_flow
+from flows.runner import batches_kept, finish_by, interrupted, nothing_changed, run_flow
 from flows.signals import stopped_by_signals
 from operators.decode import payload_multihash
 from operators.order import SHARDS
@@ -37,6 +38,8 @@ class RunOptions:
     batch_rows: int = BATCH_ROWS
     check_node: bool = True
     """Deliver only what a node could serve; else whatever has readable links."""
+    durable: bool = False
+    """Sync the disk at every commit."""
     report: Path | None = None
     quiet: bool = True
 
@@ -97,9 +100,12 @@ def run(database: Path, options: RunOptions) -> Summary:
         stack.enter_context(stopped_by_signals(finish_by(tally, held.release)))
         stack.callback(held.release)
         # the last connection to close brings the write-ahead log into the database, and only one that may write can do it
-        last = stack.enter_context(closing(connect(path, "rw")))
-        read_schema(last, path)
-        run_into(path, options, tally, sink=DeliveredSink(path, options.batch_rows, tally), report=report, connector=connect)
+        with starting(path):
+            last = stack.enter_context(closing(connect(path, "rw")))
+            execute(last, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
+            read_schema(last, path)
+        sink = DeliveredSink(path, options.batch_rows, tally, options.durable)
+        run_into(path, options, tally, sink=sink, report=report, connector=connect, kept=batches_kept)
     return Summary(path, tally, time.monotonic() - started, options)
 
 
@@ -122,18 +128,36 @@ def dry_run(database: Path, options: RunOptions, left: list[pa.RecordBatch] | No
     return Summary(path, tally, time.monotonic() - started, options)
 
 
-def run_into(path: Path, options: RunOptions, tally: Tally, *, sink: Sink, report: ReportSink, connector: Callable[[Path], Any]) -> None:
-    """Run the flow on what `connector` opens, into whatever sink, and publish the report."""
+def run_into(
+    path: Path,
+    options: RunOptions,
+    tally: Tally,
+    *,
+    sink: Sink,
+    report: ReportSink,
+    connector: Callable[[Path], Any],
+    kept: Callable[[Tally], str] = nothing_changed,
+) -> None:
+    """Run the flow on what `connector` opens, into whatever sink, and publish the report.
+
+    Raises:
+        InterruptedRunError: it did not come to its end; the sentence ends with what is `kept`.
+    """
     source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector, with_listed=options.check_node)
 
     def count() -> int:
-        with closing(connector(path)) as connection:
+        # only for the display: what fails here fails in the flow too, and is told there
+        with suppress(*DATABASE_ERRORS), closing(connector(path)) as connection:
             return int(scalar(connection, COUNT_UNDELIVERED))
+        return 0
 
     with closing(LookUps(path, connector, check_node=options.check_node)) as look_ups, shown_progress(tally, count, quiet=options.quiet):
         flow = build_flow(source, look_ups, sink, report, shards=options.shards)
-        run_flow(flow, tally, workers=options.workers, partitions=options.partitions)
-    report.publish()
+        run_flow(flow, tally, workers=options.workers, partitions=options.partitions, kept=kept)
+    try:
+        report.publish()
+    except InterruptedRunError as error:
+        raise interrupted(str(error), tally, kept) from error
 
 
 def _prepared_report(options: RunOptions, tally: Tally, kept: list[pa.RecordBatch] | None = None) -> ReportSink:

@@ -21,12 +21,24 @@ LAST_BATCH_SECONDS = 1.0
 """How long a signal lets the batch that is being written come to its end."""
 
 
-def run_flow(flow: Dataflow, tally: Tally, *, workers: int, partitions: int) -> None:
+def batches_kept(tally: Tally) -> str:
+    """What a stopped run leaves."""
+    return (
+        f"`{tally.delivered}` events in `{tally.batches}` whole batches are delivered and kept. Run the same command again to finish the "
+        "job."
+    )
+
+
+def nothing_changed(tally: Tally) -> str:  # noqa: ARG001 # as `batches_kept`
+    """What a stopped command that only reads leaves."""
+    return "nothing was changed. Run the same command again."
+
+
+def run_flow(flow: Dataflow, tally: Tally, *, workers: int, partitions: int, kept: Callable[[Tally], str] = batches_kept) -> None:
     """Run a flow to the end of its input.
 
     Raises:
-        CeramicOrderError: what stopped it, as the step that failed said it.
-        InterruptedRunError: anything else that stopped it, or that Bytewax returned before all was read.
+        InterruptedRunError: what stopped it, and what is `kept`.
     """
     with _captured_stderr() as captured:
         try:
@@ -35,16 +47,22 @@ def run_flow(flow: Dataflow, tally: Tally, *, workers: int, partitions: int) -> 
             cause = tally.failure or _first_cause(error)
             if isinstance(cause, KeyboardInterrupt):
                 pass_on_keyboard_interrupt()
-            if isinstance(cause, CeramicOrderError):
-                raise cause from error
-            raise _defect(cause, tally, captured) from error
+            what = str(cause) if isinstance(cause, CeramicOrderError) else _defect(cause, captured)
+            raise interrupted(what, tally, kept) from error
     if tally.failure is not None:
-        raise tally.failure
-    if tally.partitions_read != partitions or tally.discovered != tally.delivered + tally.reasons.total():
-        raise InterruptedRunError(
-            f"The flow ended early: of `{tally.discovered}` events that were read, `{tally.delivered}` are delivered and "
-            f"`{tally.reasons.total()}` are accounted for. Whole batches are kept; running again is safe and goes on from there."
-        )
+        raise interrupted(str(tally.failure), tally, kept)
+    left = tally.reasons.total()
+    if tally.partitions_read != partitions or tally.discovered != tally.delivered + left:
+        what = f"The flow ended early: `{tally.discovered}` events were read, `{tally.delivered}` delivered, `{left}` left with a reason."
+        raise interrupted(what, tally, kept)
+
+
+def interrupted(what: str, tally: Tally, kept: Callable[[Tally], str]) -> InterruptedRunError:
+    """The error for `what` stopped a run, with what is `kept`."""
+    # a batch that the writing thread has begun comes to its end before anything is counted
+    with tally.writing:
+        end = kept(tally)
+    return InterruptedRunError(f"{what} {end[0].upper()}{end[1:]}")
 
 
 def _first_cause(error: BaseException) -> BaseException:
@@ -53,13 +71,13 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _defect(cause: BaseException, tally: Tally, captured: Callable[[], bytes]) -> InterruptedRunError:
+def _defect(cause: BaseException, captured: Callable[[], bytes]) -> str:
     with tempfile.NamedTemporaryFile(prefix="ceramic-order-", suffix=".log", delete=False) as log:
         log.write(captured())
-    return InterruptedRunError(
-        f"The flow stopped on an unexpected `{type(cause).__name__}`: {str(cause).splitlines()[0] if str(cause) else 'no message'}. "
-        f"`{tally.delivered}` events in `{tally.batches}` whole batches are delivered and kept; running again is safe. This is a "
-        f"defect of ceramic-order: please report it with the file `{log.name}`."
+    said = str(cause).splitlines()[0] if str(cause) else "no message"
+    return (
+        f"The flow stopped on an unexpected `{type(cause).__name__}`: {said}. This is a defect of ceramic-order: please report it with "
+        f"the file `{log.name}`."
     )
 
 
@@ -83,19 +101,6 @@ def _captured_stderr() -> Iterator[Callable[[], bytes]]:
             os.dup2(terminal, 2)
             os.close(terminal)
             sys.stderr = python_stderr
-
-
-def batches_kept(tally: Tally) -> str:
-    """What a stopped run leaves."""
-    return (
-        f"`{tally.delivered}` events in `{tally.batches}` whole batches are delivered and kept. Run the same command again to finish the "
-        "job."
-    )
-
-
-def nothing_changed(tally: Tally) -> str:  # noqa: ARG001 # as `batches_kept`
-    """What a stopped command that only reads leaves."""
-    return "nothing was changed. Run the same command again."
 
 
 def finish_by(tally: Tally, release: Callable[[], None], kept: Callable[[Tally], str] = batches_kept) -> Finish:

@@ -18,6 +18,10 @@ Finish = Callable[[], str]
 """Brings what is under way to its end, within two seconds, and tells what is left, as the end of a sentence."""
 
 
+LATEST_SECONDS = 1.9
+"""After this time the process ends whatever happens."""
+
+
 class _Stop:
     finish: Finish = staticmethod(lambda: "nothing was changed.")
     installed = False
@@ -60,8 +64,10 @@ def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
 
 def _wait(reading: int) -> None:
     number = os.read(reading, 1)[0]
-    line = f"Stopped by {signal.Signals(number).name}: {_Stop.finish()}\n"
+    # a stderr that is a full pipe takes no line
+    threading.Timer(LATEST_SECONDS, os._exit, (128 + number,)).start()
     try:
+        line = f"Stopped by {signal.Signals(number).name}: {_Stop.finish()}\n"
         # while a flow runs, descriptor 2 catches what Bytewax prints; Python's own stream still leads to where it did
         os.write(sys.stderr.fileno(), line.encode())
     finally:

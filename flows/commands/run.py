@@ -36,6 +36,7 @@ _DEFAULTS = RunOptions()
     show_default=True,
     help="Deliver what a node could serve, or whatever has readable links.",
 )
+@click.option("--durable", is_flag=True, help="Sync the disk at every commit: a power loss then costs no batch.")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="A folder for waiting.parquet and rejected.parquet.")
 @click.option("--dry-run", "dry", is_flag=True, help="Find out what would be delivered, and write nothing.")
 @click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
@@ -48,6 +49,7 @@ def command(
     batch_rows: int,
     shards: int,
     check: str,
+    durable: bool,
     report: Path | None,
     dry: bool,
     strict: bool,
@@ -59,7 +61,7 @@ def command(
     Every stream is ordered by its prev pointers, and the delivered numbers are written in whole batches. Stop the node first. Any
     stop is safe: running again goes on where it ended.
     """
-    options = RunOptions(partitions, workers, shards, batch_rows, check == "node", report, quiet)
+    options = RunOptions(partitions, workers, shards, batch_rows, check == "node", durable, report, quiet)
     summary = dry_run(database, options) if dry else run(database, options)
     if as_json:
         print_json(summary.to_json())
