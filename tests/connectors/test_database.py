@@ -1,0 +1,201 @@
+"""Opening a database: what is refused and why, and who else has it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from connectors.database import (
+    claim,
+    connect,
+    connect_reader,
+    execute,
+    is_open_elsewhere,
+    locate,
+    read_schema,
+    scalar,
+)
+from connectors.errors import CannotStartError
+from flows.synth import create_database
+from flows.synth_schema import SchemaVersion
+from tests.main_job import chain, store
+
+OTHER_PROGRAM = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM ceramic_one_event").fetchall()
+print("open", flush=True)
+sys.stdin.read()
+"""
+"""Reads once, and then has the database open without doing anything."""
+
+OTHER_RUN = """
+import sys
+from pathlib import Path
+from connectors.database import claim
+held = claim(Path(sys.argv[1]))
+print("claimed", flush=True)
+sys.stdin.read()
+held.release()
+"""
+
+
+@contextmanager
+def another_process(program: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that runs `program` on `path`; the block begins when it has printed a line, and its end ends the process."""
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        yield process
+        process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.database.BUSY_SECONDS", 0.2)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return store(tmp_path / "node.db", chain(3))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def refusal(path: Path, *, writable: bool = False) -> str:
+    with pytest.raises(CannotStartError) as refused:
+        locate(path, writable=writable)
+    return str(refused.value)
+
+
+def test_a_database_is_located_through_links_of_any_kind(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(path.name)
+    assert locate(tmp_path / "link", writable=True) == path.resolve()
+
+
+def test_what_is_no_file_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "missing.db")
+    assert "No such file" in refusal(tmp_path / "missing folder" / "node.db")
+    assert "is a directory" in refusal(tmp_path)
+    (tmp_path / "empty.db").touch()
+    assert "is empty" in refusal(tmp_path / "empty.db")
+    assert "Not a directory" in refusal(tmp_path / "empty.db" / "node.db")
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in refusal(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    assert "loop" in refusal(tmp_path / "loop")
+    assert "name too long" in refusal(tmp_path / ("n" * 300)).lower()
+
+
+def test_a_database_with_two_names_is_refused(path: Path, tmp_path: Path) -> None:
+    os.link(path, tmp_path / "other.db")
+    assert "2 hard links" in refusal(path)
+
+
+def test_a_read_only_database_can_be_read_but_not_ordered(path: Path) -> None:
+    path.chmod(0o444)
+    assert locate(path) == path.resolve()
+    assert "is read-only" in refusal(path, writable=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["a ?mode=memory.db", "y#frag.db", "100%.db", "%41.db", "ü &x=1.db", "a'b\"c.db", ":memory:", "file:x.db", "-wal"]
+)
+def test_a_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    path = store(tmp_path / name, chain(3))
+    with closing(connect(locate(path, writable=True), "rw")) as connection:
+        execute(connection, "UPDATE ceramic_one_event SET delivered = 7 WHERE delivered IS NULL AND rowid = 2")
+    with closing(connect_reader(path)) as connection:
+        assert scalar(connection, "SELECT max(delivered) FROM ceramic_one_event") == 7
+    assert list(files(tmp_path)) == [name]
+
+
+def test_reading_leaves_no_trace(path: Path, tmp_path: Path) -> None:
+    before = files(tmp_path)
+    with closing(connect_reader(path)) as connection:
+        assert scalar(connection, "SELECT count(*) FROM ceramic_one_event") == 3
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(("version", "has_init_cid"), [("v0.30", False), ("v0.36", True), ("v0.38", True)])
+def test_every_schema_version_is_accepted(tmp_path: Path, version: SchemaVersion, *, has_init_cid: bool) -> None:
+    path = tmp_path / "node.db"
+    with closing(create_database(path, schema_version=version)) as connection:
+        schema = read_schema(connection, path)
+    assert schema.has_init_cid == has_init_cid
+    assert schema.migration is not None
+
+
+def test_a_database_without_migrations_is_accepted(path: Path) -> None:
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, "DROP TABLE _sqlx_migrations")
+        assert read_schema(connection, path).migration is None
+
+
+def test_a_missing_table_or_column_is_named(path: Path) -> None:
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, "ALTER TABLE ceramic_one_block RENAME COLUMN bytes TO contents")
+        with pytest.raises(CannotStartError, match=r"column `ceramic_one_block\.bytes` is missing"):
+            read_schema(connection, path)
+        execute(connection, "DROP TABLE ceramic_one_event_block")
+        with pytest.raises(CannotStartError, match="table `ceramic_one_event_block` is missing"):
+            read_schema(connection, path)
+
+
+@pytest.mark.parametrize("content", [b"no database, " * 500, b"SQLite format 3\0" + b"\xff" * 5000, b"x"])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "node.db"
+    path.write_bytes(content)
+    with closing(connect_reader(path)) as connection, pytest.raises(CannotStartError, match=r"Can't read|is not a ceramic-one database"):
+        read_schema(connection, path)
+
+
+def test_an_idle_connection_of_another_process_is_noticed(path: Path) -> None:
+    assert not is_open_elsewhere(path)
+    with another_process(OTHER_PROGRAM, path):
+        assert is_open_elsewhere(path)
+    assert not is_open_elsewhere(path)
+
+
+def test_the_probe_changes_nothing(path: Path, tmp_path: Path) -> None:
+    before = files(tmp_path)
+    assert not is_open_elsewhere(path)
+    assert files(tmp_path) == before
+
+
+def test_a_database_that_is_open_elsewhere_is_not_claimed(path: Path, tmp_path: Path) -> None:
+    with another_process(OTHER_PROGRAM, path):
+        before = files(tmp_path)
+        with pytest.raises(CannotStartError, match="is open in another process"):
+            claim(path)
+        assert files(tmp_path).keys() == before.keys()
+    claim(path).release()
+
+
+def test_two_runs_exclude_each_other_and_the_first_is_unharmed(path: Path, tmp_path: Path) -> None:
+    with another_process(OTHER_RUN, path) as first:
+        with pytest.raises(CannotStartError, match="Another `ceramic-order run`"):
+            claim(path)
+        assert first.poll() is None
+        with pytest.raises(CannotStartError, match="Another `ceramic-order run`"):
+            claim(path)
+    assert first.returncode == 0
+    claim(path).release()
+    assert list(files(tmp_path)) == [path.name]
+
+
+def test_a_lock_file_left_by_a_kill_does_no_harm(path: Path, tmp_path: Path) -> None:
+    with another_process(OTHER_RUN, path) as killed:
+        killed.kill()
+    assert len(files(tmp_path)) == 2
+    held = claim(path)
+    with pytest.raises(CannotStartError):
+        claim(path)
+    held.release()
+    assert list(files(tmp_path)) == [path.name]

@@ -1,0 +1,78 @@
+"""Look-ups of parents: which exist, in which stream, and whether they are delivered."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from connectors.database import connect, query
+from connectors.lookup import BLOCK, LookUp, event_statement
+from flows.lookups import LookUps
+from flows.synth_schema import SchemaVersion
+from flows.synthetic import Event, data_event, init_event, time_event
+from operators.order import KNOWN
+from tests.main_job import chain, store
+
+INIT = init_event(1)
+EVENTS = (
+    INIT,
+    init_event(2, signed=False),
+    data_event(INIT.stream, INIT.cid, 1),
+    time_event(INIT.stream, INIT.cid),
+    data_event(INIT.stream, INIT.cid, 2, header={"a": 1}),
+)
+
+
+def known(path: Path, *events: Event) -> dict[bytes, tuple[bytes | None, bool]]:
+    with closing(LookUps(path)) as look_ups:
+        found = look_ups.parents(pa.array([event.cid for event in events], pa.binary()))
+    assert found.schema == KNOWN
+    return {row["cid"]: (row["stream"], row["delivered"]) for row in found.to_pylist()}
+
+
+@pytest.mark.parametrize("version", ["v0.30", "v0.36", "v0.38"])
+def test_every_event_is_found_with_its_stream(tmp_path: Path, version: SchemaVersion) -> None:
+    path = store(tmp_path / "node.db", EVENTS, [1, None, None, 2, 3], schema_version=version)
+    assert known(path, *EVENTS, init_event(3)) == {
+        event.cid: (event.stream.cid, delivered) for event, delivered in zip(EVENTS, [True, False, False, True, True], strict=True)
+    }
+
+
+def test_where_the_node_noted_no_init_cid_the_stream_is_read_from_the_blocks(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", EVENTS, without_init_cid=[event.cid for event in EVENTS])
+    assert {cid: stream for cid, (stream, _) in known(path, *EVENTS).items()} == {event.cid: event.stream.cid for event in EVENTS}
+
+
+def test_an_event_that_cannot_be_read_has_no_stream(tmp_path: Path) -> None:
+    broken = EVENTS[2]._replace(blocks=(EVENTS[2].blocks[-1],))
+    path = store(tmp_path / "node.db", [INIT, broken], without_init_cid=[broken.cid])
+    assert known(path, broken) == {broken.cid: (None, False)}
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
+    assert known(store(tmp_path / "node.db", []), *EVENTS) == {}
+
+
+def test_several_threads_can_ask_at_once(tmp_path: Path) -> None:
+    events = chain(200)
+    path = store(tmp_path / "node.db", events)
+    with closing(LookUps(path)) as look_ups, ThreadPoolExecutor(4) as threads:
+        parts = [pa.array([event.cid for event in events[at::8]], pa.binary()) for at in range(8)]
+        answers = list(threads.map(look_ups.parents, parts))
+    assert [answer["cid"].to_pylist() for answer in answers] == [part.to_pylist() for part in parts]
+
+
+def test_look_ups_go_by_key(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(50))
+    with closing(connect(path)) as connection:
+        for statement in (event_statement(has_init_cid=True), event_statement(has_init_cid=False), BLOCK):
+            plan = query(connection, f"EXPLAIN QUERY PLAN {statement}", [b""])["detail"].to_pylist()
+            assert all(re.match(r"SEARCH \w+ USING (COVERING )?INDEX \w+ \((cid|multihash)=\?\)", step) for step in plan), plan
+
+
+def test_a_look_up_that_was_never_used_can_be_closed(tmp_path: Path) -> None:
+    LookUp(tmp_path / "missing.db", BLOCK).close()
+    LookUps(tmp_path / "missing.db").close()

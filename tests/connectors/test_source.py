@@ -1,0 +1,250 @@
+"""The source: what its partitions read, where they go on, and how they fail."""
+
+import re
+from collections import defaultdict
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import pyarrow as pa
+import pytest
+from bytewax.testing import poll_next_batch
+from cbrrr import CID, DagCborTypes, encode_dag_cbor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.blocks import BlockReader
+from connectors.database import connect, execute, query
+from connectors.errors import InterruptedRunError
+from connectors.source import EVENTS, LISTED, NEXT, NONE_LISTED, RUN_ROWS, UndeliveredSource
+from connectors.tally import Tally
+from flows.synth import create_database, insert_events
+from flows.synth_schema import SchemaVersion
+from flows.synthetic import block, build_event, data_event, init_event, sign
+from operators.decode import payload_multihash
+from operators.schemas import RAW
+from tests.main_job import chain, deliver, store
+from tests.oracle import read
+from tests.strategies import Forest, forests
+
+_names = count()
+Row = tuple[int, bytes, bytes, bytes, bytes]
+
+
+def source_of(path: Path, partitions: int, tally: Tally | None = None) -> UndeliveredSource:
+    return UndeliveredSource(path, partitions, payload_multihash, tally or Tally(), with_listed=True)
+
+
+def pages_of(source: UndeliveredSource, part: str, resume_state: int | None = None) -> list[tuple[pa.RecordBatch, int]]:
+    """All pages of one partition, each with the resume state behind it."""
+    partition = source.build_part("source", part, resume_state)
+    pages = []
+    try:
+        while True:
+            (page,) = poll_next_batch(partition)  # type: ignore[no-untyped-call] # Bytewax's stub
+            pages.append((page, partition.snapshot()))
+    except StopIteration:
+        return pages
+    finally:
+        partition.close()
+
+
+def rows_of(pages: list[tuple[pa.RecordBatch, int]]) -> list[Row]:
+    return [tuple(row[name] for name in RAW.names) for page, _ in pages for row in page.to_pylist()]
+
+
+def expected_rows(path: Path) -> list[Row]:
+    """Every undelivered event with its blocks, each found by a look-up of its own."""
+    with closing(connect(path)) as connection:
+        blocks = {row["multihash"]: row["bytes"] for row in query(connection, "SELECT * FROM ceramic_one_block").to_pylist()}
+        listed: dict[bytes, set[bytes]] = defaultdict(set)
+        for row in query(connection, "SELECT event_cid, block_multihash FROM ceramic_one_event_block").to_pylist():
+            listed[row["event_cid"]].add(row["block_multihash"])
+        rows = query(connection, "SELECT rowid, cid FROM ceramic_one_event WHERE delivered IS NULL ORDER BY rowid").to_pylist()
+    found = []
+    for row in rows:
+        root = blocks.get(row["cid"][-34:], b"")
+        found.append(
+            (row["rowid"], row["cid"], root, blocks.get(payload_multihash(root) or b"", b""), b"".join(sorted(listed[row["cid"]])))
+        )
+    return found
+
+
+def with_sorted_lists(rows: list[Row]) -> list[Row]:
+    """The same rows; the order of the listed multihashes means nothing."""
+    return [(*row[:4], b"".join(sorted(row[4][at : at + 34] for at in range(0, len(row[4]), 34)))) for row in rows]
+
+
+@settings(max_examples=75, deadline=None, print_blob=True)
+@given(
+    forest=forests(),
+    partitions=st.integers(1, 5),
+    run_rows=st.integers(1, 12),
+    slack=st.integers(0, 3),
+    rows_an_event=st.integers(0, 8),
+    window_bytes=st.sampled_from([1, 2000, 2**20]),
+)
+def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
+    tmp_path_factory: pytest.TempPathFactory,
+    forest: Forest,
+    *,
+    partitions: int,
+    run_rows: int,
+    slack: int,
+    rows_an_event: int,
+    window_bytes: int,
+) -> None:
+    path = forest.store(tmp_path_factory.getbasetemp() / f"source-{next(_names)}.db")
+    tally = Tally()
+    source = source_of(path, partitions, tally)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("connectors.source.RUN_ROWS", run_rows)
+        patch.setattr("connectors.blocks.WINDOW_SLACK", slack)
+        patch.setattr("connectors.blocks.WINDOW_ROWS_AN_EVENT", rows_an_event)
+        patch.setattr("connectors.blocks.WINDOW_BYTES", window_bytes)
+        pages = {part: pages_of(source, part) for part in source.list_parts()}
+    every = [row for part in pages.values() for row in rows_of(part)]
+    assert with_sorted_lists(sorted(every)) == expected_rows(path)
+    assert all(rows_of(part) == sorted(rows_of(part)) for part in pages.values())
+    assert all(page.schema.names == RAW.names and page.schema.types == RAW.types for part in pages.values() for page, _ in part)
+    assert (tally.discovered, tally.partitions_read) == (len(every), partitions)
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_partition_goes_on_behind_the_last_row_it_emitted(tmp_path: Path, partitions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.source.RUN_ROWS", 4)
+    source = source_of(store(tmp_path / "node.db", chain(30)), partitions)
+    for part in source.list_parts():
+        pages = pages_of(source, part)
+        for done, (_, state) in enumerate(pages, start=1):
+            assert rows_of(pages_of(source, part, state)) == rows_of(pages[done:])
+
+
+def test_before_its_first_page_a_partition_goes_on_at_the_start(tmp_path: Path) -> None:
+    source = source_of(store(tmp_path / "node.db", chain(3)), 1)
+    partition = source.build_part("source", "0/1", None)
+    state = partition.snapshot()
+    partition.close()
+    assert len(rows_of(pages_of(source, "0/1", state))) == 2
+
+
+@pytest.mark.parametrize("rowid", [-(2**62), -RUN_ROWS, -1, 0, 5 * RUN_ROWS - 1, 5 * RUN_ROWS, 2**62])
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_any_rowid_is_read_and_delivered(tmp_path: Path, rowid: int, partitions: int) -> None:
+    path = store(tmp_path / "node.db", chain(3))
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, f"UPDATE ceramic_one_event SET rowid = {rowid} WHERE rowid = 3")  # noqa: S608 # a number
+    assert deliver(path, partitions=partitions).delivered == 2
+    assert None not in read(path).numbers.values()
+
+
+def test_the_payload_of_an_odd_envelope_is_followed(tmp_path: Path) -> None:
+    init = init_event(1)
+    payload, envelope = sign(encode_dag_cbor({"id": CID(init.cid), "prev": CID(init.cid), "data": 1}), "did:key:a")
+    fields: dict[str, DagCborTypes] = {"payload": payload.cid, "signatures": [{"signature": b"s"}]}
+    roots = [
+        encode_dag_cbor({**fields, "link": CID(payload.cid)}),
+        encode_dag_cbor({**fields, "aaa": 1}),
+        encode_dag_cbor({**fields, "payload": b"\x01\x85\x01" + payload.multihash}),
+    ]
+    events = [build_event(init.stream, "data", init.cid, (payload, block(root, envelope.codec, is_root=True))) for root in roots]
+    path = store(tmp_path / "node.db", [init, *events])
+    assert [row[3] for row in rows_of(pages_of(source_of(path, 1), "0/1"))] == [payload.content] * len(roots)
+    assert deliver(path).delivered == len(roots)
+
+
+def test_blocks_are_found_wherever_they_lie(tmp_path: Path) -> None:
+    """Blocks stored in another order than their events, far from them, and shared by two events."""
+    events = list(chain(60))
+    rng = Random(1)
+    stored = rng.sample([one for event in events for one in event.blocks], k=120)
+    with closing(create_database(tmp_path / "node.db")) as connection:
+        insert_events(connection, [events[0]._replace(blocks=tuple(stored))])
+        rng.shuffle(events)
+        insert_events(connection, [event for event in events if event.prev is not None])
+    assert with_sorted_lists(rows_of(pages_of(source_of(tmp_path / "node.db", 2), "0/2"))) == expected_rows(tmp_path / "node.db")
+
+
+def test_large_blocks_make_small_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.blocks.WINDOW_BYTES", 300_000)
+    monkeypatch.setattr("connectors.blocks.WINDOW_SLACK", 0)
+    init = init_event(1)
+    events = [data_event(init.stream, init.cid, f"{index}" + "x" * 100_000) for index in range(20)]
+    pages = pages_of(source_of(store(tmp_path / "node.db", [init, *events]), 1), "0/1")
+    assert sum(page.num_rows for page, _ in pages) == 20
+    assert max(page.num_rows for page, _ in pages) <= 4
+
+
+def _damage(path: Path, table: str) -> None:
+    """Write over all pages of a table but its root page."""
+    with closing(connect(path)) as connection:
+        root = query(connection, "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))["rootpage"][0].as_py()
+        pages = query(connection, "PRAGMA page_count").column(0)[0].as_py()
+    content = bytearray(path.read_bytes())
+    for page in range(root, pages):
+        content[page * 4096 : page * 4096 + 4096] = b"\xaa" * 4096
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("table", ["ceramic_one_event", "ceramic_one_block", "ceramic_one_event_block"])
+def test_a_damaged_file_ends_the_partition_with_an_error(tmp_path: Path, table: str) -> None:
+    path = store(tmp_path / "node.db", chain(200))
+    _damage(path, table)
+    tally = Tally()
+    with pytest.raises(InterruptedRunError, match=re.escape(f"Reading `{path}` failed at its beginning")):
+        pages_of(source_of(path, 1, tally), "0/1")
+    assert isinstance(tally.failure, InterruptedRunError)
+    with pytest.raises(InterruptedRunError, match="malformed"):
+        raise tally.failure
+
+
+def test_a_database_that_vanished_ends_the_partition_with_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError, match="failed at its beginning"):
+        pages_of(source_of(tmp_path / "missing.db", 1), "0/1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_partition_that_nobody_reads_any_more_can_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.source.RUN_ROWS", 1)
+    partition = source_of(store(tmp_path / "node.db", chain(50)), 1).build_part("source", "0/1", None)
+    poll_next_batch(partition)  # type: ignore[no-untyped-call] # Bytewax's stub
+    partition.close()
+
+
+def _plan(path: Path, statement: str, parameters: int) -> list[str]:
+    with closing(connect(path)) as connection:
+        return query(connection, f"EXPLAIN QUERY PLAN {statement}", [0] * parameters)["detail"].to_pylist()  # type: ignore[no-any-return]
+
+
+BY_DELIVERED = r"SEARCH \w+ USING (COVERING )?INDEX \w+ \(delivered=\? AND rowid>\?{}\)"
+BY_ROWID = r"SEARCH \w+ USING INTEGER PRIMARY KEY \(rowid>\? AND rowid<\?\)"
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize("version", ["v0.30", "v0.36", "v0.38"])
+def test_undelivered_rows_are_found_by_the_index_on_delivered(tmp_path: Path, version: SchemaVersion, *, analyzed: bool) -> None:
+    path = store(tmp_path / "node.db", [*chain(60, 1), *chain(60, 2)], [*range(1, 61), *[None] * 60], schema_version=version)
+    if analyzed:
+        with closing(connect(path, "rw")) as connection:
+            execute(connection, "ANALYZE")
+    plan = _plan(path, NEXT, 1)
+    assert re.fullmatch(BY_DELIVERED.format(""), "; ".join(plan))
+    for listed in (NONE_LISTED, LISTED):
+        first, *others = _plan(path, EVENTS.format(listed=listed), 2)
+        # a run of rowids is short, so with statistics SQLite may as well walk over it
+        assert re.fullmatch(BY_DELIVERED.format(r" AND rowid<\?") + (f"|{BY_ROWID}" if analyzed else ""), first)
+        assert not [step for step in others if "SCAN" in step or "TEMP B-TREE" in step], others
+
+
+def test_a_block_reader_finds_each_of_many_in_their_order(tmp_path: Path) -> None:
+    events = chain(40)
+    path = store(tmp_path / "node.db", events)
+    wanted = [one for event in events for one in event.blocks]
+    Random(2).shuffle(wanted)
+    multihashes = [b"", *(one.multihash for one in wanted), b"\x12\x20" + bytes(32), wanted[0].multihash]
+    with closing(connect(path)) as connection, closing(BlockReader(connection)) as reader:
+        for window in ([wanted[0].multihash], [events[0].cid[-34:], events[-1].cid[-34:]], [bytes(34)]):
+            reader.read_window(pa.array(window, pa.binary()))
+            found = reader.find(pa.array(multihashes, pa.binary())).to_pylist()
+            assert found == [b"", *(one.content for one in wanted), b"", wanted[0].content]
