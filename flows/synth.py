@@ -2,6 +2,7 @@
 
 create_database(path, *, schema_version="v0.38") -> ADBC connection
 insert_events(connection, events, delivered=None) -> None
+write_database(path, population, order="parents", progress=...) -> Counts
 """
 
 import gc
@@ -133,7 +134,7 @@ def write_database(
                 _fill(unfinished, batches, progress)
             unfinished.rename(path)
         except (SqliteError, OSError) as cause:
-            reason = cause.strerror if isinstance(cause, OSError) else sqlite_says(cause)
+            reason = getattr(cause, "strerror", None) or sqlite_says(cause)  # Arrow's own OSErrors have no strerror
             raise InterruptedRunError(
                 f"Can't write `{path}`: {reason}. Nothing was left behind. It takes about 2 KB an event, and in shuffled order "
                 "1 KB more while it works: free some space, or choose another folder."

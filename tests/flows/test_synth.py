@@ -1,6 +1,7 @@
 """A synthetic database has the tables of a node's, the rows it was asked for, and is complete or not there at all."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -264,6 +265,7 @@ def test_a_full_disk_leaves_nothing_behind(order: str, tmp_path: Path) -> None:
     assert done.returncode == 3
     assert done.stdout == ""
     assert "out.db" in done.stderr
+    assert re.search(r"File too large|disk I/O error|disk is full", done.stderr)
     assert "Nothing was left behind" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
