@@ -8,21 +8,16 @@ Run it as `ceramic-order replay snapshot.db --out order/`, or under Bytewax itse
 """
 
 import atexit
-import platform
-import re
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from bytewax.dataflow import Dataflow
 
-from connectors.database import Schema, locate, read_schema, scalar
+from connectors.database import locate, read_schema, scalar
 from connectors.errors import CannotStartError
-from connectors.log import LogFile, LogSink
+from connectors.log import LogSink
 from connectors.log_folder import LogFolder
 from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS
@@ -31,10 +26,12 @@ from connectors.source import UndeliveredSource
 from connectors.tally import Tally
 from flows.console import story
 from flows.digest import order_digest
+from flows.facts import log_facts
 from flows.lookups import LookUps
 from flows.order import PARTITIONS, build_flow
 from flows.pace import Sample, sampled
 from flows.progress import LINE_SECONDS
+from flows.replayed import Replay, versions
 from flows.run import RunOptions, Summary, run_into
 from flows.runner import finish_by, nothing_changed
 from flows.signals import stopped_by_signals
@@ -47,53 +44,13 @@ from operators.schemas import KINDS, LEFT, WAITING
 HIGHEST_NUMBER = "SELECT max(CASE typeof(delivered) WHEN 'integer' THEN delivered END) FROM ceramic_one_event"
 
 
-@dataclass(frozen=True)
-class Replay:
-    """What a replay did."""
-
-    summary: Summary
-    size: int
-    """Bytes of the snapshot."""
-    schema: Schema
-    journals: list[str]
-    """Names of the files beside the snapshot because of which a private copy was read; without any it was read where it is."""
-    files: list[LogFile]
-    digest: str
-    """The order digest (`flows.digest`)."""
-    pace: list[Sample]
-    verification: Verification | None
-    """Of the log; None if it was not asked for."""
-    versions: dict[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of `--json` and of `replay.json`, a written contract (README, JSON)."""
-        counts = self.summary.to_json()
-        del counts["database"], counts["batches"]
-        return {
-            "snapshot": str(self.summary.database),
-            "size": self.size,
-            "schema": {"migration": self.schema.migration, "has_init_cid": self.schema.has_init_cid},
-            "private_copy": bool(self.journals),
-            **counts,
-            "shards": self.summary.options.shards,
-            "check": "node" if self.summary.options.check_node else "links",
-            "order_digest": self.digest,
-            "verification": self.verification
-            and {
-                "ok": self.verification.is_good,
-                "failed": sorted(self.verification.failed),
-                "in_baseline": sum(finding.in_baseline for finding in self.verification.findings),
-                "seconds": round(self.verification.seconds, 3),
-            },
-            "files": [asdict(file) for file in self.files],
-            "versions": self.versions,
-        }
-
-
-def replay(snapshot: Path, out: Path, options: RunOptions, *, overwrite: bool = False, verified: bool = False) -> Replay:
+def replay(
+    snapshot: Path, out: Path, options: RunOptions, *, overwrite: bool = False, counted: bool = False, verified: bool = False
+) -> Replay:
     """Replay `snapshot` into the folder `out`; nothing else is changed. The log has its own report, whatever `options.report` says.
 
-    If it is to be `verified`, that is done before it is published; what is found does not keep it from being so.
+    If it is to be `verified`, that is done before it is published; what is found does not keep it from being so. A page
+    can be written of it if what is in it is `counted`.
 
     Raises:
         CannotStartError: the snapshot can't be read or is in use, or `out` can't be written to or holds a log; nothing was changed.
@@ -105,7 +62,7 @@ def replay(snapshot: Path, out: Path, options: RunOptions, *, overwrite: bool = 
             sink, report = replaying.begin()
             with sampled(replaying.tally) as pace:
                 run_into(replaying.path, options, replaying.tally, sink=sink, report=report, connector=replaying.reader)
-            return replaying.complete(sink, pace, verified=verified)
+            return replaying.complete(sink, pace, counted=counted, verified=verified)
         finally:
             replaying.abandon()
 
@@ -136,7 +93,7 @@ def get_flow(
         look_ups.close()
         if replaying.tally.partitions_read == partitions:
             report.publish()
-            replaying.complete(sink, [], verified=False)
+            replaying.complete(sink, [])
 
     atexit.register(complete)
     source = UndeliveredSource(replaying.path, partitions, payload_multihash, replaying.tally, replaying.reader, with_listed=check_node)
@@ -175,11 +132,12 @@ class _Replaying:
         report = ReportSink(self._log.partial, LEFT, WAITING, self.tally)
         return LogSink(self._log.partial, KINDS, first_number, self._options.batch_rows, self.tally), report
 
-    def complete(self, sink: LogSink, pace: list[Sample], *, verified: bool) -> Replay:
+    def complete(self, sink: LogSink, pace: list[Sample], *, counted: bool = False, verified: bool = False) -> Replay:
         """Publish the log."""
         files = sink.finish()
         with tempfile.TemporaryDirectory(prefix="spill-", dir=self._log.partial) as spill:
             digest = order_digest(self._log.partial, Path(spill))
+            log = log_facts(self._log.partial, Path(spill)) if counted else None
         summary = Summary(self.path, self.tally, time.monotonic() - self._started, self._options)
         replayed = Replay(
             summary=summary,
@@ -190,6 +148,7 @@ class _Replaying:
             digest=digest,
             pace=pace,
             verification=self._verify() if verified else None,
+            log=log,
             versions=versions(self._sqlite),
         )
         self.reader.require_unchanged()
@@ -214,9 +173,3 @@ class _Replaying:
         """Remove what is not published; safe to call twice, and from another thread."""
         self._log.abandon()
         self.reader.release()
-
-
-def versions(sqlite: str) -> dict[str, str]:
-    """The versions of this program and of everything that its result could depend on."""
-    names = ["ceramic-order", *(re.split("[^A-Za-z0-9-]", needed)[0] for needed in metadata.requires("ceramic-order") or [])]
-    return {"python": platform.python_version(), "sqlite": sqlite, **{name: metadata.version(name) for name in names}}

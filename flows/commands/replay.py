@@ -6,7 +6,8 @@ import click
 from rich.table import Table
 
 from flows.console import output_options, print_json, say, story
-from flows.replay import Replay, replay
+from flows.replay import replay
+from flows.replayed import Replay
 from flows.run import RunOptions
 
 _DEFAULTS = RunOptions()
@@ -15,6 +16,7 @@ _DEFAULTS = RunOptions()
 @click.command("replay", epilog="Example: ceramic-order replay snapshot.db --out order/ --html order.html")
 @click.argument("snapshot", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder for the log.")
+@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with pictures, in one file.")
 @click.option("--overwrite", is_flag=True, help="Replace the log that is already in the folder.")
 @click.option(
     "--partitions", type=click.IntRange(1, 256), default=_DEFAULTS.partitions, show_default=True, help="Readers, by rowid modulo N."
@@ -42,6 +44,7 @@ def command(
     snapshot: Path,
     *,
     out: Path,
+    page: Path | None,
     overwrite: bool,
     partitions: int,
     workers: int,
@@ -59,7 +62,13 @@ def command(
     waiting.parquet and rejected.parquet with what can't be delivered, and replay.json with what the replay did.
     """
     options = RunOptions(partitions, workers, shards, batch_rows, check == "node", quiet=quiet)
-    replayed = replay(snapshot, out, options, overwrite=overwrite, verified=not no_verify)
+    if page is not None:
+        from flows.page import require_place, write_page  # noqa: PLC0415 # it brings the plotting library
+
+        require_place(page)
+    replayed = replay(snapshot, out, options, overwrite=overwrite, counted=page is not None, verified=not no_verify)
+    if page is not None:
+        write_page(page, replayed.facts())
     if as_json:
         print_json(replayed.to_json())
     else:
