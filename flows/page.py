@@ -1,6 +1,7 @@
 """The page: what a run did, as one HTML file that needs no network."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def write_page(path: Path, facts: Facts) -> None:
         partial.write_text(page(facts), encoding="utf-8")
         partial.replace(path)
     except OSError as cause:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise InterruptedRunError(
             f"Can't write a page to `{path}`: {cause.strerror}. All else is complete and kept. Make room (a page takes 5 MB), or try "
             "another folder."
