@@ -22,20 +22,21 @@ PAYLOAD = f"""
 BLOCK = "SELECT multihash, bytes FROM ceramic_one_block WHERE multihash = ?"
 
 
-def event_statement(*, has_init_cid: bool) -> str:
-    """Finds an event by CID: delivered, stream (the node's `init_cid`, empty where it has none) and its row in schema RAW.
+EVENT_WITH_BLOCKS = f"""
+    SELECT event.rowid AS rowid, event.cid AS cid, coalesce(root.bytes, x'') AS root, coalesce(payload.bytes, x'') AS payload,
+           x'' AS listed
+    FROM ceramic_one_event AS event
+    LEFT JOIN ceramic_one_block AS root ON {ROOT}
+    LEFT JOIN ceramic_one_block AS payload ON {PAYLOAD}
+    WHERE event.cid = ?
+"""  # noqa: S608 # put together from constants
+"""An event by CID, as the source reads it."""
 
-    The blocks are only looked up where stream is empty and they must be decoded to learn it.
-    """
-    stream = "coalesce(event.init_cid, x'')" if has_init_cid else "x''"
-    return f"""
-        SELECT event.delivered IS NOT NULL AS delivered, {stream} AS stream, event.rowid AS rowid, event.cid AS cid,
-               coalesce(root.bytes, x'') AS root, coalesce(payload.bytes, x'') AS payload, x'' AS listed
-        FROM ceramic_one_event AS event
-        LEFT JOIN ceramic_one_block AS root ON {stream} = x'' AND {ROOT}
-        LEFT JOIN ceramic_one_block AS payload ON {PAYLOAD}
-        WHERE event.cid = ?
-    """  # noqa: S608 # put together from constants
+
+def known_event(*, has_init_cid: bool) -> str:
+    """The statement for an event by CID: whether it is delivered, and its stream as the node noted it, empty where it did not."""
+    stream = "coalesce(init_cid, x'')" if has_init_cid else "x''"
+    return f"SELECT cid, delivered IS NOT NULL AS delivered, {stream} AS stream FROM ceramic_one_event WHERE cid = ?"  # noqa: S608 # a constant
 
 
 @dataclass

@@ -9,7 +9,7 @@ import click
 
 from connectors.errors import CeramicOrderError
 from flows.console import open_closed_descriptors, story
-from flows.signals import install, pass_on_keyboard_interrupt
+from flows.signals import install
 
 COMMANDS = {
     "run": "Order the undelivered events of a database, in place.",
@@ -71,8 +71,6 @@ def _run() -> int:
         code = cli.main(standalone_mode=False)
     except CeramicOrderError as error:
         return _say(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        pass_on_keyboard_interrupt()
     except click.UsageError as error:
         error.show()
         return 2

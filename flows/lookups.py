@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.database import connect, read_schema
-from connectors.lookup import BLOCK, LookUp, event_statement
+from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
 from operators.check import FetchBlocks
 from operators.decode import decode_events
 from operators.order import KNOWN
 from operators.schemas import LINKS, RAW
 
-_STREAMS = pa.schema([LINKS.field("cid"), LINKS.field("stream")])
+_UNNOTED = pa.scalar(b"", pa.binary())
 _NOTHING = pa.RecordBatch.from_pylist([], schema=KNOWN)
 
 
@@ -27,6 +27,7 @@ class LookUps:
         self._path = path
         self._connect = connect
         self._blocks = LookUp(path, BLOCK, connect)
+        self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
         self.blocks: FetchBlocks | None = self._fetch if check_node else None
         """For `operators.decode.decode`; None leaves out what a node would check."""
 
@@ -34,7 +35,7 @@ class LookUps:
     def _events(self) -> LookUp:
         with closing(self._connect(self._path)) as connection:
             schema = read_schema(connection, self._path)
-        return LookUp(self._path, event_statement(has_init_cid=schema.has_init_cid), self._connect)
+        return LookUp(self._path, known_event(has_init_cid=schema.has_init_cid), self._connect)
 
     def parents(self, cids: pa.Array) -> pa.RecordBatch:
         """The events among `cids` that exist, with schema KNOWN; an `operators.order.LookUp`.
@@ -44,12 +45,14 @@ class LookUps:
         found = self._events.find(cids)
         if not found.num_rows:
             return _NOTHING
-        noted = pc.not_equal(pc.binary_length(found["stream"]), 0)
-        raw = found.filter(pc.invert(noted)).select(RAW.names).cast(RAW).combine_chunks()
-        decoded = [decode_events(batch).links.select(_STREAMS.names) for batch in raw.to_batches()]
-        streams = pa.Table.from_batches(decoded, schema=_STREAMS).combine_chunks()
-        read = streams["stream"].take(pc.index_in(found["cid"], value_set=streams["cid"]))
-        known = [found["cid"], pc.if_else(noted, found["stream"], read), found["delivered"].cast(pa.bool_())]
+        noted = pc.not_equal(found["stream"], _UNNOTED)
+        stream = pc.if_else(noted, found["stream"], pa.scalar(None, pa.binary()))
+        if not pc.all(noted).as_py():
+            raw = self._whole_events.find(found["cid"].filter(pc.invert(noted)).combine_chunks()).cast(RAW).combine_chunks()
+            links = pa.Table.from_batches([decode_events(batch).links for batch in raw.to_batches()], schema=LINKS).combine_chunks()
+            read = links["stream"].take(pc.index_in(found["cid"], value_set=links["cid"]))
+            stream = pc.if_else(noted, stream, read)
+        known = [found["cid"], stream, found["delivered"].cast(pa.bool_())]
         return pa.table(known, schema=KNOWN).combine_chunks().to_batches()[0]
 
     def _fetch(self, multihashes: pa.Array) -> dict[bytes, bytes]:
@@ -59,5 +62,6 @@ class LookUps:
     def close(self) -> None:
         """Close what was opened."""
         self._blocks.close()
+        self._whole_events.close()
         if "_events" in self.__dict__:
             self._events.close()

@@ -12,7 +12,7 @@ from bytewax.run import cli_main
 
 from connectors.errors import CeramicOrderError, InterruptedRunError
 from connectors.tally import Tally
-from flows.signals import Finish, pass_on_keyboard_interrupt
+from flows.signals import Finish
 
 EPOCH = timedelta(seconds=1)
 """How long a batch may wait for more events, and how far the source may run ahead of the sink."""
@@ -45,8 +45,6 @@ def run_flow(flow: Dataflow, tally: Tally, *, workers: int, partitions: int, kep
             cli_main(flow, workers_per_process=workers, epoch_interval=EPOCH)  # type: ignore[no-untyped-call] # Bytewax's stub
         except BaseException as error:
             cause = tally.failure or _first_cause(error)
-            if isinstance(cause, KeyboardInterrupt):
-                pass_on_keyboard_interrupt()
             what = str(cause) if isinstance(cause, CeramicOrderError) else _defect(cause, captured)
             raise interrupted(what, tally, kept) from error
     if tally.failure is not None:

@@ -1,8 +1,7 @@
 """SIGINT and SIGTERM end the process with one line and exit code 130 or 143, at whatever moment they arrive.
 
-Any stop leaves whole batches, so there is nothing to unwind: a thread of ours says its line and ends the process. The interpreter
-writes the signal's number to a pipe as soon as it arrives, whatever the other threads are doing. This module imports little, so that
-it is ready before anything else is loaded.
+Any stop leaves whole batches, so there is nothing to unwind: a thread of ours waits for the signal, says its line and ends the process,
+whatever the other threads are doing. This module imports little, so that it is ready before anything else is loaded.
 """
 
 import os
@@ -11,8 +10,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+
+STOPS = {signal.SIGINT, signal.SIGTERM}
 
 Finish = Callable[[], str]
 """Brings what is under way to its end, within two seconds, and tells what is left, as the end of a sentence."""
@@ -28,16 +27,16 @@ class _Stop:
 
 
 def install() -> None:
-    """Take both signals over for the rest of the process; to be called by its main thread, as early as possible."""
+    """Take both signals over for the rest of the process; to be called by its main thread before there is any other.
+
+    They are blocked in all threads but waited for in ours: the database driver installs a handler of its own for SIGINT whenever the
+    main thread calls it, which loses signals, and once in eighty crashed.
+    """
     if _Stop.installed:
         return
     _Stop.installed = True
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave_it_to_the_thread)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_wait, args=(reading,), name="signals", daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    threading.Thread(target=_wait, name="signals", daemon=True).start()
 
 
 @contextmanager
@@ -48,22 +47,8 @@ def stopped_by_signals(finish: Finish) -> Iterator[None]:
     _Stop.finish = lambda: "the job itself is done."
 
 
-def pass_on_keyboard_interrupt() -> NoReturn:
-    """Let the thread end the process after all.
-
-    The database driver takes SIGINT over while it works for the main thread, and raises KeyboardInterrupt instead.
-    """
-    signal.raise_signal(signal.SIGINT)
-    while True:
-        threading.Event().wait()
-
-
-def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
-    pass
-
-
-def _wait(reading: int) -> None:
-    number = os.read(reading, 1)[0]
+def _wait() -> None:
+    number = signal.sigwait(STOPS)
     # a stderr that is a full pipe takes no line
     threading.Timer(LATEST_SECONDS, os._exit, (128 + number,)).start()
     try:

@@ -19,7 +19,7 @@ from libipld import decode_dag_cbor
 from operators.check import FetchBlocks, NodeCheck
 from operators.cid import multihash
 from operators.dagcbor import ends_linked, linked_keys
-from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, plain_envelopes, read_alike
+from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, Places, plain_envelopes, read_alike
 from operators.schemas import DATA, INIT, LEFT, LINKS, TIME, UNSIGNED_INIT, Reason
 
 
@@ -117,40 +117,51 @@ def decode_events(raw: pa.RecordBatch, check: NodeCheck | None = None) -> Decode
     With `check`, an event that a node could not serve is rejected too.
     """
     with _no_cyclic_garbage_collection():
-        envelopes = plain_envelopes(raw["root"])
-        data_rows, data_streams, data_prevs = read_alike(raw["payload"], np.flatnonzero(envelopes), DATA_LAYOUT)
-        time_rows, time_streams, time_prevs = read_alike(raw["root"], np.flatnonzero(~envelopes), TIME_LAYOUT)
-        other_rows = np.setdiff1d(np.arange(raw.num_rows), np.concatenate([data_rows, time_rows]), assume_unique=True)
-        others = [(row, read_event(raw["root"][row].as_py(), raw["payload"][row].as_py())) for row in other_rows.tolist()]
-    read = [(row, event) for row, event in others if isinstance(event, Links)]
-    rows = np.concatenate([data_rows, time_rows, np.array([row for row, _ in read], dtype=np.int64)])
-    own_cids = (raw["cid"][row].as_py() for row, _ in read)
-    streams = pa.array([event.stream or cid for cid, (_, event) in zip(own_cids, read, strict=True)], pa.binary())
-    kinds = np.repeat(
-        np.array([DATA, TIME, *(event.kind for _, event in read)], dtype=np.int8),
-        [len(data_rows), len(time_rows), *[1] * len(read)],
+        places, reasons = _read(raw)
+        links, rows = _in_input_order(raw, places)
+        if check is not None:
+            readable = raw if links.num_rows == raw.num_rows else raw.take(rows)
+            failed = check.failures(readable, np.asarray(links["kind"]))
+            reasons |= {int(rows[row].as_py()): reason for row, reason in failed.items()}
+            served = np.ones(links.num_rows, dtype=np.bool_)
+            served[list(failed)] = False
+            links = links.filter(pa.array(served)) if failed else links
+    return Decoded(links, _rejects(raw, sorted(reasons.items())))
+
+
+def _read(raw: pa.RecordBatch) -> tuple[list[Places], dict[int, Reason]]:
+    """The readable events of a batch, in groups, and why the others are not, by row."""
+    envelopes = plain_envelopes(raw["root"])
+    groups = [*read_alike(raw["payload"], envelopes, DATA_LAYOUT), *read_alike(raw["root"], ~envelopes, TIME_LAYOUT)]
+    unread = np.ones(raw.num_rows, dtype=np.bool_)
+    for group in groups:
+        unread[group.rows] = False
+    reasons: dict[int, Reason] = {}
+    rows, streams, prevs, kinds = [], [], [], []
+    for row in np.flatnonzero(unread).tolist():
+        event = read_event(raw["root"][row].as_py(), raw["payload"][row].as_py())
+        if isinstance(event, Reason):
+            reasons[row] = event
+            continue
+        rows.append(row)
+        streams.append(event.stream or raw["cid"][row].as_py())
+        prevs.append(event.prev)
+        kinds.append(event.kind)
+    alone = Places(
+        np.array(rows, dtype=np.int64), pa.array(streams, pa.binary()), pa.array(prevs, pa.binary()), np.array(kinds, dtype=np.int8)
     )
-    columns = {
-        "stream": pa.concat_arrays([data_streams, time_streams, streams]),
-        "prev": pa.concat_arrays([data_prevs, time_prevs, pa.array([event.prev for _, event in read], pa.binary())]),
-        "kind": pa.array(kinds),
-    }
-    # back into the order of the input, which is that of the rowids
-    position = pa.array(np.argsort(rows))
-    columns = {name: column.take(position) for name, column in columns.items()}
-    at = pa.array(np.sort(rows))
-    links = pa.record_batch({"rowid": raw["rowid"].take(at), "cid": raw["cid"].take(at), **columns}, schema=LINKS)
-    reasons = [(row, reason) for row, reason in others if isinstance(reason, Reason)]
-    if check is None:
-        return Decoded(links, _rejects(raw, reasons))
-    with _no_cyclic_garbage_collection():
-        failed = check.failures(raw.take(at), np.asarray(links["kind"]))
-    if failed:
-        reasons += [(int(at[row].as_py()), reason) for row, reason in failed.items()]
-        served = np.ones(links.num_rows, dtype=np.bool_)
-        served[list(failed)] = False
-        links = links.filter(pa.array(served))
-    return Decoded(links, _rejects(raw, sorted(reasons)))
+    return [*groups, alone], reasons
+
+
+def _in_input_order(raw: pa.RecordBatch, groups: list[Places]) -> tuple[pa.RecordBatch, pa.Array]:
+    """The events of all groups with schema LINKS, and their rows, which rise."""
+    rows = np.concatenate([group.rows for group in groups])
+    position = np.argsort(rows)
+    kind = np.concatenate([group.kind for group in groups])[position]
+    at = pa.array(rows[position])
+    own = raw.select(["rowid", "cid"]) if len(rows) == raw.num_rows else raw.select(["rowid", "cid"]).take(at)
+    stream, prev = (pa.concat_arrays(column).take(pa.array(position)) for column in zip(*(group[1:3] for group in groups), strict=True))
+    return pa.record_batch([*own.columns, stream, prev, pa.array(kind)], schema=LINKS), at
 
 
 def _rejects(raw: pa.RecordBatch, reasons: list[tuple[int, Reason]]) -> pa.RecordBatch:

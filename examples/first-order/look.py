@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connectors.database import connect_reader, query
-from connectors.lookup import LookUp, event_statement
+from connectors.lookup import EVENT_WITH_BLOCKS, LookUp
 from operators.cid import cid_text
 from operators.decode import decode_events
 from operators.schemas import KINDS, RAW
@@ -17,8 +17,8 @@ STREAM = "SELECT cid, delivered FROM ceramic_one_event WHERE init_cid = (SELECT 
 
 with closing(connect_reader(DATABASE)) as connection:
     stored = query(connection, STREAM)
-with closing(LookUp(DATABASE, event_statement(has_init_cid=False), connect_reader)) as events:
-    raw = events.find(stored["cid"].combine_chunks()).select(RAW.names).cast(RAW).combine_chunks()
+with closing(LookUp(DATABASE, EVENT_WITH_BLOCKS, connect_reader)) as events:
+    raw = events.find(stored["cid"].combine_chunks()).cast(RAW).combine_chunks()
 
 number = dict(zip(stored["cid"].to_pylist(), stored["delivered"].to_pylist(), strict=True))
 links = decode_events(raw.to_batches()[0]).links.to_pylist()
