@@ -34,6 +34,7 @@ _LOST = (
     "No run delivers it, nor what is below it. If another node has a sound copy, fetch it again; `ceramic-order verify --hashes` tells "
     "whether its blocks are damaged here."
 )
+_DAMAGED = "Numbers are never changed once they are written: `ceramic-order verify` lists all events like this one."
 _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.ROOT_MISSING: ("has no root block in the database", _FETCH),
     Reason.PAYLOAD_MISSING: ("has no payload block in the database", _FETCH),
@@ -109,7 +110,7 @@ class Why:
         event, last = self.chain[0], self.chain[-1]
         who = "It" if self.cause is None else f"Above it, `{cid_text(self.cause)}`"
         if self.verdict == "delivered":
-            return f"It is delivered, with the number {event.number:,}{_old_damage(event, last)}."
+            return f"It is delivered, with the number {event.number:,}{_damage(event, last)}."
         if self.verdict == "deliverable":
             top = f"the delivered event `{cid_text(last.cid)}`" if last.number is not None else "an init event"
             return f"Nothing is in its way: its chain ends at {top}."
@@ -125,7 +126,8 @@ class Why:
     def advice(self) -> str:
         """What to do, for people."""
         if self.verdict == "delivered":
-            return "Nothing needs to be done."
+            is_damaged = _damage(self.chain[0], self.chain[-1])
+            return _DAMAGED if is_damaged else "Nothing needs to be done."
         if self.verdict == "deliverable":
             return f"`ceramic-order run {self.database}` delivers it."
         if self.reason is Reason.PREV_MISSING:
@@ -227,11 +229,11 @@ def _unknown(path: Path, cid: bytes, *, has_block: bool) -> str:
     return f"`{path}` holds no event `{cid_text(cid)}`.{part} Nothing was changed. Check the CID, or fetch the event from another node."
 
 
-def _old_damage(event: Step, above: Step) -> str:
+def _damage(event: Step, above: Step) -> str:
     if event.prev != above.cid:
         return ""
     if above.number is None:
-        return ", though its prev is not: old damage, which `ceramic-order verify` lists"
+        return ", though its prev is not delivered"
     if event.number is not None and above.number > event.number:
-        return f", though its prev has the larger number {above.number:,}: old damage, which `ceramic-order verify` lists"
+        return f", though its prev has the larger number {above.number:,}"
     return ""
