@@ -54,8 +54,8 @@ MAX_DEPTH = 127
 _ALL_BUT_HEADS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
 """Bytes that can't begin a list or map with something in it."""
 
-REMEMBERED_HEADERS = 16_384
-"""A session signs all its events with the same header, and reading its JSON takes longer than decoding four blocks."""
+REMEMBERED_HEADERS = 65_536
+"""A session signs all its events with the same header. At some 300 bytes each these are 20 MB for each process."""
 
 _CAPABILITY_TEXTS = {"h": ("t",), "p": ("aud", "domain", "iat", "iss", "nonce", "version"), "s": ("t", "s")}
 
@@ -64,12 +64,12 @@ Reading = tuple[str, Row]
 
 
 def read_blocks(multihashes: Iterable[bytes], blocks: Iterable[bytes]) -> dict[str, pa.Table]:
-    """Decode blocks (bytes, beside their multihashes) into one table of each of `READINGS`; a bad block never raises."""
+    """Decode blocks (bytes, beside their multihashes) into tables of `READINGS`, without empty ones; a bad block never raises."""
     rows: dict[str, list[Row]] = {name: [] for name in READINGS}
     for multihash, block in zip(multihashes, blocks, strict=True):
         for name, cells in read_block(block):
             rows[name].append((multihash, *cells))
-    return {name: _table(rows[name], schema) for name, schema in READINGS.items()}
+    return {name: _table(rows_of_a_name, READINGS[name]) for name, rows_of_a_name in rows.items() if rows_of_a_name}
 
 
 def read_block(block: bytes) -> list[Reading]:
@@ -87,7 +87,7 @@ def read_block(block: bytes) -> list[Reading]:
 
 
 def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
+    columns = zip(*rows, strict=True)
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
 
 
@@ -103,6 +103,8 @@ def _is_too_deep(content: Any) -> bool:
 
 def _usual_reading(content: Any) -> Reading | None:
     """The one reading of a block in a layout without anything nested that nodes write; None leaves any other to `_readings`."""
+    if type(content) is list:
+        return ("block_node", (content,)) if {*map(type, content)} == {Link} else None
     if type(content) is not dict:
         return None
     keys = tuple(content)
@@ -167,13 +169,11 @@ def _envelope(content: dict[str, Any]) -> Row | None:
     return payload, len(signatures), None if protected is None else _capability_cid(protected)
 
 
-def _capability_cid(protected: bytes) -> bytes | None:
-    # few headers name a capability, and `\` may spell the word in escapes
-    return _read_capability_cid(protected) if b"cap" in protected or b"\\" in protected else None
-
-
 @lru_cache(REMEMBERED_HEADERS)
-def _read_capability_cid(protected: bytes) -> bytes | None:
+def _capability_cid(protected: bytes) -> bytes | None:
+    # few headers name a capability, and reading JSON takes long; `\` may spell the word in escapes
+    if b"cap" not in protected and b"\\" not in protected:
+        return None
     try:
         header = loads(protected.decode())
     except (ValueError, RecursionError):

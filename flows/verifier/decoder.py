@@ -1,8 +1,8 @@
-"""Decode a range of the block table, in this process or in one of its own: Python decodes in one thread of a process only.
+"""Decode the block table, in this process or in several of their own: Python decodes in one thread of a process only.
 
-    python -m flows.verifier.decoder DATABASE FIRST LAST [hashes]
+    python -m flows.verifier.decoder DATABASE PART PARTS [hashes]
 
-writes Arrow streams to stdout, one after the other: each is one table of `READINGS` or `WRONG_HASH`.
+writes Arrow streams to stdout, one after the other: each is one table of `READINGS` or `WRONG_HASH`, named in its schema's metadata.
 """
 
 import gc
@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from connectors.database import scalar, sqlite_says
+from connectors.database import query, scalar, sqlite_says
 from flows.verifier.blocks import read_blocks
 from flows.verifier.keccak import keccak_256
 from flows.verifier.rows import LONG_VALUE, READ_ERRORS, connect_still, stream
 
-FLUSH_ROWS = 65_536
-"""Readings handed on together: DuckDB takes a millisecond for each insert, whatever it holds."""
+SLICE_ROWS = 65_536
+"""Blocks whose readings are handed on together: DuckDB takes a millisecond for each insert, whatever it holds. A part is made of
+slices, because some regions of a table hold other kinds of block than others."""
 FLUSH_BYTES = 64 << 20
 UNREADABLE = 2
 """Exit code of the process if SQLite can't read the blocks; stderr has SQLite's words."""
@@ -63,33 +64,43 @@ class _Page(NamedTuple):
     bytes: list[bytes]
 
 
-def decoded(path: Path, first: int, last: int, *, hashes: bool) -> Iterator[Decoded]:
-    """Read and decode the blocks of these rowids, both included.
+def block_rowids(connection: Any) -> range:
+    """The rowids of the block table, and those between them."""
+    ends = query(connection, "SELECT min(rowid) AS first, max(rowid) AS last FROM ceramic_one_block").to_pylist()[0]
+    return range(0) if ends["first"] is None else range(ends["first"], ends["last"] + 1)
+
+
+def decoded(path: Path, part: int = 0, parts: int = 1, *, hashes: bool) -> Iterator[Decoded]:
+    """Read and decode one of equal `parts` of all blocks.
 
     Raises:
         READ_ERRORS: SQLite can't read them.
     """
-    parts: list[dict[str, pa.Table]] = []
-    rows = size = 0
     with closing(connect_still(path)) as connection:
-        for page in _pages(connection, first, last):
-            with _no_cyclic_garbage_collection():
-                tables = read_blocks(page.multihash, page.bytes)
-            if hashes:
-                tables["wrong_hash"] = _wrong_hashes(page)
-            parts.append(tables)
-            rows += len(page.id)
-            size += sum(table.nbytes for table in tables.values())
-            if rows >= FLUSH_ROWS or size >= FLUSH_BYTES:
-                yield _joined(parts, rows)
-                parts, rows, size = [], 0, 0
-    yield _joined(parts, rows)
+        rowids = block_rowids(connection)
+        for first in rowids[part * SLICE_ROWS :: parts * SLICE_ROWS]:
+            held: list[dict[str, pa.Table]] = []
+            rows = size = 0
+            for page in _pages(connection, first, min(first + SLICE_ROWS - 1, rowids[-1])):
+                with _no_cyclic_garbage_collection():
+                    tables = read_blocks(page.multihash, page.bytes)
+                if hashes:
+                    tables["wrong_hash"] = _wrong_hashes(page)
+                held.append(tables)
+                rows += len(page.id)
+                size += sum(table.nbytes for table in tables.values())
+                if size >= FLUSH_BYTES:
+                    yield _joined(held, rows)
+                    held, rows, size = [], 0, 0
+            yield _joined(held, rows)
 
 
 def _joined(parts: list[dict[str, pa.Table]], blocks: int) -> Decoded:
-    names = parts[0] if parts else ()
-    joined = {name: pa.concat_tables([tables[name] for tables in parts]) for name in names}
-    return Decoded({name: table for name, table in joined.items() if table.num_rows}, blocks)
+    by_name: dict[str, list[pa.Table]] = {}
+    for tables in parts:
+        for name, table in tables.items():
+            by_name.setdefault(name, []).append(table)
+    return Decoded({name: pa.concat_tables(tables) for name, tables in by_name.items()}, blocks)
 
 
 def _pages(connection: Any, first: int, last: int) -> Iterator[_Page]:
@@ -134,9 +145,9 @@ def main() -> int:
     """Write what `decoded` yields to stdout; returns the exit code."""
     # the process that reads from here decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    path, first, last, *options = sys.argv[1:]
+    path, part, parts, *options = sys.argv[1:]
     try:
-        for tables, blocks in decoded(Path(path), int(first), int(last), hashes="hashes" in options):
+        for tables, blocks in decoded(Path(path), int(part), int(parts), hashes="hashes" in options):
             counted = pa.table({"blocks": [blocks]})
             for name, table in {**tables, "counted": counted}.items():
                 schema = table.schema.with_metadata({"table": name})

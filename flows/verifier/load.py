@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from connectors.database import query
 from connectors.errors import InterruptedRunError
 from flows.verifier.blocks import READINGS
-from flows.verifier.decoder import UNREADABLE, Decoded, decoded
+from flows.verifier.decoder import UNREADABLE, Decoded, block_rowids, decoded
 from flows.verifier.rows import EVENTS, LISTED, connect_still, stream
 
 if TYPE_CHECKING:
@@ -89,14 +87,11 @@ def load_database(tables: Any, path: Path, *, hashes: bool, on_blocks: Progress)
 
 def _sources(path: Path, *, hashes: bool) -> tuple[list[Iterator[Decoded]], int]:
     with closing(connect_still(path)) as connection:
-        ends = query(connection, "SELECT coalesce(min(rowid), 1) AS first, coalesce(max(rowid), 0) AS last FROM ceramic_one_block")
-    first, last = ends["first"][0].as_py(), ends["last"][0].as_py()
-    expected = last - first + 1
+        expected = len(block_rowids(connection))
     if expected < BLOCKS_FOR_PROCESSES:
-        return [decoded(path, first, last, hashes=hashes)], expected
+        return [decoded(path, hashes=hashes)], expected
     processes = len(os.sched_getaffinity(0))
-    cuts = [first + expected * part // processes for part in range(processes + 1)]
-    return [_decoded_elsewhere(path, *part, hashes=hashes) for part in pairwise(cuts)], expected
+    return [_decoded_elsewhere(path, part, processes, hashes=hashes) for part in range(processes)], expected
 
 
 def _load_rows(tables: Any, path: Path) -> None:
@@ -106,6 +101,8 @@ def _load_rows(tables: Any, path: Path) -> None:
 
 
 def _keep(tables: Any, source: Iterator[Decoded], loading: _Loading) -> None:
+    # many small inserts into a table that has rows cost four times as much if each is a transaction
+    tables.begin()
     with closing(cast("Any", source)):
         for part in source:
             for name, rows in part.tables.items():
@@ -113,11 +110,12 @@ def _keep(tables: Any, source: Iterator[Decoded], loading: _Loading) -> None:
             loading.blocks += part.blocks
             if loading.is_stopped:
                 return
+    tables.commit()
 
 
-def _decoded_elsewhere(path: Path, first: int, behind: int, *, hashes: bool) -> Iterator[Decoded]:
+def _decoded_elsewhere(path: Path, part: int, parts: int, *, hashes: bool) -> Iterator[Decoded]:
     # -P: a folder `flows` where the user stands must not be taken for ours
-    command = [sys.executable, "-P", "-m", "flows.verifier.decoder", str(path), str(first), str(behind - 1)]
+    command = [sys.executable, "-P", "-m", "flows.verifier.decoder", str(path), str(part), str(parts)]
     if hashes:
         command.append("hashes")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from connectors.database import SqliteError, connect
 
-BATCH_ROWS = 1024
-LONG_VALUE = 65_536
+BATCH_ROWS = 4096
+LONG_VALUE = 16_384
 """Bytes. A longer value is read by itself, so a batch of blocks is never more than 64 MB."""
 
 READ_ERRORS = (SqliteError, pa.ArrowException, OSError)

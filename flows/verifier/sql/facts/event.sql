@@ -26,14 +26,16 @@ SELECT
         WHEN d.multihash IS NOT NULL THEN d.prev
     END AS prev,
     v.payload,
+    v.payload_multihash,
     v.signatures,
     v.capability,
     t.proof,
     t.path
 FROM (SELECT *, multihash(cid) AS root FROM stored_event) e
 LEFT JOIN block_time t ON t.multihash = e.root
-LEFT JOIN block_envelope v ON v.multihash = CASE WHEN t.multihash IS NULL THEN e.root END
-LEFT JOIN block_data d ON d.multihash = multihash(v.payload)
-LEFT JOIN block_init i ON i.multihash = CASE WHEN v.multihash IS NULL THEN e.root ELSE multihash(v.payload) END
+LEFT JOIN (SELECT *, multihash(payload) AS payload_multihash FROM block_envelope) v
+    ON v.multihash = CASE WHEN t.multihash IS NULL THEN e.root END
+LEFT JOIN block_data d ON d.multihash = v.payload_multihash
+LEFT JOIN block_init i ON i.multihash = CASE WHEN v.multihash IS NULL THEN e.root ELSE v.payload_multihash END
 LEFT JOIN baseline_event b ON b.cid = e.cid
 LEFT JOIN (SELECT DISTINCT cid FROM log) l ON l.cid = e.cid;

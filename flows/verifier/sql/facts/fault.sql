@@ -20,7 +20,7 @@ INSERT INTO fault
 SELECT n.id, 'unlisted', n.cid, n.role || ' block'
 FROM (
     SELECT n.id, n.role, n.cid
-    FROM (SELECT need.*, event.cid AS event_cid FROM need JOIN event USING (id)) n
+    FROM need n
     ANTI JOIN listed l ON l.event_cid = n.event_cid AND l.multihash = n.multihash
 ) n
 ANTI JOIN (SELECT id, cid FROM fault WHERE fault = 'missing') m ON m.id = n.id AND m.cid = n.cid;

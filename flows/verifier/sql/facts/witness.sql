@@ -4,6 +4,7 @@ CREATE TABLE witness AS
 WITH RECURSIVE way AS (
     SELECT
         e.id,
+        e.cid AS event_cid,
         1 AS step,
         p.root AS cid,
         e.path,
@@ -14,6 +15,7 @@ WITH RECURSIVE way AS (
     UNION ALL
     SELECT
         way.id,
+        way.event_cid,
         way.step + 1,
         CASE
             WHEN regexp_full_match(split_part(way.path, '/', way.step), '[0-9]{1,9}')
@@ -25,4 +27,4 @@ WITH RECURSIVE way AS (
     JOIN block_node n ON n.multihash = multihash(way.cid)
     WHERE way.step <= way.indices
 )
-SELECT id, step, cid, step > indices AS is_behind FROM way;
+SELECT id, event_cid, step, cid, step > indices AS is_behind FROM way;
