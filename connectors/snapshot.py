@@ -3,13 +3,13 @@
 import shutil
 import subprocess
 import sys
-import tempfile
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 
 from connectors.database import SqliteError, connect, scalar, sqlite_says
 from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.scratch import scratch_folder
 
 JOURNALS = ("-wal", "-journal")
 """What SQLite keeps beside a database and must be read with it."""
@@ -51,7 +51,7 @@ class Reader:
         self.journals = [] if self.in_use or self._reads_wal else sorted(journals)
         """Names of the files beside the database because of which a private copy is made; without any it is read where it is."""
         self._copy: Path | None = None
-        self._folder: Path | None = None
+        self._scratch = ExitStack()
 
     @property
     def file(self) -> Path:
@@ -99,14 +99,13 @@ class Reader:
             )
 
     def release(self) -> None:
-        """Remove the private copy; safe to call twice, and from another thread."""
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        """Remove the private copy; safe to call twice."""
+        self._copy = None
+        self._scratch.close()
 
     def _make_copy(self) -> None:
         needed = sum(size for _, size, _ in self._marks.values())
-        self._folder = folder = Path(tempfile.mkdtemp(prefix="ceramic-order-"))
+        folder = self._scratch.enter_context(scratch_folder())
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise CannotStartError(

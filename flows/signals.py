@@ -53,6 +53,9 @@ def _wait() -> None:
     threading.Timer(LATEST_SECONDS, os._exit, (128 + number,)).start()
     try:
         line = f"Stopped by {signal.Signals(number).name}: {_Stop.finish()}\n"
+        # without it there are no temporary folders
+        if (scratch := sys.modules.get("connectors.scratch")) is not None:
+            scratch.remove_all()
         # while a flow runs, descriptor 2 catches what Bytewax prints; Python's own stream still leads to where it did
         os.write(sys.stderr.fileno(), line.encode())
     finally:

@@ -15,6 +15,7 @@ import duckdb
 
 from connectors.database import locate, query, read_schema, sqlite_says
 from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.scratch import scratch_folder
 from connectors.snapshot import Reader
 from flows.verifier.baseline import compare
 from flows.verifier.facts import conclude, run, sql
@@ -103,10 +104,10 @@ def _still_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _tables(memory_limit: str) -> Iterator[Any]:
-    with tempfile.TemporaryDirectory(prefix="ceramic-order-") as folder:
+    with scratch_folder() as folder:
         try:
             tables = duckdb.connect(
-                config={"memory_limit": memory_limit, "temp_directory": folder, "preserve_insertion_order": False},
+                config={"memory_limit": memory_limit, "temp_directory": str(folder), "preserve_insertion_order": False},
             )
         except duckdb.Error as cause:
             raise CannotStartError(

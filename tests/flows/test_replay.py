@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from connectors.errors import CannotStartError
 from connectors.log import ORDER
 from flows.digest import order_digest
-from flows.replay import Replay, replay
+from flows.replay import replay
+from flows.replayed import Replay
 from flows.run import RunOptions, run
 from flows.synth import write_database
 from flows.synth_streams import Population
@@ -249,6 +250,20 @@ def test_an_interrupted_replay_leaves_no_log_that_looks_complete(synthetic: Path
         assert not log.exists()
         assert not list((tmp_path / "temporary").iterdir())
     assert replay(path, log, RunOptions()).files[0].events
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_replay_that_is_interrupted_while_it_is_verified_leaves_no_log(synthetic: Path, tmp_path: Path, number: signal.Signals) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    child = ceramic_order("replay", synthetic, "--out", tmp_path / "log", TMPDIR=str(temporary))
+    while child.poll() is None and not list(temporary.iterdir()):
+        time.sleep(0.001)
+    child.send_signal(number)
+    child.communicate()
+    assert child.returncode == 128 + number
+    assert [file.name for file in tmp_path.iterdir()] == ["temporary"]
+    assert not list(temporary.iterdir())
 
 
 def test_a_full_disk_leaves_no_log(synthetic: Path, tmp_path: Path) -> None:
