@@ -1,0 +1,22 @@
+"""A run and the verifier were written apart, with two decoders: what the one does, the other finds right, whatever the database."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+
+from flows.verify import verify
+from tests.main_job import deliver
+from tests.strategies import Forest, forests
+
+
+@settings(max_examples=40, deadline=None)
+@given(forests())
+def test_what_a_run_delivers_breaks_no_rule(forest: Forest) -> None:
+    with TemporaryDirectory() as folder:
+        database = forest.store(Path(folder) / "db")
+        baseline = Path(shutil.copy(database, Path(folder) / "baseline"))
+        deliver(database)
+        verification = verify(database, baseline=baseline)
+        assert verification.failed == set(), [finding for finding in verification.findings if finding.violations]
