@@ -7,7 +7,6 @@ child runs; every other program that touches it is a process of its own.
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from subprocess import PIPE, Popen, run
 from typing import Literal
 
 import pytest
@@ -110,7 +110,7 @@ def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("injecting faults below SQLite needs Linux and a C compiler `cc`")
     library = tmp_path_factory.mktemp("faults") / "faults.so"
     source = Path(__file__).with_name("faults.c")
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, source, "-ldl"], check=True)
+    run([compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, source, "-ldl"], check=True)
     return library
 
 
@@ -140,24 +140,19 @@ class Children:
 
     folder: Path
     library: Callable[[], Path]
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    started: list[Popen[str]] = field(default_factory=list)
 
-    def start(self, database: Path, *options: str, faults: Faults | None = None) -> subprocess.Popen[str]:
+    def start(self, database: Path, *options: str, faults: Faults | None = None, stdout: int = PIPE, stderr: int = PIPE) -> "Popen[str]":
         """Start `ceramic-order run` on `database`."""
         environment = {} if faults is None else faults.environment(self.library(), database)
-        return self.spawn(arguments(database, *options), environment)
+        return self.spawn(arguments(database, *options), environment, stdout=stdout, stderr=stderr)
 
-    def spawn(self, command: list[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start any program, its three streams piped."""
-        child = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | dict(environment or {}),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def spawn(
+        self, command: list[str], environment: Mapping[str, str] | None = None, *, stdout: int = PIPE, stderr: int = PIPE
+    ) -> "Popen[str]":
+        """Start any program; where nothing else is said, its streams are pipes."""
+        environment = os.environ | dict(environment or {})
+        child = Popen(command, cwd=ROOT, env=environment, stdin=PIPE, stdout=stdout, stderr=stderr, text=True)
         self.started.append(child)
         return child
 
@@ -166,11 +161,11 @@ class Children:
         return end(self.start(database, *options, faults=faults))
 
 
-def end(child: "subprocess.Popen[str]") -> Ended:
+def end(child: "Popen[str]") -> Ended:
     """Wait for the end of a child; it never shows a traceback."""
     out, err = child.communicate(timeout=HANG_SECONDS)
-    assert "Traceback" not in err, err
-    return Ended(child.returncode, out, err)
+    assert "Traceback" not in (err or ""), err
+    return Ended(child.returncode, out or "", err or "")
 
 
 @pytest.fixture
@@ -184,7 +179,7 @@ def children(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Childre
             child.communicate()
 
 
-def await_wal(child: "subprocess.Popen[str]", database: Path, size: int) -> bool:
+def await_wal(child: "Popen[str]", database: Path, size: int) -> bool:
     """Wait until the child has written so much to its write-ahead log; False if it ended before."""
     wal = database.with_name(database.name + "-wal")
     deadline = time.monotonic() + HANG_SECONDS
@@ -209,14 +204,22 @@ def numbers_of(database: Path) -> Numbers:
 def check_stopped(before: Contents, database: Path, earlier: Numbers | None = None) -> Numbers:
     """Hold a run that was stopped anywhere to its promises; the numbers as they are now.
 
-    Rows are written by rowid, numbers are given by the order of the streams: half a batch would leave gaps between its numbers.
-
     Args:
         before: the database before the first run.
         database: as it is now.
         earlier: its numbers after an earlier stop.
     """
-    now, highest = numbers_of(database), before.highest
+    now = numbers_of(database)
+    check_numbers(before, now, earlier)
+    return now
+
+
+def check_numbers(before: Contents, now: Numbers, earlier: Numbers | None = None) -> None:
+    """Check that these are numbers of whole batches.
+
+    Rows are written by rowid, numbers are given by the order of the streams: half a batch would leave gaps between its numbers.
+    """
+    highest = before.highest
     old = {cid: number for cid, number in before.numbers.items() if number is not None} | (earlier or {})
     assert {cid: now.get(cid) for cid in old} == old, "an old number was changed"
     new = {cid: number for cid, number in now.items() if before.numbers[cid] is None}
@@ -224,7 +227,6 @@ def check_stopped(before: Contents, database: Path, earlier: Numbers | None = No
     for cid, number in new.items():
         prev = before.places[cid].prev
         assert prev is None or now[prev] < number, "an event was delivered before its parent"
-    return now
 
 
 def check_rerun(before: Contents, database: Path, children: Children) -> None:

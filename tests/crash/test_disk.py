@@ -1,0 +1,134 @@
+"""A disk that is full or fails stops a run with a sentence that tells what is kept; once it works again, a rerun finishes the job."""
+
+import errno
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle, product
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+import pytest
+
+from tests.crash.conftest import Children, Ended, Faults, Template, arguments, check_rerun, check_stopped, end
+from tests.oracle import Contents, check, read
+
+OPTIONS = ("--batch-rows", "40", "--quiet")
+"""Such a run creates its files by its 10th change of them, commits its last batch by the 1,200th, and then works the log in."""
+
+
+def _check_ended(before: Contents, database: Path, ended: Ended) -> None:
+    """A run on a bad disk said truly what it left."""
+    kept = len(check_stopped(before, database)) - sum(number is not None for number in before.numbers.values())
+    match ended.code:
+        case 0:
+            check(before, read(database))
+        case 2:
+            assert "Nothing was changed" in ended.err, ended.err
+            assert kept == 0
+        case 3:
+            assert ended.kept() == kept, ended.err
+            assert "defect" not in ended.err, ended.err
+        case _:
+            pytest.fail(str(ended))
+
+
+def _check_faults(small: Template, children: Children, faults: Iterable[Faults]) -> set[int]:
+    """Let each of these faults hit a run; the exit codes that occurred."""
+    codes = set()
+    for fault in faults:
+        print(fault)  # noqa: T201 # pytest shows it with a failure
+        database = small.copy(children.folder)
+        ended = children.run(database, *OPTIONS, faults=fault)
+        _check_ended(small.contents, database, ended)
+        check_rerun(small.contents, database, children)
+        codes.add(ended.code)
+    return codes
+
+
+def _faults(calls: Literal["change", "read"], moments: Iterable[int]) -> Iterator[Faults]:
+    """Each call fails once or for ever, because the disk is full (what reading never finds) or broken."""
+    kinds = cycle(product((0, 1), (errno.EIO,) if calls == "read" else (errno.ENOSPC, errno.EIO)))
+    for moment, (times, error_number) in zip(moments, kinds, strict=False):
+        yield Faults("fail", first=moment, times=times, calls=calls, error_number=error_number)
+
+
+def test_a_write_that_fails_leaves_whole_batches_and_is_told(small: Template, children: Children, rng: Random) -> None:
+    starting, writing = [1, 2, 3, 5], rng.sample(range(30, 1000), 5)
+    assert _check_faults(small, children, _faults("change", starting)) == {2}
+    assert _check_faults(small, children, _faults("change", writing)) == {3}
+
+
+def test_a_log_that_cannot_be_brought_into_the_database_is_no_loss(small: Template, children: Children) -> None:
+    assert _check_faults(small, children, _faults("change", [1300])) == {0}
+
+
+def test_a_read_that_fails_leaves_whole_batches_and_is_told(small: Template, children: Children, rng: Random) -> None:
+    assert _check_faults(small, children, _faults("read", [1, 3, 5, 8, *rng.sample(range(30, 500), 4)])) >= {2, 3}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("rng", range(10, 14), indirect=True)
+def test_every_call_fails(small: Template, children: Children, rng: Random) -> None:
+    _check_faults(small, children, _faults("change", [*range(1, 60), *rng.sample(range(60, 2000), 200)]))
+    _check_faults(small, children, _faults("read", [*range(1, 60), *rng.sample(range(60, 3000), 100)]))
+
+
+class SmallDisk:
+    """A file system in memory that holds so many bytes and can be made larger."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        folder.mkdir()
+        if not _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)):
+            pytest.skip("only root may mount a small file system")
+
+    def enlarge(self, size: int) -> None:
+        """Make room."""
+        assert _mount("-o", f"remount,size={size}", str(self.folder))
+
+
+def _mount(*options: str) -> bool:
+    return not subprocess.run(["/bin/mount", *options], capture_output=True, check=False).returncode
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], SmallDisk]]:
+    """Make a small disk of so many bytes; it is gone after the test."""
+    folder = tmp_path / "disk"
+    yield lambda size: SmallDisk(folder, size)
+    subprocess.run(["/bin/umount", "--lazy", folder], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("spare", [0, 400_000])
+def test_a_full_disk_leaves_whole_batches_and_a_rerun_finishes_when_there_is_room(
+    small: Template, children: Children, small_disk: Callable[[int], SmallDisk], spare: int
+) -> None:
+    size = small.path.stat().st_size
+    disk = small_disk(size + spare)
+    database = small.copy(disk.folder)
+    ended = children.run(database, *OPTIONS)
+    assert ended.code in {2, 3}, ended
+    disk.enlarge(4 * size)
+    _check_ended(small.contents, database, ended)
+    check_rerun(small.contents, database, children)
+
+
+def test_a_report_on_a_full_disk_is_told_and_leaves_whole_batches(
+    small: Template, children: Children, small_disk: Callable[[int], SmallDisk]
+) -> None:
+    database, disk = small.copy(children.folder), small_disk(4096)
+    ended = children.run(database, *OPTIONS, "--report", str(disk.folder / "report"))
+    assert ended.code == 3, ended
+    assert "No space left on device" in ended.err
+    _check_ended(small.contents, database, ended)
+    check_rerun(small.contents, database, children)
+
+
+def test_a_log_that_may_not_grow_further_leaves_whole_batches(small: Template, children: Children) -> None:
+    database = small.copy(children.folder)
+    limited = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', str(1_000_000 // 512), *arguments(database, *OPTIONS)]
+    ended = end(children.spawn(limited))
+    assert ended.code == 3, ended
+    _check_ended(small.contents, database, ended)
+    check_rerun(small.contents, database, children)

@@ -1,0 +1,192 @@
+"""Other programs at the same database: who holds it is waited for or named, and nothing of theirs is overwritten."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from subprocess import Popen
+
+import pytest
+
+from tests.crash.conftest import Children, Template, await_wal, check_numbers, check_rerun, check_stopped, end, numbers_of
+from tests.oracle import check, read
+
+PROGRAM = Path(__file__).with_name("other_program.py")
+MANY_BATCHES = ("--batch-rows", "20", "--quiet")
+"""More than 500 of them."""
+SOME_BYTES = 100_000
+"""How large the write-ahead log is when another program comes."""
+
+THEIR_CID = b"\x01\x71\x12\x20" + bytes(32)
+INSERT_DELIVERED = f"""
+    INSERT INTO ceramic_one_event
+      (order_key, ahash_0, ahash_1, ahash_2, ahash_3, ahash_4, ahash_5, ahash_6, ahash_7, cid, discovered, delivered)
+    SELECT x'00', 0, 0, 0, 0, 0, 0, 0, 0, x'{THEIR_CID.hex()}', 0, max(delivered) + 1 FROM ceramic_one_event
+"""  # noqa: S608 # hex
+"""What a node does that receives an init event."""
+
+
+class Other:
+    """Another program at the database."""
+
+    def __init__(self, children: Children, database: Path, *statements: str) -> None:
+        self._child: Popen[str] = children.spawn([sys.executable, str(PROGRAM), str(database), *statements])
+        self._expect("ready")
+
+    def enter(self) -> None:
+        """Let it open the database and run its statements."""
+        self._go_on()
+        self._expect("inside")
+
+    def leave(self) -> None:
+        """Let it end its transaction and close the database."""
+        self._go_on()
+        assert end(self._child).code == 0
+
+    def _go_on(self) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.write("\n")
+        self._child.stdin.flush()
+
+    def _expect(self, line: str) -> None:
+        assert self._child.stdout is not None
+        assert self._child.stdout.readline() == line + "\n"
+
+
+WRITES, READS, IS_IDLE = (
+    ("BEGIN IMMEDIATE",),
+    ("BEGIN", "SELECT count(*) FROM ceramic_one_event"),
+    ("SELECT count(*) FROM ceramic_one_event",),
+)
+
+
+def test_a_program_that_leaves_in_time_is_waited_for(small: Template, children: Children) -> None:
+    database = small.copy(children.folder)
+    other = Other(children, database, *WRITES)
+    other.enter()
+    child = children.start(database)
+    time.sleep(1)
+    other.leave()
+    assert end(child).code == 0
+    check(small.contents, read(database))
+
+
+def test_a_run_beside_a_program_that_stays_is_refused(small: Template, children: Children) -> None:
+    started: list[tuple[Path, Other, Popen[str]]] = []
+    for does in (WRITES, READS, IS_IDLE):
+        folder = children.folder / str(len(started))
+        folder.mkdir()
+        database = small.copy(folder)
+        other = Other(children, database, *does)
+        other.enter()
+        started.append((database, other, children.start(database)))
+    for database, other, child in started:
+        ended = end(child)
+        assert ended.code == 2, ended
+        assert f"`{database}` is open in another process" in ended.err
+        assert database.read_bytes() == small.path.read_bytes()
+        other.leave()
+        check_rerun(small.contents, database, children)
+
+
+@pytest.mark.parametrize("does", [WRITES, READS], ids=["writes", "reads"])
+def test_a_program_that_comes_midway_and_leaves_is_waited_for(large: Template, children: Children, does: tuple[str, ...]) -> None:
+    database = large.copy(children.folder)
+    other = Other(children, database, *does)
+    child = children.start(database, *MANY_BATCHES)
+    assert await_wal(child, database, SOME_BYTES)
+    other.enter()
+    time.sleep(1)
+    other.leave()
+    assert end(child).code == 0
+    check(large.contents, read(database))
+
+
+def test_a_writer_that_comes_midway_and_stays_ends_the_run_between_batches(large: Template, children: Children) -> None:
+    database = large.copy(children.folder)
+    other = Other(children, database, *WRITES)
+    child = children.start(database, *MANY_BATCHES)
+    assert await_wal(child, database, SOME_BYTES)
+    other.enter()
+    ended = end(child)
+    other.leave()
+    assert ended.code == 3, ended
+    assert "database is locked" in ended.err
+    new = len(check_stopped(large.contents, database)) - large.contents.highest
+    assert ended.kept() == new > 0
+    check_rerun(large.contents, database, children)
+
+
+def test_a_program_that_numbers_events_midway_is_named_and_keeps_its_number(large: Template, children: Children) -> None:
+    database = large.copy(children.folder)
+    other = Other(children, database, "BEGIN IMMEDIATE", INSERT_DELIVERED)
+    child = children.start(database, *MANY_BATCHES)
+    assert await_wal(child, database, SOME_BYTES)
+    other.enter()
+    other.leave()
+    ended = end(child)
+    assert ended.code == 3, ended
+    assert f"Another process numbers events in `{database}`" in ended.err
+    now = numbers_of(database)
+    theirs = now.pop(THEIR_CID)
+    check_numbers(large.contents, now)
+    new = len(now) - large.contents.highest
+    assert ended.kept() == new > 0
+    assert theirs == large.contents.highest + new + 1
+    stopped = read(database)
+    assert children.run(database).code == 0
+    check(stopped, read(database))
+
+
+def test_a_program_that_delivers_events_midway_is_named_and_keeps_their_numbers(large: Template, children: Children) -> None:
+    database = large.copy(children.folder)
+    deliver_all = "UPDATE ceramic_one_event SET delivered = -rowid WHERE delivered IS NULL"
+    other = Other(children, database, "BEGIN IMMEDIATE", deliver_all)
+    child = children.start(database, *MANY_BATCHES)
+    assert await_wal(child, database, SOME_BYTES)
+    other.enter()
+    other.leave()
+    ended = end(child)
+    assert ended.code == 3, ended
+    assert "another process delivers events" in ended.err
+    now = numbers_of(database)
+    ours = {cid: number for cid, number in now.items() if number > 0}
+    check_numbers(large.contents, ours)
+    assert ended.kept() == len(ours) - large.contents.highest > 0
+    assert len(now) == len(large.contents.numbers)
+
+
+def test_a_second_run_is_refused_and_the_first_goes_on(large: Template, children: Children) -> None:
+    database = large.copy(children.folder)
+    first = children.start(database, *MANY_BATCHES)
+    assert await_wal(first, database, SOME_BYTES)
+    other_name = children.folder / "link.db"
+    other_name.symlink_to(database)
+    first.send_signal(SIGSTOP)
+    second = children.run(other_name)
+    first.send_signal(SIGCONT)
+    assert second.code == 2, second
+    assert f"Another `ceramic-order run` is working on `{database}`" in second.err
+    assert end(first).code == 0
+    check(large.contents, read(database))
+
+
+def test_of_runs_started_at_once_one_does_the_job_and_the_others_are_refused_or_find_it_done(small: Template, children: Children) -> None:
+    database = small.copy(children.folder)
+    runs = [children.start(database, "--batch-rows", "40") for _ in range(4)]
+    codes = [end(run).code for run in runs]
+    assert 0 in codes
+    assert set(codes) <= {0, 2}
+    check(small.contents, read(database))
+
+
+def test_a_run_again_changes_no_byte(small: Template, children: Children) -> None:
+    database = small.copy(children.folder)
+    first = json.loads(children.run(database, "--json").out)
+    left = database.read_bytes()
+    again = json.loads(children.run(database, "--json").out)
+    assert again["delivered"] == 0
+    assert again["discovered"] == again["waiting"] == first["waiting"] > 0
+    assert database.read_bytes() == left
+    assert [path.name for path in children.folder.iterdir()] == [database.name]

@@ -1,0 +1,93 @@
+"""SIGINT and SIGTERM end a run with one line that tells what is kept, at whatever moment they come."""
+
+import re
+import time
+from pathlib import Path
+from random import Random
+from signal import SIGINT, SIGTERM, Signals
+from subprocess import Popen
+from typing import Literal
+
+import pytest
+
+from tests.crash.conftest import Children, Ended, Faults, Template, await_wal, check_rerun, check_stopped, end
+from tests.oracle import Contents
+
+OPTIONS = ("--batch-rows", "200", "--quiet")
+SECONDS = 1.0
+"""A whole run takes about so long where the machine is not busy."""
+SOME_BYTES = 200_000
+"""How large the write-ahead log is after a batch or two."""
+
+
+def _listens(child: "Popen[str]") -> bool:
+    """Whether a run has taken both signals over: SIGTERM, which the interpreter leaves alone, is caught or blocked."""
+    masks = re.findall(r"Sig(?:Cgt|Blk):\s*([0-9a-f]+)", Path(f"/proc/{child.pid}/status").read_text())
+    return any(int(mask, 16) >> SIGTERM - 1 & 1 for mask in masks)
+
+
+def _has_loaded(child: "Popen[str]", library: str) -> bool:
+    return library in Path(f"/proc/{child.pid}/maps").read_text()
+
+
+def _check_stopped_by(number: Signals, ended: Ended, before: Contents, database: Path) -> None:
+    """One line, the exit code, and the truth about what is kept."""
+    new = len(check_stopped(before, database)) - before.highest
+    if ended.code == 0:
+        return
+    assert ended.code == 128 + number, ended
+    line = re.fullmatch(rf"Stopped by {number.name}: (.+)\n", ended.err)
+    assert line, ended
+    if "job itself is done" not in line[1]:
+        assert new == (0 if "nothing was changed" in line[1] else ended.kept()), ended
+
+
+def _check_signals(moments: int, large: Template, children: Children, rng: Random) -> int:
+    """Stop runs at random moments; how many had delivered something, but not all."""
+    midway = 0
+    for _ in range(moments):
+        number, delay = rng.choice([SIGINT, SIGTERM]), rng.uniform(0, SECONDS)
+        print(f"{number.name} after {delay} s")  # noqa: T201 # pytest shows it with a failure
+        database = large.copy(children.folder)
+        child = children.start(database, *OPTIONS)
+        time.sleep(delay)
+        ready = _listens(child) or child.poll() is not None
+        assert ready or not _has_loaded(child, "pyarrow")
+        child.send_signal(number)
+        if ready:
+            ended = end(child)
+            _check_stopped_by(number, ended, large.contents, database)
+            midway += (ended.kept() or 0) > 0
+        else:
+            # what the interpreter says before our first lines is not ours
+            _, err = child.communicate()
+            assert set(re.findall(r"/flows/(.+?)\"", err)) <= {"__main__.py", "signals.py"}
+    check_rerun(large.contents, database, children)
+    return midway
+
+
+def test_a_signal_at_any_moment_ends_the_run_with_one_line(large: Template, children: Children, rng: Random) -> None:
+    _check_signals(16, large, children, rng)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("rng", range(10, 16), indirect=True)
+def test_signals_at_many_moments(large: Template, children: Children, rng: Random) -> None:
+    assert _check_signals(100, large, children, rng) > 0
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+@pytest.mark.parametrize("effect", ["slow", "hang"])
+def test_a_signal_ends_a_run_on_a_slow_or_hanging_disk(
+    large: Template, children: Children, effect: Literal["slow", "hang"], number: Signals
+) -> None:
+    database = large.copy(children.folder)
+    child = children.start(database, *OPTIONS, faults=Faults(effect, first=500))
+    assert await_wal(child, database, SOME_BYTES)
+    # by itself such a run ends in minutes or never
+    time.sleep(0.5)
+    child.send_signal(number)
+    ended = end(child)
+    assert ended.code == 128 + number
+    _check_stopped_by(number, ended, large.contents, database)
+    check_rerun(large.contents, database, children)
