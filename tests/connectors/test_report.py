@@ -1,0 +1,83 @@
+"""The report: what was left, counted and listed."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.report import ReportSink
+from connectors.tally import Tally
+from operators.schemas import LEFT, WAITING
+
+NAMES = ["rejected.parquet", "waiting.parquet"]
+
+
+def left(*reasons: str) -> pa.RecordBatch:
+    rows = [{"rowid": row, "cid": b"%d" % row, "reason": reason} for row, reason in enumerate(reasons)]
+    return pa.RecordBatch.from_pylist(rows, schema=LEFT)
+
+
+def report(folder: Path | None, *batches: pa.RecordBatch, publish: bool = True, kept: list[pa.RecordBatch] | None = None) -> Tally:
+    tally = Tally()
+    sink = ReportSink(folder, LEFT, WAITING, tally, kept)
+    sink.prepare()
+    if batches:
+        with closing(sink.build_part("report", "report", None)) as part:
+            part.write_batch(list(batches))
+            part.snapshot()
+    if publish:
+        sink.publish()
+    return tally
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+
+
+def test_events_are_counted_by_reason_and_listed_by_whether_they_wait(tmp_path: Path) -> None:
+    tally = report(tmp_path / "a" / "b", left("cycle", "prev missing"), left("prev missing", "not DAG-CBOR"))
+    assert tally.reasons == {"cycle": 1, "prev missing": 2, "not DAG-CBOR": 1}
+    assert names(tmp_path / "a" / "b") == NAMES
+    waiting, rejected = (pq.read_table(tmp_path / "a" / "b" / name) for name in ("waiting.parquet", "rejected.parquet"))
+    assert waiting.schema == rejected.schema == LEFT
+    assert waiting["reason"].to_pylist() == ["cycle", "prev missing", "prev missing"]
+    assert rejected["reason"].to_pylist() == ["not DAG-CBOR"]
+
+
+def test_without_a_folder_events_are_only_counted() -> None:
+    kept: list[pa.RecordBatch] = []
+    assert report(None, left("cycle"), kept=kept).reasons == {"cycle": 1}
+    assert kept == [left("cycle")]
+
+
+def test_a_report_of_nothing_is_two_empty_files(tmp_path: Path) -> None:
+    report(tmp_path)
+    assert names(tmp_path) == NAMES
+    assert [pq.read_table(tmp_path / name).num_rows for name in NAMES] == [0, 0]
+
+
+def test_a_run_that_stops_leaves_the_files_of_an_earlier_one(tmp_path: Path) -> None:
+    report(tmp_path, left("cycle"))
+    before = {name: (tmp_path / name).read_bytes() for name in NAMES}
+    report(tmp_path, left("prev missing", "not DAG-CBOR"), publish=False)
+    assert {name: (tmp_path / name).read_bytes() for name in NAMES} == before
+    report(tmp_path, left("prev missing"))
+    assert pq.read_table(tmp_path / "waiting.parquet")["reason"].to_pylist() == ["prev missing"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == NAMES
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotStartError, match="Can't make the report folder"):
+        report(tmp_path / "file")
+    with pytest.raises(CannotStartError, match="Can't make the report folder"):
+        report(tmp_path / "file" / "below")
+
+
+def test_a_report_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".waiting.parquet.partial").mkdir()
+    with pytest.raises(InterruptedRunError, match="Can't write the report"):
+        report(tmp_path, left("cycle"))
