@@ -20,6 +20,8 @@ from tests.oracle import check, read
 MAIN, WAL = 1, 2
 NAMES = {MAIN: "node.db", WAL: "node.db-wal"}
 RECORD = struct.Struct("<cB6xQQ")
+FRAME_HEADER = 24
+"""Bytes before each page in the log; the second four are not zero in the last frame of a transaction."""
 SECTOR = 512
 """What a disk writes whole."""
 
@@ -101,14 +103,17 @@ class Recorded:
     changes: list[Change]
 
 
-@pytest.fixture(scope="module")
-def recorded(small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path) -> Recorded:
-    """A run of so many batches that its log is brought into the database once midway."""
-    folder = tmp_path_factory.mktemp("recorded")
+def _record(small: Template, folder: Path, library: Path, *options: str) -> Recorded:
     database, log = small.copy(folder), folder / "changes"
-    ended = Children(folder, lambda: faults_library).run(database, "--batch-rows", "20", faults=Faults(log=log))
+    ended = Children(folder, lambda: library).run(database, "--batch-rows", "20", *options, faults=Faults(log=log))
     assert ended.code == 0, ended
     return Recorded(database, list(_changes(log.read_bytes())))
+
+
+@pytest.fixture(scope="module")
+def recorded(small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path) -> Recorded:
+    """A run of some 40 batches."""
+    return _record(small, tmp_path_factory.mktemp("recorded"), faults_library)
 
 
 def _check_moments(recorded: Recorded, small: Template, rng: Random, moments: int, children: Children) -> None:
@@ -150,3 +155,29 @@ def test_the_recorded_changes_are_all_there_were(recorded: Recorded, small: Temp
         disk.change(change)
     rebuilt = disk.after_power_loss(lambda: "written", lambda sectors: sectors, tmp_path)
     assert rebuilt.read_bytes() == recorded.database.read_bytes()
+
+
+def _events_lost(recorded: Recorded, small: Template, folder: Path) -> int:
+    """How many events are undelivered again at most, if the power is lost when the next one is begun and nothing unsynced is there."""
+    disk, committed, lost = Disk(small.path.read_bytes()), 0, 0
+    begun_after = 0
+    for change in recorded.changes:
+        is_frame = change.file == WAL and change.call == b"w" and len(change.content) == FRAME_HEADER
+        if is_frame and begun_after < committed:
+            begun_after = committed
+            kept = len(check_stopped(small.contents, disk.after_power_loss(lambda: "lost", lambda _: 0, folder)))
+            written = len(check_stopped(small.contents, disk.after_power_loss(lambda: "written", lambda sectors: sectors, folder)))
+            lost = max(lost, written - kept)
+        disk.change(change)
+        committed += is_frame and any(change.content[4:8])
+    assert committed > 30
+    return lost
+
+
+def test_a_durable_run_has_synced_a_batch_before_it_begins_the_next(small: Template, faults_library: Path, tmp_path: Path) -> None:
+    recorded = _record(small, tmp_path, faults_library, "--durable")
+    assert _events_lost(recorded, small, tmp_path) == 0
+
+
+def test_without_durable_the_newest_batches_may_be_lost(recorded: Recorded, small: Template, tmp_path: Path) -> None:
+    assert _events_lost(recorded, small, tmp_path) > 0
