@@ -187,6 +187,22 @@ def read_schema(connection: Any, path: Path) -> Schema:
     return Schema(has_init_cid="init_cid" in columns["ceramic_one_event"], migration=migration)
 
 
+def require_whole(connection: Any, path: Path) -> None:
+    """Check that the file is as long as its header says; SQLite trusts the header, and would write over what lies behind it.
+
+    Only right while there is no write-ahead log: the file may lag behind that.
+
+    Raises:
+        CannotStartError: it is cut, or its header is damaged.
+    """
+    said = scalar(connection, "PRAGMA page_count") * scalar(connection, "PRAGMA page_size")
+    if said != path.stat().st_size:
+        raise CannotStartError(
+            f"`{path}` has `{path.stat().st_size:,}` bytes, but by its header it has `{said:,}`: the copy is not complete, or the file "
+            "is damaged. Nothing was changed. Copy it again, or recover it with `.recover` of the SQLite shell."
+        )
+
+
 def _columns(connection: Any, table: str) -> set[str]:
     return set(query(connection, "SELECT name FROM pragma_table_info(?)", (table,)).column("name").to_pylist())
 

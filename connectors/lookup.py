@@ -1,6 +1,7 @@
 """Look-ups by key: events by CID, blocks by multihash."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -8,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.database import connect
+from connectors.database import DATABASE_ERRORS, connect, sqlite_says
+from connectors.errors import InterruptedRunError
 from connectors.source import PLAIN_ENVELOPE
 
 ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
@@ -39,6 +41,17 @@ def known_event(*, has_init_cid: bool) -> str:
     return f"SELECT cid, delivered IS NOT NULL AS delivered, {stream} AS stream FROM ceramic_one_event WHERE cid = ?"  # noqa: S608 # a constant
 
 
+@contextmanager
+def looking_up(path: Path) -> Iterator[None]:
+    """Turn what fails into the error for it."""
+    try:
+        yield
+    except DATABASE_ERRORS as cause:
+        raise InterruptedRunError(
+            f"Looking up in `{path}` failed: {sqlite_says(cause)}. Check the disk and `PRAGMA integrity_check`."
+        ) from cause
+
+
 @dataclass
 class LookUp:
     """Runs one prepared statement for many keys in one call, on one open connection.
@@ -53,8 +66,12 @@ class LookUp:
     _cursor: Any = None
 
     def find(self, keys: pa.Array) -> pa.Table:
-        """The rows that the statement finds for each of `keys`, all together."""
-        with self._lock:
+        """The rows that the statement finds for each of `keys`, all together.
+
+        Raises:
+            InterruptedRunError: the database can't be read.
+        """
+        with self._lock, looking_up(self.path):
             if self._cursor is None:
                 self._cursor = self.connect(self.path).cursor()
             table: pa.Table = self._cursor.execute(self.statement, pa.record_batch([keys], names=["key"])).fetch_arrow_table()

@@ -17,11 +17,11 @@ from connectors.database import DATABASE_ERRORS, bound, connect, query, sqlite_s
 from connectors.errors import InterruptedRunError
 from connectors.tally import Tally
 
-RUN_ROWS = 4096
-"""Consecutive rowids that are dealt out together, and events of a page at the most: about 3 MB and 10 ms of reading.
+RUN_ROWS = 8192
+"""Consecutive rowids that are dealt out together, and events of a page at the most: about 6 MB and 20 ms of reading.
 
 Single rowids dealt out modulo N would make each of N partitions walk over all rows and touch every page of the tables: reading took
-36 % more time with 4 partitions than with one.
+36 % more time with 4 partitions than with one. Runs half as long made a whole run 10 % slower, for the calls that each page costs.
 """
 
 PAGES_AHEAD = 2

@@ -60,7 +60,7 @@ def main() -> NoReturn:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:
+    except (OSError, ValueError):
         code = code or UNWRITTEN
     # nothing is left to be cleaned up, and a signal that arrives in the interpreter's own end would change the exit code
     os._exit(code)

@@ -35,10 +35,15 @@ def story() -> Console:
     return Console(stderr=True, force_interactive=sys.stderr.isatty(), soft_wrap=True)
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 @cache
 def output() -> Console:
     """The console on stdout, for tables that a person reads."""
-    return Console()
+    return _Output()
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.database import connect, read_schema
-from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
+from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
 from operators.check import FetchBlocks
 from operators.decode import decode_events
 from operators.order import KNOWN
@@ -33,7 +33,7 @@ class LookUps:
 
     @cached_property
     def _events(self) -> LookUp:
-        with closing(self._connect(self._path)) as connection:
+        with looking_up(self._path), closing(self._connect(self._path)) as connection:
             schema = read_schema(connection, self._path)
         return LookUp(self._path, known_event(has_init_cid=schema.has_init_cid), self._connect)
 

@@ -38,7 +38,8 @@ def shown_progress(tally: Tally, count: Callable[[], int], *, quiet: bool) -> It
 
 def _draw(tally: Tally, count: Callable[[], int], done: threading.Event) -> None:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=story(), transient=True) as progress:
+    # the flow lends and takes back sys.stderr meanwhile, so rich must not
+    with Progress(*columns, console=story(), transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         task = progress.add_task("counting", total=None)
         threading.Thread(target=lambda: progress.update(task, total=2 * count()), daemon=True).start()
         while not done.wait(REDRAW_SECONDS):

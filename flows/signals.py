@@ -21,6 +21,10 @@ LATEST_SECONDS = 1.9
 """After this time the process ends whatever happens."""
 
 
+SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
+"""Clears the line of a live display and shows the cursor that it hid."""
+
+
 class _Stop:
     finish: Finish = staticmethod(lambda: "nothing was changed.")
     installed = False
@@ -57,6 +61,7 @@ def _wait() -> None:
         if (scratch := sys.modules.get("connectors.scratch")) is not None:
             scratch.remove_all()
         # while a flow runs, descriptor 2 catches what Bytewax prints; Python's own stream still leads to where it did
-        os.write(sys.stderr.fileno(), line.encode())
+        restored = SHOW_CURSOR if sys.stderr.isatty() else ""
+        os.write(sys.stderr.fileno(), (restored + line).encode())
     finally:
         os._exit(128 + number)

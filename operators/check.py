@@ -33,8 +33,8 @@ _ONE_BYTE_LENGTH = 0x58
 """The head of a byte string whose length takes one more byte; 0x59: two more."""
 
 _JOINED = pa.scalar(b"", pa.binary())
-_TWO, _LINK, _USUAL_CID = b"\x82", b"\xd8\x2a\x58\x25\x00", b"\x01\x71\x12\x20"
-"""How a list of two begins, a link to a CID of 36 bytes, and such a CID."""
+_ONE_BYTE, _SHORT = 24, 255
+"""From these lengths on a head takes one more byte, or two."""
 
 Content = TypeVar("Content")
 Failures = dict[int, Reason]
@@ -60,6 +60,9 @@ class NodeCheck:
             raw: n readable events of schema RAW, with the blocks that are listed for each.
             kind: of each event, an index into `operators.schemas.KINDS`.
         """
+        self._capabilities.forget()
+        self._proofs.forget()
+        self._nodes.forget()
         signed = (kind == INIT) | (kind == DATA)
         failed = self._fail_signed(raw, np.flatnonzero(signed))
         failed |= self._fail_time(raw, np.flatnonzero(kind == TIME))
@@ -117,16 +120,16 @@ class NodeCheck:
 
     def _fail_time(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
         blocks = raw["root"].take(pa.array(rows)).to_pylist()
-        ways = [_Way.of(int(row), root, decode_dag_cbor(block)) for row, root, block in zip(rows, _roots(raw, rows), blocks, strict=True)]
+        ways = [
+            _Way.of(row, root, decode_dag_cbor(block)) for row, root, block in zip(rows.tolist(), _roots(raw, rows), blocks, strict=True)
+        ]
         proofs = self._proofs.get({way.proof for way in ways})
         for way in ways:
             way.begin(proofs[way.proof])
-        # all go down their trees together, so that the nodes of a level are fetched in one look-up
+        # all go down their trees as far as is known, so that what they want next is fetched in one look-up
         going = [way for way in ways if way.path]
-        nodes: dict[bytes, _Node | Reason] = {}
-        while going:
-            nodes |= self._nodes.get({way.at for way in going})
-            going = [way for way in going if way.descend(nodes)]
+        while going := [way for way in going if way.descend(self._nodes)]:
+            self._nodes.get({way.at for way in going})
         failed = {way.row: way.failure for way in ways if way.failure is not None}
         return _not_listed(raw, {way.row: way.needed for way in ways if way.failure is None}) | failed
 
@@ -156,8 +159,8 @@ class _Way:
 
     @classmethod
     def of(cls, row: int, root: bytes, fields: dict[str, Any]) -> "_Way":
-        proof = multihash(fields["proof"]) or fields["proof"]
-        return cls(row, proof, fields["prev"], fields["path"].split("/")[::-1] if fields["path"] else [], [root, proof])
+        proof, path = multihash(fields["proof"]) or fields["proof"], fields["path"]
+        return cls(row, proof, fields["prev"], path.split("/")[::-1] if path else [], [root, proof])
 
     def begin(self, root: "_Link | Reason") -> None:
         if isinstance(root, Reason):
@@ -168,14 +171,17 @@ class _Way:
         elif root[0] != self.prev:
             self.failure = Reason.WITNESS_PATH
 
-    def descend(self, nodes: "dict[bytes, _Node | Reason]") -> bool:
-        """Go down as far as `nodes` reach; whether a node is wanted that is not there."""
-        path, at = self.path, self.at
+    def descend(self, nodes: "_Shared[_Node]") -> bool:
+        """Go down as far as the remembered nodes reach; whether a node is wanted that is not among them."""
+        path, at, recent = self.path, self.at, nodes.recent
         while path:
-            node = nodes.get(at)
+            node = recent.get(at)
             if node is None:
-                self.at = at
-                return True
+                node = nodes.older.get(at)
+                if node is None:
+                    self.at = at
+                    return True
+                recent[at] = node
             if isinstance(node, Reason):
                 self.failure = node
                 return False
@@ -215,9 +221,12 @@ class _Shared(Generic[Content]):
             blocks = self.fetch(pa.array(absent, pa.binary()))
             for key in absent:
                 found[key] = self.recent[key] = self.read(blocks[key]) if key in blocks else self.missing
+        return found
+
+    def forget(self) -> None:
+        """Drop what has not been wanted for a generation."""
         if len(self.recent) >= REMEMBERED_BLOCKS:
             self.older, self.recent = self.recent, {}
-        return found
 
 
 def _roots(raw: pa.RecordBatch, rows: Rows) -> list[bytes]:
@@ -231,6 +240,9 @@ def _not_listed(raw: pa.RecordBatch, needed: dict[int, list[bytes]]) -> Failures
     listings = raw["listed"].take(pa.array(needed.keys(), pa.int64())).to_pylist()
     failed: Failures = {}
     for (row, blocks), listed in zip(needed.items(), listings, strict=True):
+        # the index that they come from is sorted, and an event rarely lists more than it needs
+        if listed == b"".join(sorted(blocks)):
+            continue
         held = {listed[at : at + MULTIHASH_BYTES] for at in range(0, len(listed), MULTIHASH_BYTES)}
         if not held.issuperset(blocks):
             failed[row] = Reason.NOT_LISTED
@@ -282,18 +294,36 @@ def _read_proof(block: bytes) -> _Link | Reason:
     fields = _decoded(block)
     if not isinstance(fields, dict) or not {"chainId", "root", "txHash", "txType"} <= fields.keys():
         return Reason.PROOF_UNREADABLE
-    texts = isinstance(fields["chainId"], str) and isinstance(fields["txType"], str)
-    return _link_to(fields["root"]) if texts and {"root", "txHash"} <= linked_keys(block) else Reason.PROOF_UNREADABLE
+    root = fields["root"]
+    if not isinstance(fields["chainId"], str) or not isinstance(fields["txType"], str) or not isinstance(root, bytes):
+        return Reason.PROOF_UNREADABLE
+    usual = len(root) < _SHORT and block.startswith(b"\xa4\x64root\xd8\x2a\x58%c\x00%b\x66txHash\xd8\x2a" % (len(root) + 1, root))
+    return _link_to(root) if usual or {"root", "txHash"} <= linked_keys(block) else Reason.PROOF_UNREADABLE
 
 
 def _read_node(block: bytes) -> _Node | Reason:
-    left, right = block[len(_TWO) + len(_LINK) : 42], block[42 + len(_LINK) :]
-    if len(block) == 83 and block.startswith(_TWO + _LINK) and block.startswith(_LINK, 42) and left[:4] == right[:4] == _USUAL_CID:  # noqa: PLR2004 # two links of 41 bytes and a head
-        return (left, left[2:]), (right, right[2:])
+    links = _read_links(block)
+    if links is not None:
+        return links
     items = _decoded(block)
     if not isinstance(items, list):
         return Reason.WITNESS_UNREADABLE
     return tuple(_link_to(item) if linked else None for item, linked in zip(items, linked_items(block), strict=True))
+
+
+def _read_links(block: bytes) -> _Node | None:
+    """The links of a list of up to 23 links, each in its shortest form, which needs no decoder; None: it is something else."""
+    links = []
+    at = 1
+    while block.startswith(b"\xd8\x2a\x58", at) and at + 5 < len(block) and not block[at + 4]:
+        end = at + 4 + block[at + 3]
+        cid = block[at + 5 : end]
+        of_cid = multihash(cid)
+        if of_cid is None or block[at + 3] < _ONE_BYTE:
+            return None
+        links.append((cid, of_cid))
+        at = end
+    return tuple(links) if at == len(block) and len(links) < _ONE_BYTE and block[:1] == bytes([0x80 + len(links)]) else None
 
 
 def _link_to(cid: bytes) -> _Link:

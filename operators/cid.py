@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from libipld import decode_cid, decode_multibase, encode_cid
 
-_USUAL = b"\x01\x71\x12\x20"
-"""A CIDv1 of a DAG-CBOR block by sha2-256, as nearly all are; its digest of 32 bytes follows."""
+_CBOR, _JOSE = b"\x01\x71\x12\x20", b"\x01\x85\x01\x12\x20"
+"""How nearly all CIDs begin, those of dag-cbor and dag-jose blocks by sha2-256; a digest of 32 bytes follows."""
 
 _TWO_BYTES = pa.scalar(b"\x80", pa.binary())
 """From this byte on a codec goes on in the next byte."""
@@ -40,8 +40,10 @@ def parse_cid(text: str) -> bytes:
 
 def multihash(cid: bytes) -> bytes | None:
     """The multihash at the tail of a binary CIDv1, None if `cid` is none: a version, codec, hash code, and a length that is right."""
-    if cid.startswith(_USUAL):
-        return cid[2:] if len(cid) == len(_USUAL) + 32 else None
+    if cid.startswith(_CBOR):
+        return cid[2:] if len(cid) == len(_CBOR) + 32 else None
+    if cid.startswith(_JOSE):
+        return cid[3:] if len(cid) == len(_JOSE) + 32 else None
     version, at = _varint(cid, 0)
     if version != 1:
         return None

@@ -121,7 +121,7 @@ def _read_with(column: pa.BinaryArray, rows: Mask, layout: Layout, of_stream: by
     conforms = pc.and_(conforms, long)
     blocks = column.filter(conforms)
     values = _decode_each(pc.binary_slice(blocks, value_from, value_to)) if len(blocks) else None
-    if values is None or (layout.middle_is_text and set(map(type, values)) != {str}):
+    if values is None or (layout.middle_is_text and {type(value) for (value,) in values} != {str}):
         return None
     stream_at = len(begin) - len(of_stream)
     stream = pc.binary_slice(blocks, stream_at, stream_at + len(of_stream) + DIGEST)
@@ -135,16 +135,17 @@ def _holds(blocks: pa.BinaryArray, start: int, stop: int, expected: bytes) -> pa
     return pc.equal(pc.binary_slice(blocks, start, stop), pa.scalar(expected, pa.binary()))
 
 
-def _decode_each(encoded: pa.BinaryArray) -> list[Any] | None:
-    """Decode values in one call; None unless each of them is exactly one value.
+def _decode_each(encoded: pa.BinaryArray) -> list[list[Any]] | None:
+    """Decode values in one call, each into a list of one; None unless each of them is exactly one value.
 
     A byte string that nobody can have foreseen stands between them. Only where every one of these comes back as a value of its own
     did each value end where it should, whatever it holds.
     """
     fence = os.urandom(16)
-    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(encoded)], encoded), pa.scalar(b"\x50" + fence, pa.binary()))[0].as_py()
+    # each value is put into a list of one: in its block it stands inside a map, and the decoder limits how deep a value may nest
+    between = pa.scalar(b"\x50" + fence + b"\x81", pa.binary())
     try:
-        items = decode_dag_cbor_multi(joined)
+        items = decode_dag_cbor_multi(b"\x81" + pc.binary_join(pa.ListArray.from_arrays([0, len(encoded)], encoded), between)[0].as_py())
     except (ValueError, RecursionError):
         return None
     values, fences = items[::2], items[1::2]

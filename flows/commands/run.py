@@ -75,7 +75,7 @@ def command(
 def _table(summary: "Summary", *, dry: bool) -> Table:
     tally = summary.tally
     table = Table(title="Dry run, nothing was written" if dry else None, show_header=False, title_justify="left")
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_column(justify="right")
     table.add_row("discovered", f"{tally.discovered:,}")
     table.add_row("would be delivered" if dry else "delivered", f"{tally.delivered:,}")

@@ -86,8 +86,9 @@ def measure(database: Database, rounds: int) -> Result:
     """Run the write alone and the main job in turn, each on a fresh copy."""
     pairs = []
     for _ in range(rounds):
-        alone = write_alone(fresh_copy(database.path, FOLDER))
-        pairs.append((alone, ceramic_order("run", str(fresh_copy(database.path, FOLDER)))))
+        ordered = fresh_copy(database.path, FOLDER, "ordered.db")
+        run = ceramic_order("run", str(ordered), "--check", check)
+        pairs.append((write_alone(fresh_copy(database.path, FOLDER), ordered), run))
     seconds = statistics.median(run.document["seconds"] for _, run in pairs)
     undelivered = pairs[0][1].document["delivered"]
     peak = statistics.median(run.anonymous_bytes for _, run in pairs)

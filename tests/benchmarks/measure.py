@@ -26,11 +26,11 @@ class Measured:
     """The peak of `RssAnon`: memory that is not a page of a file."""
 
 
-def fresh_copy(original: Path, folder: Path) -> Path:
+def fresh_copy(original: Path, folder: Path, name: str = "work.db") -> Path:
     """A copy without `-wal`, on disk before the clock starts: else its write-back would be paid by whoever syncs next."""
     for suffix in ("", "-wal", "-shm"):
-        (folder / f"work.db{suffix}").unlink(missing_ok=True)
-    copy = Path(shutil.copyfile(original, folder / "work.db"))
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    copy = Path(shutil.copyfile(original, folder / name))
     os.sync()
     return copy
 
@@ -52,9 +52,9 @@ def ceramic_order(*arguments: str) -> Measured:
     return Measured(json.loads(printed), seconds, peak)
 
 
-def write_alone(path: Path) -> float:
-    """Seconds of the write alone, in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.write_alone", str(path)]
+def write_alone(path: Path, ordered: Path) -> float:
+    """Seconds of writing into `path` the numbers of `ordered` and nothing else, in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.write_alone", str(path), str(ordered)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
