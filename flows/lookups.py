@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from connectors.database import connect, read_schema
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
 from operators.check import FetchBlocks
-from operators.decode import decode_events
+from operators.decode import decode_events, payload_multihash
 from operators.order import KNOWN
 from operators.schemas import LINKS, RAW
 
@@ -48,12 +48,25 @@ class LookUps:
         noted = pc.not_equal(found["stream"], _UNNOTED)
         stream = pc.if_else(noted, found["stream"], pa.scalar(None, pa.binary()))
         if not pc.all(noted).as_py():
-            raw = self._whole_events.find(found["cid"].filter(pc.invert(noted)).combine_chunks()).cast(RAW).combine_chunks()
+            raw = self._followed(self._whole_events.find(found["cid"].filter(pc.invert(noted)).combine_chunks()).cast(RAW).combine_chunks())
             links = pa.Table.from_batches([decode_events(batch).links for batch in raw.to_batches()], schema=LINKS).combine_chunks()
             read = links["stream"].take(pc.index_in(found["cid"], value_set=links["cid"]))
             stream = pc.if_else(noted, stream, read)
         known = [found["cid"], stream, found["delivered"].cast(pa.bool_())]
         return pa.table(known, schema=KNOWN).combine_chunks().to_batches()[0]
+
+    def _followed(self, raw: pa.Table) -> pa.Table:
+        """The same events of schema RAW, with the payloads of envelopes of a form that the statement does not know."""
+        payloads = raw["payload"].to_pylist()
+        roots = zip(raw["root"].to_pylist(), payloads, strict=True)
+        named = {row: key for row, (root, payload) in enumerate(roots) if not payload and (key := payload_multihash(root))}
+        if not named:
+            return raw
+        blocks = self._fetch(pa.array(sorted(set(named.values())), pa.binary()))
+        for row, key in named.items():
+            payloads[row] = blocks.get(key, b"")
+        at = RAW.get_field_index("payload")
+        return raw.set_column(at, RAW.field(at), pa.array(payloads, pa.binary()))
 
     def _fetch(self, multihashes: pa.Array) -> dict[bytes, bytes]:
         found = self._blocks.find(multihashes)

@@ -22,9 +22,18 @@ from operators.schemas import WAITING, Reason
 from tests.connectors.test_snapshot import bytes_of, kept_open
 from tests.main_job import chain, store
 from tests.oracle import read
-from tests.strategies import Forest, forests
+from tests.strategies import Forest, Step, forests
 
 ROOT = Path(__file__).parents[2]
+BELOW_AN_ODD_ENVELOPE = Forest(
+    plan=(
+        Step("init", 0, None, "delivered", noted=False),
+        Step("odd data", 0, None, "delivered", noted=False),
+        Step("data", 1, None, "stored", noted=False),
+    ),
+    rows=(0, 1, 2),
+    schema_version="v0.38",
+)
 _names = count()
 
 
@@ -34,6 +43,7 @@ def told(answer: Why) -> tuple[str, str | None, bytes | None]:
 
 @settings(max_examples=40, deadline=None, print_blob=True)
 @given(forest=forests())
+@example(forest=BELOW_AN_ODD_ENVELOPE)
 def test_it_says_of_every_event_what_a_run_says(tmp_path_factory: pytest.TempPathFactory, forest: Forest) -> None:
     path = forest.store(tmp_path_factory.getbasetemp() / f"why-{next(_names)}.db")
     batches: list[pa.RecordBatch] = []
