@@ -5,12 +5,11 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from flows.commands.flow_options import flow_options
 from flows.console import output_options, print_json, say, story
 from flows.replay import replay
 from flows.replayed import Replay
 from flows.run import RunOptions
-
-_DEFAULTS = RunOptions()
 
 
 @click.command("replay", epilog="Example: ceramic-order replay snapshot.db --out order/ --html order.html")
@@ -18,25 +17,7 @@ _DEFAULTS = RunOptions()
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder for the log.")
 @click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with pictures, in one file.")
 @click.option("--overwrite", is_flag=True, help="Replace the log that is already in the folder.")
-@click.option(
-    "--partitions", type=click.IntRange(1, 256), default=_DEFAULTS.partitions, show_default=True, help="Readers, by rowid modulo N."
-)
-@click.option("--workers", type=click.IntRange(1, 64), default=_DEFAULTS.workers, show_default=True, help="Bytewax worker threads.")
-@click.option(
-    "--batch-rows",
-    type=click.IntRange(1, 10_000_000),
-    default=_DEFAULTS.batch_rows,
-    show_default=True,
-    help="Events of one Parquet row group.",
-)
-@click.option("--shards", type=click.IntRange(1, 65_536), default=_DEFAULTS.shards, show_default=True, help="Groups of streams.")
-@click.option(
-    "--check",
-    type=click.Choice(["node", "links"]),
-    default="node",
-    show_default=True,
-    help="Deliver what a node could serve, or whatever has readable links.",
-)
+@flow_options
 @click.option("--no-verify", is_flag=True, help="Do not verify the log; that takes twice as long as making it.")
 @click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
 @output_options
@@ -46,22 +27,16 @@ def command(
     out: Path,
     page: Path | None,
     overwrite: bool,
-    partitions: int,
-    workers: int,
-    batch_rows: int,
-    shards: int,
-    check: str,
     no_verify: bool,
     strict: bool,
-    quiet: bool,
     as_json: bool,
+    options: RunOptions,
 ) -> int:
     """Find the delivered order of SNAPSHOT and write it to Parquet files; the snapshot is only read.
 
     The folder --out gets order-00000.parquet, ... with the columns delivered, cid, stream, prev, kind and rowid, then
     waiting.parquet and rejected.parquet with what can't be delivered, and replay.json with what the replay did.
     """
-    options = RunOptions(partitions, workers, shards, batch_rows, check == "node", quiet=quiet)
     if page is not None:
         from flows.page import require_place, write_page  # noqa: PLC0415 # it brings the plotting library
 
@@ -77,7 +52,7 @@ def command(
     if verification is not None and not verification.is_good:
         story().print(
             f"The log breaks `{'`, `'.join(sorted(verification.failed))}`; `ceramic-order verify {snapshot} --log {out}` lists the events. "
-            + ("This is a defect of ceramic-order: please report it." if check == "node" else "`--check node` would not deliver them."),
+            + ("This is a defect of ceramic-order: please report it." if options.check_node else "`--check node` would not deliver them."),
             style="red",
             markup=False,
             highlight=False,
