@@ -6,6 +6,7 @@ database file in any other way: not for a checksum, not for a lock.
 
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -142,7 +143,10 @@ def sqlite_says(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return first_line.rsplit(": ", maxsplit=1)[-1]
+    return _DRIVER_SAYS.sub("", first_line)
+
+
+_DRIVER_SAYS = re.compile(r"^([A-Z_]+: )?(\[SQLite\] )?([Ff]ailed to .*?: )?")
 
 
 @contextmanager
@@ -185,6 +189,12 @@ def read_schema(connection: Any, path: Path) -> Schema:
                     f"`{path}` is not a ceramic-one database of a known version: column `{table}.{column}` is missing. {unchanged}"
                 )
     return Schema(has_init_cid="init_cid" in columns["ceramic_one_event"], migration=migration)
+
+
+def check_schema(path: Path) -> Schema:
+    """`read_schema` on a connection of its own."""
+    with starting(path), closing(connect_reader(path)) as connection:
+        return read_schema(connection, path)
 
 
 def require_whole(connection: Any, path: Path) -> None:

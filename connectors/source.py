@@ -27,8 +27,8 @@ Single rowids dealt out modulo N would make each of N partitions walk over all r
 PAGES_AHEAD = 2
 """Pages that a partition reads ahead of the flow."""
 
-BEFORE_ALL = -(2**63)
-"""Smaller than any rowid but one that no node makes."""
+BEFORE_ALL, LAST = -(2**63), 2**63 - 1
+"""Smaller than any rowid but one that no node makes, and the largest."""
 
 PLAIN_ENVELOPE = b"\xa2\x67payload\x58\x24\x01\x71\x12\x20"
 """How an envelope without other keys begins; behind it stand the 32 bytes of the payload's digest (CERAMIC.md)."""
@@ -42,7 +42,7 @@ _TWO_BYTES = pa.scalar(b"\x80", pa.binary())
 NEXT = "SELECT rowid FROM ceramic_one_event WHERE delivered IS NULL AND rowid > ? ORDER BY rowid LIMIT 1"
 EVENTS = """
     SELECT rowid, cid, {listed} AS listed FROM ceramic_one_event AS event
-    WHERE delivered IS NULL AND rowid > ? AND rowid < ? ORDER BY rowid
+    WHERE delivered IS NULL AND rowid > ? AND rowid <= ? ORDER BY rowid
 """
 LISTED = """coalesce((
     SELECT CAST(group_concat(block_multihash, '') AS BLOB) FROM ceramic_one_event_block WHERE event_cid = event.cid
@@ -154,11 +154,13 @@ def read_pages(connection: Any, part: str, after: int, follow: Follow, *, with_l
         while (first := _first(cursor, after)) is not None:
             run = first // RUN_ROWS
             run += (index - run) % partitions
+            if run * RUN_ROWS > LAST:
+                return
             after = max(after, run * RUN_ROWS - 1)
-            events = query(connection, statement, (after, (run + 1) * RUN_ROWS)).combine_chunks()
-            for batch in events.to_batches():
+            last = min((run + 1) * RUN_ROWS - 1, LAST)
+            for batch in query(connection, statement, (after, last)).combine_chunks().to_batches():
                 yield from _with_blocks(batch, blocks, follow)
-            after = (run + 1) * RUN_ROWS - 1
+            after = last
 
 
 def _first(cursor: Any, after: int) -> int | None:
@@ -191,7 +193,7 @@ def _payload_multihashes(root: pa.Array, follow: Follow) -> pa.Array:
     plain = pc.starts_with(root, PLAIN_ENVELOPE)
     at = len(PLAIN_ENVELOPE) - 2
     named = pc.if_else(plain, pc.binary_slice(root, at, at + 34), NOTHING)
-    other = pc.indices_nonzero(pc.and_not(pc.match_substring(root, b"\x67payload"), plain)).to_pylist()
+    other = pc.indices_nonzero(pc.and_not(pc.match_substring(root, b"payload"), plain)).to_pylist()
     if not other:
         return named
     multihashes = named.to_pylist()

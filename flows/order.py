@@ -17,7 +17,7 @@ import pyarrow as pa
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import FixedPartitionedSink
 
-from connectors.database import claim, locate
+from connectors.database import check_schema, claim, locate
 from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS, DeliveredSink
 from connectors.source import UndeliveredSource
@@ -52,6 +52,7 @@ def get_flow(
     path = locate(Path(database), writable=writes)
     if writes:
         atexit.register(claim(path).release)
+    check_schema(path)
     tally = Tally()
     source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=check_node)
     sink = DeliveredSink(path, batch_rows, tally, writes_here=writes)

@@ -26,7 +26,7 @@ def shown_progress(tally: Tally, count: Callable[[], int], *, quiet: bool) -> It
         yield
         return
     done = threading.Event()
-    show = _draw if story().is_terminal else _print_lines
+    show = _draw if story().is_interactive else _print_lines
     display = threading.Thread(target=show, args=(tally, count, done), name="progress", daemon=True)
     display.start()
     try:
