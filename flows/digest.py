@@ -11,12 +11,18 @@ four unsigned numbers of 64 bits, each modulo 2^64, so that their order does not
 made to find faults: somebody who may choose the CIDs could make two orders collide.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from connectors.errors import InterruptedRunError
 from connectors.log_folder import ORDER_FILES
+
+MEMORY_LIMIT = "2GB"
+"""For DuckDB, which goes on in temporary files beyond it: about 10 million events."""
 
 _DIGEST = """
     WITH hashed AS (
@@ -32,12 +38,32 @@ _DIGEST = """
 """
 
 
+@contextmanager
+def spilling_to(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB in memory that puts what does not fit there into files in `folder`.
+
+    Raises:
+        InterruptedRunError: what it was asked failed, for example because there is no room for these files.
+    """
+    config: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder), "preserve_insertion_order": False}
+    try:
+        with duckdb.connect(config=config) as connection:
+            yield connection
+    except duckdb.Error as cause:
+        raise InterruptedRunError(
+            f"Reading the new log failed: {str(cause).splitlines()[0]}. No part of it was left, and the snapshot is unchanged. Make room for "
+            "temporary files beside the log (about 200 bytes an event), then replay again."
+        ) from cause
+
+
 def order_digest(folder: Path, spill: Path) -> str:
     """The digest of the order in the files of a log (schema `connectors.log.ORDER`), as 64 hexadecimal digits.
 
     What does not fit in memory is put into the folder `spill`, which must exist and is left empty.
+
+    Raises:
+        InterruptedRunError: the log can't be read, or there is no room for such files.
     """
-    config: dict[str, Any] = {"temp_directory": str(spill), "preserve_insertion_order": False}
-    with duckdb.connect(config=config) as connection:
+    with spilling_to(spill) as connection:
         sums = connection.execute(_DIGEST, {"files": sorted(map(str, folder.glob(ORDER_FILES)))}).fetchall()[0]
     return "".join(f"{(part or 0) % 2**64:016x}" for part in sums)

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import duckdb
+from typing import NamedTuple
 
 from connectors.log_folder import ORDER_FILES
 from connectors.report import FILES
+from flows.digest import spilling_to
 from flows.pace import Sample
 
 ROWID_BINS = 120
@@ -89,8 +88,7 @@ def log_facts(folder: Path, spill: Path) -> LogFacts:
     """Count what is in the log in `folder`. What does not fit in memory is put into the folder `spill`, which is left empty."""
     order = {"order": sorted(map(str, folder.glob(ORDER_FILES)))}
     left = {"waiting": str(folder / FILES[True]), "rejected": str(folder / FILES[False])}
-    config: dict[str, Any] = {"temp_directory": str(spill), "preserve_insertion_order": False}
-    with duckdb.connect(config=config) as connection:
+    with spilling_to(spill) as connection:
         return LogFacts(
             lengths=_bars(connection.execute(_LENGTHS, order).fetchall()),
             forks=_bars(connection.execute(_FORKS, order).fetchall()),

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from connectors.errors import InterruptedRunError
 from connectors.log import ORDER
 from flows.digest import order_digest
 
@@ -86,3 +87,9 @@ def test_the_digest_is_the_documented_sum(tmp_path: Path) -> None:
     hashes = [sha256(text).digest() for text in (b"aa-", b"acb0", b"aba1")]
     sums = [sum(int.from_bytes(one[at : at + 8]) for one in hashes) % 2**64 for at in range(0, 32, 8)]
     assert digest(tmp_path, rows) == "".join(f"{part:016x}" for part in sums)
+
+
+def test_a_log_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "order-00000.parquet").write_bytes(b"PAR1 damaged PAR1")
+    with pytest.raises(InterruptedRunError, match=r"Reading the new log failed: .* No part of it was left"):
+        order_digest(tmp_path, tmp_path)
