@@ -50,9 +50,9 @@ def get_flow(
         CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was changed.
     """
     path = locate(Path(database), writable=writes)
+    check_schema(path)
     if writes:
         atexit.register(claim(path).release)
-    check_schema(path)
     tally = Tally()
     source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=check_node)
     sink = DeliveredSink(path, batch_rows, tally, writes_here=writes)
