@@ -1,0 +1,74 @@
+"""What counts as left undelivered although it could be delivered: all that hangs below a delivered event or is an init event."""
+
+from pathlib import Path
+
+from cbrrr import CID, encode_dag_cbor
+
+from flows.synthetic import Block, Event, anchor, data_event, init_event
+from flows.verify import verify
+from tests.flows.verify.world import WORLD, change, set_number, store
+
+LENGTH = 1500
+"""More than two to the tenth, so that the chain is climbed in eleven rounds."""
+
+
+def left(path: Path) -> int:
+    """How many events are left; nothing else is wrong."""
+    verification = verify(path)
+    assert verification.failed <= {"nothing-left"}
+    (finding,) = (finding for finding in verification.findings if finding.rule.name == "nothing-left")
+    return finding.violations
+
+
+def chain(length: int) -> list[Event]:
+    events = [init_event(7)]
+    for number in range(1, length):
+        events.append(data_event(events[0].stream, events[-1].cid, {"n": number}))
+    return events
+
+
+def test_a_long_chain_is_left_as_a_whole(tmp_path: Path) -> None:
+    events = chain(LENGTH)
+    more = [(event, None) for event in events[:0:-1]]
+    assert left(store(tmp_path / "delivered init", more=[*more, (events[0], 1000)])) == LENGTH - 1
+    assert left(store(tmp_path / "undelivered init", more=[*more, (events[0], None)])) == LENGTH
+    assert left(store(tmp_path / "no init", more=more)) == 0
+
+
+def test_what_hangs_below_an_event_that_a_node_could_not_serve_waits(tmp_path: Path) -> None:
+    events = chain(20)
+    events[10] = events[10]._replace(blocks=events[10].blocks[-1:])
+    more = [(event, None) for event in events]
+    assert left(store(tmp_path / "db", more=more)) == 10
+
+
+def test_what_hangs_below_an_event_of_another_stream_waits(tmp_path: Path) -> None:
+    stranger = data_event(WORLD["unsigned"].stream, WORLD["leaf"].cid, {"n": 1})
+    below = data_event(WORLD["unsigned"].stream, stranger.cid, {"n": 2})
+    assert left(store(tmp_path / "db", more=[(stranger, None), (below, None)])) == 0
+
+
+def test_what_hangs_below_a_delivered_event_that_can_not_be_read_waits(tmp_path: Path) -> None:
+    parent = data_event(WORLD["init"].stream, WORLD["leaf"].cid, {"n": 1})
+    child = data_event(WORLD["init"].stream, parent.cid, {"n": 2})
+    damaged = parent._replace(blocks=parent.blocks[-1:])
+    assert verify(store(tmp_path / "db", more=[(damaged, 1000), (child, None)])).failed == {"block-present"}
+
+
+def anchored(name: bytes, prev: bytes) -> Event:
+    """A time event whose CID is freely chosen: its root block does not have the hash that it is stored under."""
+    proof = anchor([prev], depth=0)[0].proof
+    stream = WORLD["init"].stream
+    content = encode_dag_cbor({"id": CID(stream.cid), "prev": CID(prev), "proof": CID(proof.cid), "path": ""})
+    root = Block(b"\x12\x20" + name * 32, content, 0x71, is_root=True)
+    return Event(root.cid, stream, "time", prev, (root, proof))
+
+
+def test_a_circle_waits_for_itself(tmp_path: Path) -> None:
+    cids = [b"\x01\x71\x12\x20" + name * 32 for name in (b"a", b"b", b"c")]
+    circle = [anchored(cid[-1:], prev) for cid, prev in zip(cids, [cids[-1], *cids], strict=False)]
+    assert [event.cid for event in circle] == cids
+    below = data_event(WORLD["init"].stream, cids[0], None)
+    database = store(tmp_path / "db", more=[(event, None) for event in [*circle, below]])
+    assert left(database) == 0
+    assert left(change(database, set_number("leaf", "NULL"))) == 1
