@@ -6,15 +6,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.database import connect, read_schema
+from connectors.database import connect, query, read_schema, scalar
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
 from operators.check import FetchBlocks
 from operators.decode import decode_events, payload_multihash
 from operators.order import KNOWN
 from operators.schemas import LINKS, RAW
+
+MOST_INITS = 300_000
+"""The largest number up to which delivered init events are kept in memory, about 30 MB."""
+
+ARE_INITS = """
+    SELECT init_cid = cid AS is_init FROM ceramic_one_event WHERE delivered IS NOT NULL ORDER BY delivered LIMIT 1000
+"""
+DELIVERED_INITS = "SELECT cid FROM ceramic_one_event WHERE delivered IS NOT NULL AND init_cid = cid"
 
 _UNNOTED = pa.scalar(b"", pa.binary())
 _NOTHING = pa.RecordBatch.from_pylist([], schema=KNOWN)
@@ -42,7 +51,31 @@ class LookUps:
 
         An event's stream is what the node noted in `init_cid`; where it noted none (rows older than v0.36) its blocks are decoded.
         """
-        found = self._events.find(cids)
+        inits = self._delivered_inits
+        if not inits:
+            return self._find(cids)
+        begins = np.array([cid in inits for cid in cids.to_pylist()], dtype=np.bool_)
+        first = cids.filter(pa.array(begins))
+        known = pa.record_batch([first, first, pa.repeat(pa.scalar(value=True), len(first))], schema=KNOWN)
+        return pa.concat_batches([known, self._find(cids.filter(pa.array(~begins)))])
+
+    @cached_property
+    def _delivered_inits(self) -> set[bytes]:
+        """The delivered init events, if they are most of what is delivered, as after a migration, and not too many.
+
+        Most look-ups are then of them, and reading them one after the other takes a sixth of the time of looking each of them up.
+        """
+        with looking_up(self._path), closing(self._connect(self._path)) as connection:
+            if not read_schema(connection, self._path).has_init_cid:
+                return set()
+            sample = query(connection, ARE_INITS)["is_init"].to_pylist()
+            highest = scalar(connection, "SELECT max(delivered) FROM ceramic_one_event")
+            if not isinstance(highest, int) or highest > MOST_INITS or sum(map(bool, sample)) * 2 < len(sample):
+                return set()
+            return set(query(connection, DELIVERED_INITS)["cid"].to_pylist())
+
+    def _find(self, cids: pa.Array) -> pa.RecordBatch:
+        found = self._events.find(cids) if len(cids) else _NOTHING
         if not found.num_rows:
             return _NOTHING
         noted = pc.not_equal(found["stream"], _UNNOTED)
