@@ -102,7 +102,7 @@ HELD = pa.schema(
 )
 """The state of a shard: about 100 bytes an event."""
 
-UNASKED, MISSING, UNDELIVERED, ELSEWHERE, DELIVERED = range(5)
+UNASKED, POSTPONED, MISSING, UNDELIVERED, ELSEWHERE, DELIVERED = range(6)
 
 
 @dataclass
@@ -145,7 +145,9 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
         foreign = (parent != NONE) & (stream[parent] != stream)
         parent[foreign] = NONE
         asked[foreign] = ELSEWHERE
-        roots = np.flatnonzero((parent == NONE) & ~init & (asked == UNASKED))
+        # what is remembered must be asked at once, for it will be forgotten; a parent that comes later is found in the table
+        open_ones = (asked == UNASKED) | (at_end & (asked == POSTPONED))
+        roots = np.flatnonzero((parent == NONE) & ~init & open_ones)
         if len(roots):
             asked[roots] = self._ask(events.take(pa.array(roots)), at_end=at_end)
         events = events.set_column(_ASKED, HELD.field(_ASKED), pa.array(asked))
@@ -174,6 +176,7 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
         after_init = np.asarray(pc.equal(roots["prev"], roots["stream"]).take(pa.array(unseen)))
         others = unseen[~after_init]
         sample = np.concatenate([unseen[after_init], others[:SAMPLE]])
+        asked[unseen] = POSTPONED
         asked[sample] = _look_up(look_up, roots.take(pa.array(sample)))
         if np.count_nonzero(asked[others[:SAMPLE]] == DELIVERED) * 2 > SAMPLE:
             asked[others[SAMPLE:]] = _look_up(look_up, roots.take(pa.array(others[SAMPLE:])))
@@ -251,7 +254,7 @@ def _explain(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
     asked = np.asarray(events["asked"])[top]
     itself = top == settled.stuck
     circular = top == NONE
-    missing = ~circular & np.isin(asked, (UNASKED, MISSING))
+    missing = ~circular & np.isin(asked, (UNASKED, POSTPONED, MISSING))
     elsewhere = ~circular & (asked == ELSEWHERE)
     reason = np.select(
         [circular, missing, elsewhere & itself], [Reason.CYCLE, Reason.PREV_MISSING, Reason.OTHER_STREAM], Reason.PREV_REJECTED
