@@ -10,6 +10,7 @@ import json
 import os
 import statistics
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +21,8 @@ from tests.benchmarks.measure import MEBIBYTE, ceramic_order, fresh_copy, write_
 
 FOLDER = Path("build/bench")
 LENGTH = 10
+COMPARED_EVENTS = 300_000
+"""The size at which both ways to check are measured, also in a short benchmark."""
 FULL = os.environ.get("BENCH") == "full"
 
 console = Console()
@@ -46,6 +49,7 @@ class Result:
 
     events: int
     order: str
+    check: str
     undelivered: int
     seconds: float
     write_alone_seconds: float
@@ -63,10 +67,11 @@ def main() -> None:
     rounds = {100_000: 3, 300_000: 5 if FULL else 3, 1_000_000: 5 if FULL else 1, 3_000_000: 3}
     sizes = [100_000, 300_000, 1_000_000, *([3_000_000] if FULL else [])]
     results = []
-    for events in sizes:
-        for order in ("shuffled", "parents"):
-            results.append(measure(made(Database(events, order)), rounds[events]))
-            console.print(f"{events:,} events, {order}: ratio {results[-1].ratio:.2f}", highlight=False)
+    for events, order, check in product(sizes, ("shuffled", "parents"), ("node", "links")):
+        if check == "links" and events != COMPARED_EVENTS and not FULL:
+            continue
+        results.append(measure(made(Database(events, order)), check, rounds[events]))
+        console.print(f"{events:,} events, {order}, --check {check}: ratio {results[-1].ratio:.2f}", highlight=False)
     show(results)
     started = first_delivery(made(Database(1_000_000, "shuffled", delivered=999_000)))
     (FOLDER / "results.json").write_text(json.dumps({"runs": [asdict(result) for result in results], **started}, indent=2))
@@ -77,12 +82,12 @@ def made(database: Database) -> Database:
     if not database.path.exists():
         streams, delivered = database.events // LENGTH, database.delivered // LENGTH
         console.print(f"Making {database.path} ...", highlight=False)
-        options = ["--streams", streams, "--length", LENGTH, "--order", database.order, "--delivered-streams", delivered, "--quiet"]
+        options: list[object] = ["--streams", streams, "--length", LENGTH, "--order", database.order, "--delivered", delivered, "--quiet"]
         synth.main([str(database.path), *map(str, options)], standalone_mode=False)
     return database
 
 
-def measure(database: Database, rounds: int) -> Result:
+def measure(database: Database, check: str, rounds: int) -> Result:
     """Run the write alone and the main job in turn, each on a fresh copy."""
     pairs = []
     for _ in range(rounds):
@@ -95,6 +100,7 @@ def measure(database: Database, rounds: int) -> Result:
     return Result(
         events=database.events,
         order=database.order,
+        check=check,
         undelivered=undelivered,
         seconds=seconds,
         write_alone_seconds=statistics.median(alone for alone, _ in pairs),
@@ -118,13 +124,14 @@ def first_delivery(database: Database) -> dict[str, float]:
 
 def show(results: list[Result]) -> None:
     """Print the table."""
-    table = Table("events", "order", "events/s", "seconds", "write alone", "ratio", "RssAnon MiB", "B/event over 250 MB", "growth")
+    table = Table("events", "order", "check", "events/s", "seconds", "write alone", "ratio", "RssAnon MiB", "B/event over 250 MB", "growth")
     for result in results:
-        smaller = next((r for r in results if r.order == result.order and r.events * 10 == result.events), None)
+        smaller = next((r for r in results if (r.order, r.check, r.events * 10) == (result.order, result.check, result.events)), None)
         growth = f"{result.seconds / smaller.seconds:.1f}x for 10x" if smaller else ""
         table.add_row(
             f"{result.events:,}",
             result.order,
+            result.check,
             f"{result.events_per_second:,.0f}",
             f"{result.seconds:.2f}",
             f"{result.write_alone_seconds:.2f}",
