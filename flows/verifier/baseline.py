@@ -5,6 +5,7 @@ reads and a comparison of memory. Only pages that differ are handed to DuckDB.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import zip_longest
 from pathlib import Path
@@ -56,19 +57,19 @@ class _Table(NamedTuple):
     def schema(self) -> pa.Schema:
         """Columns of a page."""
         values = [(f"v{place}", pa.binary()) for place in range(len(self.columns))]
-        return pa.schema([("id", pa.int64()), ("cid", pa.binary()), ("is_blob", pa.int64()), ("is_long", pa.int64()), *values])
+        return pa.schema([("id", pa.int64()), ("cid", pa.binary()), ("types", pa.string()), ("is_long", pa.int64()), *values])
 
     def select(self, *, with_long: bool) -> str:
-        """SELECT all rows in the columns of `schema`; `is_blob` tells the blobs from texts of the same bytes."""
+        """SELECT all rows in the columns of `schema`; `types` tells values of the same bytes apart."""
         quoted = [_quoted(column) for column in self.columns]
-        is_blob = " + ".join(f"((typeof({column}) = 'blob') << {place})" for place, column in enumerate(quoted))
+        types = " || ".join(f"typeof({column})" for column in quoted)
         is_long = " OR ".join(f"coalesce(length({column}) > {LONG_VALUE}, 0)" for column in quoted)
-        omit = "" if with_long else f"WHEN length({{0}}) > {LONG_VALUE} THEN x'' "
-        value = f"CASE {omit}WHEN typeof({{0}}) = 'blob' THEN {{0}} ELSE CAST(quote({{0}}) AS BLOB) END"
+        limit = "" if with_long else f" AND length({{0}}) <= {LONG_VALUE}"
+        value = f"CASE WHEN {{0}} IS NOT NULL{limit} THEN CAST({{0}} AS BLOB) ELSE x'' END"
         values = ", ".join(f"{value.format(column)} AS v{place}" for place, column in enumerate(quoted))
         cid = f"CAST(coalesce({_CID_COLUMNS[self.name]}, x'') AS BLOB)" if self.name in _CID_COLUMNS else "x''"
         rowid = "0" if self.key else "rowid"
-        return f"SELECT {rowid} AS id, {cid} AS cid, {is_blob} AS is_blob, {is_long} AS is_long, {values} FROM {_quoted(self.name)}"  # noqa: S608 # names quoted
+        return f"SELECT {rowid} AS id, {cid} AS cid, {types} AS types, {is_long} AS is_long, {values} FROM {_quoted(self.name)}"  # noqa: S608 # names quoted
 
 
 def _quoted(name: str) -> str:
@@ -88,6 +89,7 @@ def compare(tables: Any, database: Path, baseline: Path, on_rows: Progress) -> N
         READ_ERRORS: SQLite can't read one of the files.
     """
     with ExitStack() as opened:
+        readers = opened.enter_context(ThreadPoolExecutor(2))
         both = _Both(*(opened.enter_context(closing(connect_still(path))) for path in (database, baseline)))
         _note(tables, _redefined(both))
         shared = _shared_tables(both)
@@ -103,7 +105,7 @@ def compare(tables: Any, database: Path, baseline: Path, on_rows: Progress) -> N
             if table.key:
                 _compare_whole(tables, both, table)
             else:
-                _compare_pages(tables, both, table, on_page)
+                _compare_pages(tables, both, table, readers, on_page)
 
 
 def _note(tables: Any, changes: list[tuple[str, int | None, bytes | None, str]]) -> None:
@@ -143,11 +145,11 @@ def _compare_whole(tables: Any, both: _Both, table: _Table) -> None:
             _note(tables, [(table.name, None, None, "rows differ")])
 
 
-def _compare_pages(tables: Any, both: _Both, table: _Table, on_page: Callable[[int], None]) -> None:
+def _compare_pages(tables: Any, both: _Both, table: _Table, readers: ThreadPoolExecutor, on_page: Callable[[int], None]) -> None:
     select = f"{table.select(with_long=False)} WHERE rowid > ? ORDER BY rowid LIMIT {BATCH_ROWS}"
     last = _BEFORE_ALL
     while last < _BEHIND_ALL:
-        pages = _Both(*(_page(one, select, last, table.schema) for one in both))
+        pages = _Both(*readers.map(lambda one, behind=last: _page(one, select, behind, table.schema), both))
         # a page that is not full is the table's last
         last = min((page["id"][-1].as_py() for page in pages if page.num_rows == BATCH_ROWS), default=_BEHIND_ALL)
         if not pages.now.equals(pages.before):
