@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -40,6 +41,7 @@ class BlockReader:
         self._rows, self._windows, self._blocks = (connection.cursor() for _ in range(3))
         self._windows.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(FETCH_ROWS)})
         self._pool = _POOL.empty_table()
+        self._wanted: list[pa.Array] = []
 
     def close(self) -> None:
         """Free the statements; the connection is the caller's."""
@@ -55,7 +57,7 @@ class BlockReader:
         Raises:
             WindowTooLargeError: the blocks have more than WINDOW_BYTES.
         """
-        self._pool = _POOL.empty_table()
+        self._pool, self._wanted = _POOL.empty_table(), []
         one, other = self._row_of(roots[0]), self._row_of(roots[-1])
         if one is None or other is None:
             return
@@ -80,8 +82,16 @@ class BlockReader:
             if found.num_rows:
                 self._pool = pa.concat_tables([self._pool, found.cast(_POOL)]).combine_chunks()
                 at = pc.index_in(multihashes, value_set=self._pool["multihash"])
+        self._wanted.append(at)
         blocks = self._pool["bytes"].take(at).fill_null(NOTHING).combine_chunks()
         return blocks.chunk(0) if isinstance(blocks, pa.ChunkedArray) else blocks
+
+    def others(self) -> pa.Table:
+        """The blocks of the window that nobody asked for, as multihash and bytes: among them those that its events share."""
+        unwanted = np.ones(self._pool.num_rows, dtype=np.bool_)
+        for at in self._wanted:
+            unwanted[np.asarray(at.drop_null())] = False
+        return self._pool.filter(pa.array(unwanted))
 
     def _row_of(self, multihash: pa.Scalar) -> int | None:
         found = self._rows.execute(_ROW, bound(multihash.as_py())).fetch_arrow_table()

@@ -20,6 +20,12 @@ from operators.schemas import LINKS, RAW
 MOST_INITS = 300_000
 """The largest number up to which delivered init events are kept in memory, about 30 MB."""
 
+KEPT_BLOCKS = 32_768
+"""Of one generation of offered blocks, and there are two; of some 200 bytes, so about 25 MB."""
+
+LARGEST_KEPT = pa.scalar(1024, pa.int32())
+"""Bytes; a capability has about 700, a proof and a witness node less than 200."""
+
 ARE_INITS = """
     SELECT init_cid = cid AS is_init FROM ceramic_one_event WHERE delivered IS NOT NULL ORDER BY delivered LIMIT 1000
 """
@@ -39,6 +45,8 @@ class LookUps:
         self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
         self.blocks: FetchBlocks | None = self._fetch if check_node else None
         """For `operators.decode.decode`; None leaves out what a node would check."""
+        self._beside: dict[bytes, bytes] = {}
+        self._beside_before: dict[bytes, bytes] = {}
 
     @cached_property
     def _events(self) -> LookUp:
@@ -101,9 +109,29 @@ class LookUps:
         at = RAW.get_field_index("payload")
         return raw.set_column(at, RAW.field(at), pa.array(payloads, pa.binary()))
 
+    def offer(self, blocks: pa.Table) -> None:
+        """Keep blocks that the source has read beside its events, for events that need them: proofs, witness nodes, capabilities."""
+        if self.blocks is None:
+            return
+        small = blocks.filter(pc.less_equal(pc.binary_length(blocks["bytes"]), LARGEST_KEPT))
+        if len(self._beside) >= KEPT_BLOCKS:
+            self._beside_before, self._beside = self._beside, {}
+        self._beside.update(zip(small["multihash"].to_pylist(), small["bytes"].to_pylist(), strict=True))
+
     def _fetch(self, multihashes: pa.Array) -> dict[bytes, bytes]:
-        found = self._blocks.find(multihashes)
-        return dict(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
+        held = {}
+        absent = []
+        for multihash in multihashes.to_pylist():
+            # whoever fetches a block keeps what is in it
+            block = self._beside.pop(multihash, None) or self._beside_before.pop(multihash, None)
+            if block is None:
+                absent.append(multihash)
+            else:
+                held[multihash] = block
+        if absent:
+            found = self._blocks.find(pa.array(absent, pa.binary()))
+            held.update(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
+        return held
 
     def close(self) -> None:
         """Close what was opened."""

@@ -54,10 +54,11 @@ def get_flow(
     if writes:
         atexit.register(claim(path).release)
     tally = Tally()
-    source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=check_node)
+    look_ups = LookUps(path, check_node=check_node)
+    source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=check_node, offer=look_ups.offer)
     sink = DeliveredSink(path, batch_rows, tally, writes_here=writes)
     report = ReportSink(None, LEFT, WAITING, tally)
-    return build_flow(source, LookUps(path, check_node=check_node), sink, report, shards=shards)
+    return build_flow(source, look_ups, sink, report, shards=shards)
 
 
 def build_flow(source: UndeliveredSource, look_ups: LookUps, sink: Sink, report: Sink, *, shards: int = SHARDS) -> Dataflow:

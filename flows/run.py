@@ -168,7 +168,7 @@ def run_into(
     Raises:
         InterruptedRunError: it did not come to its end; the sentence ends with what is `kept`.
     """
-    source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector, with_listed=options.check_node)
+    check = options.check_node
 
     def count() -> int:
         # only for the display: what fails here fails in the flow too, and is told there
@@ -176,7 +176,8 @@ def run_into(
             return int(scalar(connection, COUNT_UNDELIVERED))
         return 0
 
-    with closing(LookUps(path, connector, check_node=options.check_node)) as look_ups, shown_progress(tally, count, quiet=options.quiet):
+    with closing(LookUps(path, connector, check_node=check)) as look_ups, shown_progress(tally, count, quiet=options.quiet):
+        source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector, check, look_ups.offer)
         flow = build_flow(source, look_ups, sink, report, shards=options.shards)
         run_flow(flow, tally, workers=options.workers, partitions=options.partitions, kept=kept)
     try:
