@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from connectors.database import (
+    SqliteError,
     claim,
     connect,
     connect_reader,
@@ -18,6 +19,7 @@ from connectors.database import (
     locate,
     read_schema,
     scalar,
+    sqlite_says,
 )
 from connectors.errors import CannotStartError
 from flows.synth import create_database
@@ -199,3 +201,9 @@ def test_a_lock_file_left_by_a_kill_does_no_harm(path: Path, tmp_path: Path) -> 
         claim(path)
     held.release()
     assert list(files(tmp_path)) == [path.name]
+
+
+def test_sqlite_is_quoted_without_the_driver_and_the_statement(path: Path) -> None:
+    with closing(connect_reader(path)) as connection, pytest.raises(SqliteError) as error:
+        execute(connection, "SELECT nonsense FROM ceramic_one_event")
+    assert sqlite_says(error.value) == "no such column: nonsense"

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 
 from connectors.database import connect, query
-from connectors.lookup import BLOCK, LookUp, event_statement
+from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
 from flows.lookups import LookUps
 from flows.synth_schema import SchemaVersion
 from flows.synthetic import Event, data_event, init_event, time_event
 from operators.order import KNOWN
 from tests.main_job import chain, store
+from tests.strategies import with_odd_envelope
 
 INIT = init_event(1)
 EVENTS = (
@@ -23,6 +24,7 @@ EVENTS = (
     data_event(INIT.stream, INIT.cid, 1),
     time_event(INIT.stream, INIT.cid),
     data_event(INIT.stream, INIT.cid, 2, header={"a": 1}),
+    with_odd_envelope(data_event(INIT.stream, INIT.cid, 3)),
 )
 
 
@@ -35,9 +37,9 @@ def known(path: Path, *events: Event) -> dict[bytes, tuple[bytes | None, bool]]:
 
 @pytest.mark.parametrize("version", ["v0.30", "v0.36", "v0.38"])
 def test_every_event_is_found_with_its_stream(tmp_path: Path, version: SchemaVersion) -> None:
-    path = store(tmp_path / "node.db", EVENTS, [1, None, None, 2, 3], schema_version=version)
+    path = store(tmp_path / "node.db", EVENTS, [1, None, None, 2, 3, None], schema_version=version)
     assert known(path, *EVENTS, init_event(3)) == {
-        event.cid: (event.stream.cid, delivered) for event, delivered in zip(EVENTS, [True, False, False, True, True], strict=True)
+        event.cid: (event.stream.cid, delivered) for event, delivered in zip(EVENTS, [True, False, False, True, True, False], strict=True)
     }
 
 
@@ -68,7 +70,7 @@ def test_several_threads_can_ask_at_once(tmp_path: Path) -> None:
 def test_look_ups_go_by_key(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(50))
     with closing(connect(path)) as connection:
-        for statement in (event_statement(has_init_cid=True), event_statement(has_init_cid=False), BLOCK):
+        for statement in (known_event(has_init_cid=True), known_event(has_init_cid=False), EVENT_WITH_BLOCKS, BLOCK):
             plan = query(connection, f"EXPLAIN QUERY PLAN {statement}", [b""])["detail"].to_pylist()
             assert all(re.match(r"SEARCH \w+ USING (COVERING )?INDEX \w+ \((cid|multihash)=\?\)", step) for step in plan), plan
 

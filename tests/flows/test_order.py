@@ -1,12 +1,18 @@
 """The main flow: whatever the database holds and however it is cut, the same events are delivered, parents first."""
 
+from contextlib import closing
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.database import execute
+from connectors.errors import CannotStartError
+from flows.order import get_flow
+from flows.synth import create_database
 from tests.main_job import deliver
 from tests.oracle import check, read
 from tests.strategies import Forest, forests
@@ -38,20 +44,39 @@ cuts = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None, print_blob=True)
-@given(forest=forests(), cuts=cuts)
-def test_exactly_the_deliverable_events_are_delivered(tmp_path_factory: pytest.TempPathFactory, forest: Forest, cuts: Cuts) -> None:
+@settings(max_examples=100, deadline=None, print_blob=True)
+@given(forest=forests(), cuts=cuts, check_node=st.booleans())
+def test_exactly_the_deliverable_events_are_delivered(
+    tmp_path_factory: pytest.TempPathFactory, forest: Forest, cuts: Cuts, *, check_node: bool
+) -> None:
     path = forest.store(tmp_path_factory.getbasetemp() / f"forest-{next(_names)}.db")
     before = read(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("connectors.source.RUN_ROWS", cuts.page_rows)
         patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
         patch.setattr("operators.order.RECENT_ROWS", cuts.recent_rows)
-        tally = deliver(path, workers=cuts.workers, partitions=cuts.partitions, shards=cuts.shards, batch_rows=cuts.batch_rows)
+        tally = deliver(
+            path,
+            workers=cuts.workers,
+            partitions=cuts.partitions,
+            shards=cuts.shards,
+            batch_rows=cuts.batch_rows,
+            check_node=check_node,
+        )
     after = read(path)
-    assert tally.delivered == len(check(before, after))
+    assert tally.delivered == len(check(before, after, forest.unservable if check_node else frozenset()))
     assert tally.discovered == tally.delivered + tally.reasons.total()
-    again = deliver(path)
+    again = deliver(path, check_node=check_node)
     assert again.delivered == 0
     assert again.reasons == tally.reasons
     assert read(path) == after
+
+
+def test_another_database_is_refused(tmp_path: Path) -> None:
+    with closing(create_database(tmp_path / "node.db")) as connection:
+        execute(connection, "DROP TABLE ceramic_one_event_block")
+    with pytest.raises(CannotStartError, match="table `ceramic_one_event_block` is missing"):
+        get_flow(str(tmp_path / "node.db"))
+    with pytest.raises(CannotStartError, match="No such file"):
+        get_flow(str(tmp_path / "missing.db"))
+    assert [file.name for file in tmp_path.iterdir()] == ["node.db"]

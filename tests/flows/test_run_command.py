@@ -121,7 +121,7 @@ def test_a_table_is_printed_for_people_and_the_story_goes_to_stderr(path: Path) 
     assert err == ""
 
 
-@pytest.mark.parametrize("variable", ["NO_COLOR"])
+@pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR"])
 def test_nothing_live_is_drawn_where_there_is_no_terminal(path: Path, variable: str) -> None:
     with start(path, **{variable: "1"}) as process:
         out, err = process.communicate(timeout=HANG_SECONDS)

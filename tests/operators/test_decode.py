@@ -162,6 +162,12 @@ def test_a_block_that_imitates_the_layout_is_read_as_what_it_is(trap: str) -> No
         assert_read_row_by_row(raws)
 
 
+@pytest.mark.parametrize("depth", range(997, 1005))
+def test_data_as_deep_as_the_decoder_can_go_is_read_alike_on_both_ways(depth: int) -> None:
+    deep = b"\xa3" + ID + b"\x64data" + b"\x81" * depth + b"\x01" + PREV
+    assert_read_row_by_row([Raw(envelope(deep), deep)])
+
+
 _PATH, _PROOF = b"\x64path\x60", b"\x65proof" + link(CBOR_CID)
 
 

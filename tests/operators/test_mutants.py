@@ -115,8 +115,40 @@ def test_mutants_of_valid_events_are_read_alike_in_a_batch_and_alone(seed: int) 
 
 LAX = {"integer not minimally encoded", "invalid extra info for float mtype (26)"}
 """What libipld accepts although DAG-CBOR forbids it: longer heads than necessary, floats of 32 bits."""
-STRICT = ("Invalid CID", "recursion")
-"""What libipld rejects and cbrrr does not: links to what is no CID, and depth."""
+STRICT = ("Invalid CID", "recursion", "Negative zero")
+"""What libipld rejects and cbrrr does not: links to what is no CID, depth, and the float -0.0."""
+
+
+@pytest.mark.parametrize(
+    ("block", "libipld_takes_it", "cbrrr_takes_it"),
+    [
+        (b"\x18\x01", True, False),
+        (b"\x78\x01a", True, False),
+        (b"\x58\x01a", True, False),
+        (b"\xb8\x01\x61a\x01", True, False),
+        (b"\xfa\x00\x00\x00\x00", True, False),
+        (b"\xfb\x80" + bytes(7), False, True),
+        (b"\xd8\x2a\x43\x00\x01\x71", False, True),
+        (link(b"\x01\x71\x12\x80\x01" + bytes(128)), False, True),
+        (b"\x81" * 1002 + b"\x01", False, True),
+        (link(b"\x12\x20" + bytes(32)), True, True),
+        (link(b"\x01\x71\x13\x40" + bytes(64)), True, True),
+        (b"\x81" * 1001 + b"\x01", True, True),
+        (b"\x1b" + b"\xff" * 8, True, True),
+        (b"\xfb\x7f\xf0" + bytes(6), False, False),
+        (b"\xa2\x61b\x01\x61a\x01", False, False),
+        (b"\xa2\x61a\x01\x61a\x01", False, False),
+        (b"\x61\xff", False, False),
+        (b"\x01\x01", False, False),
+        (b"\xf7", False, False),
+        (b"\xc1\x01", False, False),
+        (b"\x9f\xff", False, False),
+        (b"", False, False),
+    ],
+)
+def test_what_each_decoder_takes(block: bytes, *, libipld_takes_it: bool, cbrrr_takes_it: bool) -> None:
+    assert (_decoded(libipld.decode_dag_cbor, block)[1] == "") == libipld_takes_it
+    assert (_decoded(cbrrr.decode_dag_cbor, block)[1] == "") == cbrrr_takes_it
 
 
 def test_the_two_decoders_differ_only_where_it_is_known() -> None:

@@ -22,7 +22,7 @@ from operators.order import KNOWN, LookUp, order, split_by_stream
 from operators.schemas import DATA, INIT, LEFT, LINKS, Reason
 from tests.main_job import run_flow
 
-many = settings(max_examples=150, deadline=None, print_blob=True)
+many = settings(max_examples=100, deadline=None, print_blob=True)
 
 
 class Row(NamedTuple):

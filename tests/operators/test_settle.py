@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from operators.settle import NONE, parent_rows, settle
 
-few = settings(max_examples=300, deadline=None, print_blob=True)
+few = settings(max_examples=200, deadline=None, print_blob=True)
 
 
 @st.composite
