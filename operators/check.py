@@ -138,8 +138,10 @@ _Link = tuple[bytes, bytes]
 """A CID, and its multihash."""
 _Node = tuple[_Link | None, ...]
 """The links of a witness node by index; None: that item is no link."""
-_INDEX = {str(index): index for index in range(64)}
-"""The parts of a path; lists of witness nodes have two or three items."""
+_INDEX = {str(index): index for index in range(3)}
+"""The usual parts of a path: lists of witness nodes have two or three items."""
+_NO_INDEX = 10**9
+"""No list is so long."""
 
 
 @dataclass(slots=True)
@@ -149,7 +151,7 @@ class _Way:
     row: int
     proof: bytes
     prev: bytes
-    path: list[str]
+    path: list[int]
     """The indices still to follow, the next one last."""
     needed: list[bytes]
     """Multihashes of the blocks that the event needs."""
@@ -159,8 +161,9 @@ class _Way:
 
     @classmethod
     def of(cls, row: int, root: bytes, fields: dict[str, Any]) -> "_Way":
-        proof, path = multihash(fields["proof"]) or fields["proof"], fields["path"]
-        return cls(row, proof, fields["prev"], path.split("/")[::-1] if path else [], [root, proof])
+        proof, text = multihash(fields["proof"]) or fields["proof"], fields["path"]
+        path = [_INDEX[part] if part in _INDEX else _index(part) for part in reversed(text.split("/"))] if text else []
+        return cls(row, proof, fields["prev"], path, [root, proof])
 
     def begin(self, root: "_Link | Reason") -> None:
         if isinstance(root, Reason):
@@ -174,6 +177,7 @@ class _Way:
     def descend(self, nodes: "_Shared[_Node]") -> bool:
         """Go down as far as the remembered nodes reach; whether a node is wanted that is not among them."""
         path, at, recent = self.path, self.at, nodes.recent
+        cid = b""
         while path:
             node = recent.get(at)
             if node is None:
@@ -186,12 +190,13 @@ class _Way:
                 self.failure = node
                 return False
             self.needed.append(at)
-            index = _INDEX.get(path.pop(), len(node))
-            link = node[index] if index < len(node) else None
-            if link is None or (not path and link[0] != self.prev):
+            try:
+                cid, at = node[path.pop()]  # type: ignore[misc] # None, where there is no link, can't be taken apart
+            except (IndexError, TypeError):
                 self.failure = Reason.WITNESS_PATH
                 return False
-            at = link[1]
+        if cid != self.prev:
+            self.failure = Reason.WITNESS_PATH
         return False
 
 
@@ -227,6 +232,10 @@ class _Shared(Generic[Content]):
         """Drop what has not been wanted for a generation."""
         if len(self.recent) >= REMEMBERED_BLOCKS:
             self.older, self.recent = self.recent, {}
+
+
+def _index(part: str) -> int:
+    return int(part) if part.isascii() and part.isdecimal() and len(part) < len(str(_NO_INDEX)) else _NO_INDEX
 
 
 def _roots(raw: pa.RecordBatch, rows: Rows) -> list[bytes]:
