@@ -118,7 +118,9 @@ def _decoded_elsewhere(path: Path, part: int, parts: int, *, hashes: bool) -> It
     command = [sys.executable, "-P", "-m", "flows.verifier.decoder", str(path), str(part), str(parts)]
     if hashes:
         command.append("hashes")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # numpy, which Arrow imports, would start threads that nothing here uses: a quarter of the time to start
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         out, errors = cast("BufferedReader", process.stdout), cast("BufferedReader", process.stderr)
         try:
             while out.peek(1):

@@ -11,7 +11,7 @@ from tests.main_job import deliver
 from tests.strategies import Forest, forests
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(forests())
 def test_what_a_run_delivers_breaks_no_rule(forest: Forest) -> None:
     with TemporaryDirectory() as folder:
