@@ -13,7 +13,8 @@ from connectors.database import execute
 from connectors.errors import CannotStartError
 from flows.order import get_flow
 from flows.synth import create_database
-from tests.main_job import deliver
+from flows.synthetic import block, build_event, time_event
+from tests.main_job import chain, deliver, store
 from tests.oracle import check, read
 from tests.strategies import Forest, forests
 
@@ -80,3 +81,19 @@ def test_another_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotStartError, match="No such file"):
         get_flow(str(tmp_path / "missing.db"))
     assert [file.name for file in tmp_path.iterdir()] == ["node.db"]
+
+
+def test_events_in_a_circle_are_told_and_stop_nothing_else(tmp_path: Path, workers: int) -> None:
+    """Nobody can make one, because a CID is a hash of its prev; a damaged database can hold one."""
+    init, *others = chain(4)
+    names = [block(bytes([at])).cid for at in range(3)]
+    circle = [
+        build_event(init.stream, "time", prev, (time_event(init.stream, prev).blocks[0]._replace(multihash=cid[2:]),))
+        for cid, prev in zip(names, [names[1], names[2], names[0]], strict=True)
+    ]
+    below = time_event(init.stream, names[0])
+    path = store(tmp_path / "node.db", [below, *circle, init, *others])
+    before = read(path)
+    tally = deliver(path, workers=workers, check_node=False)
+    assert tally.reasons == {"cycle": 4}
+    assert len(check(before, read(path))) == 3

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,22 @@ KEYS = {
 """What `--json` prints, and no more."""
 
 
-def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "flows", "run", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@contextmanager
+def started(program: str, *arguments: str | Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs a program of Python; none outlives its block."""
+    command = [sys.executable, "-m", program, *map(str, arguments)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
     """Run the command to its end, which must be this exit code; what it wrote to stdout and stderr."""
-    with start(*arguments) as process:
+    with started("flows", "run", *arguments) as process:
         out, err = process.communicate(timeout=HANG_SECONDS)
     assert "Traceback" not in err, err
     assert process.returncode == code, err
@@ -123,7 +131,7 @@ def test_a_table_is_printed_for_people_and_the_story_goes_to_stderr(path: Path) 
 
 @pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR"])
 def test_nothing_live_is_drawn_where_there_is_no_terminal(path: Path, variable: str) -> None:
-    with start(path, **{variable: "1"}) as process:
+    with started("flows", "run", path, **{variable: "1"}) as process:
         out, err = process.communicate(timeout=HANG_SECONDS)
     assert err == ""
     assert "delivered" in out
@@ -288,7 +296,7 @@ def test_a_signal_ends_a_run_with_one_line_and_a_second_run_finishes_the_job(
     path = tmp_path / "node.db"
     shutil.copyfile(large, path)
     before = read(large)
-    with start(path, "--batch-rows", "100", "--workers", workers, "--quiet") as process:
+    with started("flows", "run", path, "--batch-rows", "100", "--workers", workers, "--quiet") as process:
         wal = path.with_name(path.name + "-wal")
         while process.poll() is None and not (wal.exists() and wal.stat().st_size > 100_000):
             time.sleep(0.001)
@@ -304,16 +312,10 @@ def test_a_signal_ends_a_run_with_one_line_and_a_second_run_finishes_the_job(
     check(before, read(path))
 
 
-def bytewax(path: Path, options: Sequence[str] = (), arguments: str = "") -> subprocess.Popen[str]:
-    flow = f"flows.order:get_flow({str(path)!r}{arguments})"
-    command = [sys.executable, "-m", "bytewax.run", flow, *options]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.parametrize("options", [[], ["-w", "2"]])
 def test_it_is_a_flow_of_bytewax_too(path: Path, options: list[str]) -> None:
     before = read(path)
-    with bytewax(path, options) as process:
+    with started("bytewax.run", f"flows.order:get_flow({str(path)!r})", *options) as process:
         out, err = process.communicate(timeout=HANG_SECONDS)
     assert (process.returncode, out, err) == (0, "", "")
     assert len(check(before, read(path))) == 6
@@ -325,10 +327,10 @@ def test_a_cluster_of_two_processes_does_the_same(large: Path, tmp_path: Path, u
     shutil.copyfile(large, path)
     addresses = ";".join(f"127.0.0.1:{port}" for port in unused_ports)
     # the one that writes probes whether anybody else has the database open, so it opens it first
-    with bytewax(path, ["-i", "0", "-a", addresses]) as one:
+    with started("bytewax.run", f"flows.order:get_flow({str(path)!r})", "-i", "0", "-a", addresses) as one:
         while one.poll() is None and not path.with_name(path.name + "-order-lock").exists():
             time.sleep(0.01)
-        with bytewax(path, ["-i", "1", "-a", addresses], ", writes=False") as other:
+        with started("bytewax.run", f"flows.order:get_flow({str(path)!r}, writes=False)", "-i", "1", "-a", addresses) as other:
             _, other_err = other.communicate(timeout=HANG_SECONDS)
         _, err = one.communicate(timeout=HANG_SECONDS)
     assert (one.returncode, other.returncode) == (0, 0), (err, other_err)
