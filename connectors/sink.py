@@ -78,12 +78,12 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
         self._waiting += [batch.select(["rowid", "prev"]) for batch in values]
         rows = sum(batch.num_rows for batch in self._waiting)
         if rows >= self._sink.batch_rows:
-            self._write_waiting(whole=True)
+            self._write_waiting(whole=True, dense=self._is_dense(rows))
         elif rows >= DENSE_ROWS and (self._batch is None or self._batch.done()) and self._is_dense(rows):
             self._write_waiting(whole=False, dense=True)
 
     def snapshot(self) -> None:
-        self._write_waiting(whole=False)
+        self._write_waiting(whole=False, dense=False)
         self._await_batch()
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
         low, high = np.quantile(rowids, (0.1, 0.9))
         return bool(0.8 * rows >= DENSE_SHARE * (high - low))
 
-    def _write_waiting(self, *, whole: bool, dense: bool = False) -> None:
+    def _write_waiting(self, *, whole: bool, dense: bool) -> None:
         """Hand what has come to the writing thread, which runs beside the flow, in batches; if `whole`, a last short one waits.
 
         The pages of a `dense` batch are taken into the database at once: later batches will hardly write them again.

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.database import connect, query, read_schema, scalar
+from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
-from operators.check import FetchBlocks
 from operators.decode import decode_events, payload_multihash
 from operators.order import KNOWN
 from operators.schemas import LINKS, RAW
+from operators.shared import FetchBlocks
 
 MOST_INITS = 300_000
 """The largest number up to which delivered init events are kept in memory, about 30 MB."""
@@ -50,9 +51,16 @@ class LookUps:
 
     @cached_property
     def _events(self) -> LookUp:
-        with looking_up(self._path), closing(self._connect(self._path)) as connection:
-            schema = read_schema(connection, self._path)
-        return LookUp(self._path, known_event(has_init_cid=schema.has_init_cid), self._connect)
+        return LookUp(self._path, known_event(has_init_cid=self._has_init_cid), self._connect)
+
+    @cached_property
+    def _has_init_cid(self) -> bool:
+        try:
+            with looking_up(self._path), closing(self._connect(self._path)) as connection:
+                return read_schema(connection, self._path).has_init_cid
+        except CannotStartError as cause:
+            # the schema was right when the run began: this is a file that can no longer be read
+            raise InterruptedRunError(str(cause).partition(" Nothing was changed.")[0]) from cause
 
     def parents(self, cids: pa.Array) -> pa.RecordBatch:
         """The events among `cids` that exist, with schema KNOWN; an `operators.order.LookUp`.
@@ -73,9 +81,9 @@ class LookUps:
 
         Most look-ups are then of them, and reading them one after the other takes a sixth of the time of looking each of them up.
         """
+        if not self._has_init_cid:
+            return set()
         with looking_up(self._path), closing(self._connect(self._path)) as connection:
-            if not read_schema(connection, self._path).has_init_cid:
-                return set()
             sample = query(connection, ARE_INITS)["is_init"].to_pylist()
             highest = scalar(connection, "SELECT max(delivered) FROM ceramic_one_event")
             if not isinstance(highest, int) or highest > MOST_INITS or sum(map(bool, sample)) * 2 < len(sample):

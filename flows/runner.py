@@ -70,7 +70,8 @@ def interrupted(what: str, tally: Tally, kept: Callable[[Tally], str]) -> Interr
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
+    """What a step raised: our own error, or else the first of the chain."""
+    while error.__cause__ is not None and not isinstance(error, CeramicOrderError):
         error = error.__cause__
     return error
 

@@ -5,9 +5,8 @@ the witness nodes that lead to its prev) must be in the database, readable, and 
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,27 +15,21 @@ from libipld import decode_dag_cbor
 from numpy.typing import NDArray
 
 from operators.cid import multihash, parse_cid, root_multihashes
-from operators.dagcbor import linked_items, linked_keys
 from operators.layouts import PAYLOAD_AT, PROTECTED_AT, SIGNATURE_FROM_END, plain_envelopes
 from operators.schemas import DATA, INIT, TIME, Reason
-
-FetchBlocks = Callable[[pa.Array], dict[bytes, bytes]]
-"""From distinct multihashes to those blocks of them that the database holds."""
+from operators.shared import FetchBlocks, Link, Node, SharedBlocks, read_capability, read_node, read_proof
 
 MULTIHASH_BYTES = 34
 """Of every multihash that a node lists: a code, a length and 32 bytes of digest."""
 
-REMEMBERED_BLOCKS = 65_536
-"""Shared blocks of one generation. Two generations of witness nodes take some 60 MB."""
+REMEMBERED_HEADERS = 65_536
+"""Protected headers whose capability is remembered, about 20 MB."""
 
 _ONE_BYTE_LENGTH = 0x58
 """The head of a byte string whose length takes one more byte; 0x59: two more."""
 
 _JOINED = pa.scalar(b"", pa.binary())
-_ONE_BYTE, _SHORT = 24, 255
-"""From these lengths on a head takes one more byte, or two."""
 
-Content = TypeVar("Content")
 Failures = dict[int, Reason]
 Rows = NDArray[np.int64]
 
@@ -48,9 +41,9 @@ class NodeCheck:
     """
 
     def __init__(self, fetch: FetchBlocks) -> None:
-        self._capabilities = _Shared(fetch, _read_capability, Reason.CAPABILITY_MISSING)
-        self._proofs = _Shared(fetch, _read_proof, Reason.PROOF_MISSING)
-        self._nodes = _Shared(fetch, _read_node, Reason.WITNESS_MISSING)
+        self._capabilities = SharedBlocks(fetch, read_capability, Reason.CAPABILITY_MISSING)
+        self._proofs = SharedBlocks(fetch, read_proof, Reason.PROOF_MISSING)
+        self._nodes = SharedBlocks(fetch, read_node, Reason.WITNESS_MISSING)
         self._names: dict[bytes, bytes | Reason | None] = {}
 
     def failures(self, raw: pa.RecordBatch, kind: NDArray[np.int8]) -> Failures:
@@ -113,7 +106,7 @@ class NodeCheck:
 
     def _capability_named_by(self, header: bytes) -> bytes | Reason | None:
         if header not in self._names:
-            if len(self._names) >= REMEMBERED_BLOCKS:
+            if len(self._names) >= REMEMBERED_HEADERS:
                 self._names.clear()
             self._names[header] = _named_capability(header)
         return self._names[header]
@@ -134,10 +127,6 @@ class NodeCheck:
         return _not_listed(raw, {way.row: way.needed for way in ways if way.failure is None}) | failed
 
 
-_Link = tuple[bytes, bytes]
-"""A CID, and its multihash."""
-_Node = tuple[_Link | None, ...]
-"""The links of a witness node by index; None: that item is no link."""
 _INDEX = {str(index): index for index in range(3)}
 """The usual parts of a path: lists of witness nodes have two or three items."""
 _NO_INDEX = 10**9
@@ -165,7 +154,7 @@ class _Way:
         path = [_INDEX[part] if part in _INDEX else _index(part) for part in reversed(text.split("/"))] if text else []
         return cls(row, proof, fields["prev"], path, [root, proof])
 
-    def begin(self, root: "_Link | Reason") -> None:
+    def begin(self, root: "Link | Reason") -> None:
         if isinstance(root, Reason):
             self.failure = root
             self.path.clear()
@@ -174,7 +163,7 @@ class _Way:
         elif root[0] != self.prev:
             self.failure = Reason.WITNESS_PATH
 
-    def descend(self, nodes: "_Shared[_Node]") -> bool:
+    def descend(self, nodes: "SharedBlocks[Node]") -> bool:
         """Go down as far as the remembered nodes reach; whether a node is wanted that is not among them."""
         path, at, recent = self.path, self.at, nodes.recent
         cid = b""
@@ -198,40 +187,6 @@ class _Way:
         if cid != self.prev:
             self.failure = Reason.WITNESS_PATH
         return False
-
-
-@dataclass(slots=True)
-class _Shared(Generic[Content]):
-    """What is in the blocks that events share, by multihash; a reason stands for one that is of no use."""
-
-    fetch: FetchBlocks
-    read: Callable[[bytes], Content | Reason]
-    missing: Reason
-    recent: dict[bytes, Content | Reason] = field(default_factory=dict)
-    older: dict[bytes, Content | Reason] = field(default_factory=dict)
-
-    def get(self, wanted: set[bytes]) -> dict[bytes, Content | Reason]:
-        found = {}
-        absent = []
-        for key in wanted:
-            content = self.recent.get(key)
-            if content is None:
-                content = self.older.get(key)
-                if content is None:
-                    absent.append(key)
-                    continue
-                self.recent[key] = content
-            found[key] = content
-        if absent:
-            blocks = self.fetch(pa.array(absent, pa.binary()))
-            for key in absent:
-                found[key] = self.recent[key] = self.read(blocks[key]) if key in blocks else self.missing
-        return found
-
-    def forget(self) -> None:
-        """Drop what has not been wanted for a generation."""
-        if len(self.recent) >= REMEMBERED_BLOCKS:
-            self.older, self.recent = self.recent, {}
 
 
 def _index(part: str) -> int:
@@ -276,64 +231,3 @@ def _named_capability(protected: bytes) -> bytes | Reason | None:
     except (AttributeError, ValueError):
         return Reason.CAPABILITY_UNREADABLE
     return multihash(cid) or Reason.CAPABILITY_UNREADABLE
-
-
-def _decoded(block: bytes) -> Any:
-    try:
-        return decode_dag_cbor(block)
-    except (ValueError, RecursionError):
-        return None
-
-
-_CAPABILITY = {"h": ("t",), "p": ("aud", "domain", "iat", "iss", "nonce", "version"), "s": ("t", "s")}
-
-
-def _read_capability(block: bytes) -> bool | Reason:
-    fields = _decoded(block)
-    if not isinstance(fields, dict):
-        return Reason.CAPABILITY_UNREADABLE
-    for part, names in _CAPABILITY.items():
-        held = fields.get(part)
-        if not isinstance(held, dict) or not all(isinstance(held.get(name), str) for name in names):
-            return Reason.CAPABILITY_UNREADABLE
-    return True
-
-
-def _read_proof(block: bytes) -> _Link | Reason:
-    fields = _decoded(block)
-    if not isinstance(fields, dict) or not {"chainId", "root", "txHash", "txType"} <= fields.keys():
-        return Reason.PROOF_UNREADABLE
-    root = fields["root"]
-    if not isinstance(fields["chainId"], str) or not isinstance(fields["txType"], str) or not isinstance(root, bytes):
-        return Reason.PROOF_UNREADABLE
-    usual = len(root) < _SHORT and block.startswith(b"\xa4\x64root\xd8\x2a\x58%c\x00%b\x66txHash\xd8\x2a" % (len(root) + 1, root))
-    return _link_to(root) if usual or {"root", "txHash"} <= linked_keys(block) else Reason.PROOF_UNREADABLE
-
-
-def _read_node(block: bytes) -> _Node | Reason:
-    links = _read_links(block)
-    if links is not None:
-        return links
-    items = _decoded(block)
-    if not isinstance(items, list):
-        return Reason.WITNESS_UNREADABLE
-    return tuple(_link_to(item) if linked else None for item, linked in zip(items, linked_items(block), strict=True))
-
-
-def _read_links(block: bytes) -> _Node | None:
-    """The links of a list of up to 23 links, each in its shortest form, which needs no decoder; None: it is something else."""
-    links = []
-    at = 1
-    while block.startswith(b"\xd8\x2a\x58", at) and at + 5 < len(block) and not block[at + 4]:
-        end = at + 4 + block[at + 3]
-        cid = block[at + 5 : end]
-        of_cid = multihash(cid)
-        if of_cid is None or block[at + 3] < _ONE_BYTE:
-            return None
-        links.append((cid, of_cid))
-        at = end
-    return tuple(links) if at == len(block) and len(links) < _ONE_BYTE and block[:1] == bytes([0x80 + len(links)]) else None
-
-
-def _link_to(cid: bytes) -> _Link:
-    return cid, multihash(cid) or cid

@@ -16,11 +16,12 @@ import pyarrow as pa
 from bytewax.dataflow import Stream, operator
 from libipld import decode_dag_cbor
 
-from operators.check import FetchBlocks, NodeCheck
+from operators.check import NodeCheck
 from operators.cid import multihash
 from operators.dagcbor import ends_linked, linked_keys
 from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, Places, plain_envelopes, read_alike
 from operators.schemas import DATA, INIT, LEFT, LINKS, TIME, UNSIGNED_INIT, Reason
+from operators.shared import FetchBlocks
 
 
 class Links(NamedTuple):
