@@ -3,9 +3,13 @@
 In each, a stream of n is its init event, delivered, and n - 1 undelivered data events in one chain.
 """
 
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -27,22 +31,31 @@ class Run(Protocol):
     def __call__(self, path: Path) -> tuple[Tally, Contents]: ...  # noqa: D102 # the class says it
 
 
-def _run_and_check(path: Path, *, workers: int, partitions: int) -> tuple[Tally, Contents]:
-    before = read(path)
-    tally = deliver(path, workers=workers, partitions=partitions)
-    after = read(path)
-    assert tally.delivered == len(check(before, after))
-    return tally, after
+def command_line(path: Path, *, workers: int, partitions: int) -> Tally:
+    """The main job in a process of its own, as a user starts it."""
+    options = ["--workers", str(workers), "--partitions", str(partitions), "--json", "--quiet"]
+    command = [sys.executable, "-m", "flows", "run", str(path), *options]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    document = json.loads(ended.stdout)
+    return Tally(document["discovered"], document["delivered"], reasons=Counter(document["reasons"]))
 
 
-@pytest.fixture
-def run(workers: int, partitions: int) -> Run:
-    return partial(_run_and_check, workers=workers, partitions=partitions)
+IN_PROCESS = [(deliver, workers, partitions) for workers in (1, 2) for partitions in (1, 4, 16)]
 
 
-@pytest.fixture(params=[1, 4, 16], ids=lambda count: f"{count} partitions")
-def partitions(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
+@pytest.fixture(params=[*IN_PROCESS, (command_line, 2, 4)], ids=lambda how: f"{how[0].__name__} by {how[1]} in {how[2]}")
+def run(request: pytest.FixtureRequest) -> Run:
+    """By one worker and by two, with three numbers of partitions; and once from the command line."""
+    job, workers, partitions = request.param
+
+    def run_and_check(path: Path) -> tuple[Tally, Contents]:
+        before = read(path)
+        tally: Tally = job(path, workers=workers, partitions=partitions)
+        after = read(path)
+        assert tally.delivered == len(check(before, after))
+        return tally, after
+
+    return run_and_check
 
 
 @pytest.fixture
@@ -89,11 +102,17 @@ def test_events_whose_init_is_missing_wait(path: Path, run: Run) -> None:
     assert undelivered(after, stream[1:]) == 9
 
 
-def test_a_thousand_streams_are_delivered(path: Path, run: Run) -> None:
-    streams = [chain(10, seed) for seed in range(1000)]
-    tally, after = run(store(path, [event for stream in streams for event in stream]))
+@pytest.fixture(scope="module")
+def thousand_streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    streams = (chain(10, seed) for seed in range(1000))
+    return store(tmp_path_factory.mktemp("thousand") / "node.db", [event for stream in streams for event in stream])
+
+
+def test_a_thousand_streams_are_delivered(path: Path, run: Run, thousand_streams: Path) -> None:
+    shutil.copyfile(thousand_streams, path)
+    tally, after = run(path)
     assert tally.delivered == 9000
-    assert all(in_chain_order(after, stream) for stream in streams)
+    assert all(in_chain_order(after, chain(10, seed)) for seed in range(1000))
 
 
 def test_shuffled_streams_that_came_in_two_halves_are_delivered_in_chain_order(path: Path, run: Run) -> None:
