@@ -48,11 +48,11 @@ class BlockReader:
         for cursor in (self._rows, self._windows, self._blocks):
             cursor.close()
 
-    def read_window(self, roots: pa.Array) -> None:
+    def read_window(self, roots: pa.Array) -> bool:
         """Read what a node stored beside these events, if it did so: all blocks between the first and the last of their root blocks.
 
         A node stores an event's blocks when it stores the event, so both tables grow in step. Where that is not so, or few of the
-        events there are wanted, the window is too wide and nothing is read ahead.
+        events there are wanted, the window is too wide and nothing is read ahead. Returns whether anything is.
 
         Raises:
             WindowTooLargeError: the blocks have more than WINDOW_BYTES.
@@ -60,10 +60,10 @@ class BlockReader:
         self._pool, self._wanted = _POOL.empty_table(), []
         one, other = self._row_of(roots[0]), self._row_of(roots[-1])
         if one is None or other is None:
-            return
+            return False
         first, last = min(one, other) - WINDOW_SLACK, max(one, other) + WINDOW_SLACK
         if last - first > 2 * WINDOW_SLACK + WINDOW_ROWS_AN_EVENT * len(roots):
-            return
+            return False
         chunks, size = [], 0
         with self._windows.execute(_WINDOW, bound(first, last)).fetch_record_batch() as reader:
             for chunk in reader:
@@ -72,6 +72,7 @@ class BlockReader:
                 if size > WINDOW_BYTES and len(roots) > 1:
                     raise WindowTooLargeError
         self._pool = pa.Table.from_batches(chunks).cast(_POOL).combine_chunks()
+        return True
 
     def find(self, multihashes: pa.Array) -> pa.Array:
         """The blocks of these multihashes, in their order; an empty one for each that the database does not hold."""

@@ -24,6 +24,9 @@ Single rowids dealt out modulo N would make each of N partitions walk over all r
 36 % more time with 4 partitions than with one. Runs half as long made a whole run 10 % slower, for the calls that each page costs.
 """
 
+LOOKED_UP_ROWS = 1024
+"""Events of a page at the most where blocks are looked up one by one: nothing else bounds its memory then."""
+
 PAGES_AHEAD = 2
 """Pages that a partition reads ahead of the flow."""
 
@@ -178,8 +181,10 @@ def _with_blocks(events: pa.RecordBatch, blocks: BlockReader, source: Undelivere
     # the multihash of the root block is the tail of the event's CID, behind a codec of one byte or two
     multihash = pc.if_else(short_codec, pc.binary_slice(cid, 2, LONGEST_CID), pc.binary_slice(cid, 3, LONGEST_CID))
     try:
-        blocks.read_window(multihash)
+        fits = blocks.read_window(multihash) or events.num_rows <= LOOKED_UP_ROWS
     except WindowTooLargeError:
+        fits = False
+    if not fits:
         half = events.num_rows // 2
         yield from _with_blocks(events.slice(0, half), blocks, source)
         yield from _with_blocks(events.slice(half), blocks, source)
