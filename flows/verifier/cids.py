@@ -4,10 +4,11 @@ from base64 import b32decode, b32encode
 from collections.abc import Iterator
 
 _CBOR_SHA256 = b"\x01\x71\x12\x20"
-_JOSE_SHA256 = b"\x01\x85\x01\x12\x20"
 _CID_V0 = b"\x12\x20"
+_JOSE_SHA256 = b"\x01\x85\x01\x12\x20"
 _DIGEST_BYTES = 32
 _CBOR_BYTES = len(_CBOR_SHA256) + _DIGEST_BYTES
+_JOSE_BYTES = len(_JOSE_SHA256) + _DIGEST_BYTES
 _MAX_DIGEST_BYTES = 64
 """The node's CID type has no room for a longer digest."""
 _MAX_VARINT_BYTES = 9
@@ -27,15 +28,15 @@ class Link(bytes):
 
 
 def read_link(cid: bytes) -> Link:
-    """The CID behind the leading zero of a link.
+    """The CID behind the leading zero of a link; like the node's decoder it lets bytes pass that follow a whole CID.
 
     Raises:
-        ValueError: it is no CID.
+        ValueError: it does not begin with a CID.
     """
-    # nearly all links: this runs once for each of them
-    if len(cid) == _CBOR_BYTES and cid[:4] == _CBOR_SHA256:
+    # nearly all links, and this runs once for each of them
+    if (len(cid) == _JOSE_BYTES and cid[:5] == _JOSE_SHA256) or (len(cid) == _CBOR_BYTES and cid[:4] == _CBOR_SHA256):
         return Link(cid)
-    if not is_cid(cid):
+    if _length(cid) is None:
         raise ValueError("a link that is no CID")
     return Link(cid)
 
@@ -43,14 +44,21 @@ def read_link(cid: bytes) -> Link:
 def is_cid(cid: bytes) -> bool:
     """Whether these bytes are exactly one CID, of version 1 or the older version 0 (a bare SHA-256 multihash)."""
     if cid[:4] == _CBOR_SHA256:
-        return len(cid) == len(_CBOR_SHA256) + _DIGEST_BYTES
-    if cid[:5] == _JOSE_SHA256:
-        return len(cid) == len(_JOSE_SHA256) + _DIGEST_BYTES
+        return len(cid) == _CBOR_BYTES
+    return _length(cid) == len(cid)
+
+
+def _length(cid: bytes) -> int | None:
+    """The length of the CID at the beginning of these bytes, None if there is none."""
     if cid[:2] == _CID_V0:
-        return len(cid) == len(_CID_V0) + _DIGEST_BYTES
+        length = len(_CID_V0) + _DIGEST_BYTES
+        return length if len(cid) >= length else None
     numbers = iter(cid)
-    version, _codec, _hash_code, length = (_varint(numbers) for _ in range(4))
-    return version == 1 and length is not None and length == len(bytes(numbers)) <= _MAX_DIGEST_BYTES
+    version, _codec, _hash_code, digest = (_varint(numbers) for _ in range(4))
+    left = len(bytes(numbers))
+    if version != 1 or digest is None or digest > min(left, _MAX_DIGEST_BYTES):
+        return None
+    return len(cid) - left + digest
 
 
 def _varint(numbers: Iterator[int]) -> int | None:
@@ -59,7 +67,8 @@ def _varint(numbers: Iterator[int]) -> int | None:
         byte = next(numbers, _MORE_BYTES)
         value |= (byte % _MORE_BYTES) << 7 * place
         if byte < _MORE_BYTES:
-            return value
+            # a longer form of a number than it needs is none
+            return value if byte or not place else None
     return None
 
 

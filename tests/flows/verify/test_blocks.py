@@ -82,6 +82,11 @@ def test_a_block_with_a_field_of_another_type_is_nothing(content: Any) -> None:
     assert kinds(content) == {"block_other": ("no block of an event has this shape",)}
 
 
+def test_bytes_behind_the_cid_of_a_link_pass_as_they_pass_the_node() -> None:
+    assert kinds({**DATA, "data": CID(A + b"more")}) == {"block_data": (A, B)}
+    assert kinds({**DATA, "prev": CID(KECCAK + b"more")}) == {"block_data": (A, KECCAK + b"more")}
+
+
 def test_the_blocks_of_the_world_are_what_they_were_made_for() -> None:
     needed = {"init": ["capability", "init", "envelope"], "second": ["capability", "data", "envelope"], "unsigned": ["init"]}
     for name, kinds_of_blocks in {**needed, "anchor": ["time", "proof", "node", "node", "node"]}.items():
