@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,12 @@ SET_DELIVERED = "UPDATE ceramic_one_event SET delivered = ? WHERE rowid = ? AND 
 
 Rowids = NDArray[np.int64]
 
-_WRITTEN = pa.schema([pa.field("rowid", pa.int64(), nullable=False), pa.field("prev", pa.binary())])
+
+class _Ordered(NamedTuple):
+    """Events in delivery order."""
+
+    rowid: Rowids
+    is_init: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, None]):
 class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
     def __init__(self, sink: DeliveredSink) -> None:
         self._sink = sink
-        self._waiting: list[pa.RecordBatch] = []
+        self._waiting: list[_Ordered] = []
         self._last_number: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
         self._batch: Future[None] | None = None
@@ -75,15 +81,16 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
             execute(self._connection, f"PRAGMA synchronous={'FULL' if sink.durable else 'NORMAL'}")
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
-        self._waiting += [batch.select(["rowid", "prev"]) for batch in values]
-        rows = sum(batch.num_rows for batch in self._waiting)
+        # no more is kept of an event than its rowid and whether it is an init event
+        self._waiting += [_Ordered(np.asarray(batch["rowid"]), np.asarray(batch["prev"].is_null())) for batch in values]
+        rows = sum(len(ordered.rowid) for ordered in self._waiting)
         if rows >= self._sink.batch_rows:
-            self._write_waiting(whole=True, dense=self._is_dense(rows))
+            self._write_waiting(whole=True)
         elif rows >= DENSE_ROWS and (self._batch is None or self._batch.done()) and self._is_dense(rows):
-            self._write_waiting(whole=False, dense=True)
+            self._write_waiting(whole=False)
 
     def snapshot(self) -> None:
-        self._write_waiting(whole=False, dense=False)
+        self._write_waiting(whole=False)
         self._await_batch()
 
     def close(self) -> None:
@@ -91,24 +98,25 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
         self._connection.close()
 
     def _is_dense(self, rows: int) -> bool:
-        rowids = np.concatenate([np.asarray(batch["rowid"]) for batch in self._waiting])
+        rowids = np.concatenate([ordered.rowid for ordered in self._waiting])
         # a few stragglers from far away do not matter
         low, high = np.quantile(rowids, (0.1, 0.9))
         return bool(0.8 * rows >= DENSE_SHARE * (high - low))
 
-    def _write_waiting(self, *, whole: bool, dense: bool) -> None:
-        """Hand what has come to the writing thread, which runs beside the flow, in batches; if `whole`, a last short one waits.
-
-        The pages of a `dense` batch are taken into the database at once: later batches will hardly write them again.
-        """
-        events = pa.Table.from_batches(self._waiting, schema=_WRITTEN)
-        step = self._sink.batch_rows
-        end = events.num_rows // step * step if whole else events.num_rows
+    def _write_waiting(self, *, whole: bool) -> None:
+        """Hand what has come to the writing thread, which runs beside the flow, in batches; if `whole`, a last short one waits."""
+        if not self._waiting:
+            return
+        rows, step = sum(len(ordered.rowid) for ordered in self._waiting), self._sink.batch_rows
+        # the pages of a dense batch are taken into the database at once: later batches will hardly write them again
+        dense = rows >= DENSE_ROWS and self._is_dense(rows)
+        rowid, is_init = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        end = rows // step * step if whole else rows
+        self._waiting = [_Ordered(rowid[end:], is_init[end:])] if end < rows else []
         for start in range(0, end, step):
-            batch = events.slice(start, min(step, end - start))
+            batch = slice(start, min(start + step, end))
             self._await_batch()
-            self._batch = self._thread.submit(self._write, batch["rowid"].to_numpy(), batch["prev"].null_count, dense)
-        self._waiting = events.slice(end).to_batches()
+            self._batch = self._thread.submit(self._write, rowid[batch], int(np.count_nonzero(is_init[batch])), dense)
 
     def _await_batch(self) -> None:
         if self._batch is not None:
