@@ -3,6 +3,7 @@
 from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -29,7 +30,7 @@ class Killed:
         """Whole frames of the log."""
         return (len(self.log) - HEADER) // FRAME
 
-    @property
+    @cached_property
     def commits(self) -> list[int]:
         """After how many frames each transaction is complete: its last frame tells the size of the database."""
         sizes = (self.log[HEADER + frame * FRAME + 4 :][:4] for frame in range(self.frames))

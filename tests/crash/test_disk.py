@@ -54,7 +54,7 @@ def _faults(calls: Literal["change", "read"], moments: Iterable[int]) -> Iterato
 
 
 def test_a_write_that_fails_leaves_whole_batches_and_is_told(small: Template, children: Children, rng: Random) -> None:
-    starting, writing = [1, 2, 3, 5], rng.sample(range(30, 1000), 5)
+    starting, writing = [1, 2, 3, 5], rng.sample(range(30, 1000), 4)
     assert _check_faults(small, children, _faults("change", starting)) == {2}
     assert _check_faults(small, children, _faults("change", writing)) == {3}
 
@@ -64,7 +64,7 @@ def test_a_log_that_cannot_be_brought_into_the_database_is_no_loss(small: Templa
 
 
 def test_a_read_that_fails_leaves_whole_batches_and_is_told(small: Template, children: Children, rng: Random) -> None:
-    assert _check_faults(small, children, _faults("read", [1, 3, 5, 8, *rng.sample(range(30, 500), 4)])) >= {2, 3}
+    assert _check_faults(small, children, _faults("read", [1, 5, 8, *rng.sample(range(30, 500), 4)])) >= {2, 3}
 
 
 @pytest.mark.soak

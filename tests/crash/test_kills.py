@@ -39,7 +39,6 @@ def _check_kills(kills: int, rng: Random, large: Template, children: Children) -
         earlier, numbers = numbers, check_stopped(before, database, numbers)
         midway += len(earlier) < len(numbers)
         if len(numbers) == whole:
-            check_rerun(before, database, children)
             database, numbers = large.copy(children.folder), Numbers()
     check_rerun(before, database, children)
     assert midway >= kills // 2, "too few of the kills came while batches were written"
