@@ -27,8 +27,8 @@ Single rowids dealt out modulo N would make each of N partitions walk over all r
 LOOKED_UP_ROWS = 1024
 """Events of a page at the most where blocks are looked up one by one: nothing else bounds its memory then."""
 
-PAGES_AHEAD = 2
-"""Pages that a partition reads ahead of the flow."""
+PAGES_AHEAD = 1
+"""Pages that wait for the flow; a partition reads one more meanwhile."""
 
 BEFORE_ALL, LAST = -(2**63), 2**63 - 1
 """Smaller than any rowid but one that no node makes, and the largest."""

@@ -9,7 +9,7 @@ import click
 
 from connectors.errors import CeramicOrderError
 from flows.console import open_closed_descriptors, story
-from flows.signals import install
+from flows.signals import give_way, install
 
 COMMANDS = {
     "run": "Order the undelivered events of a database, in place.",
@@ -55,8 +55,11 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with a documented code; no traceback reaches the user."""
     install()
+    # Arrow's allocator gives memory back at once: what it keeps by default is a fifth of a run's peak, for 5 % less time
+    os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
     open_closed_descriptors()
     code = _run()
+    give_way()
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -86,6 +89,7 @@ def _run() -> int:
 
 
 def _say(message: str, code: int) -> int:
+    give_way()
     story().print(f"Error: {message}", style="red", markup=False, highlight=False)
     return code
 

@@ -28,6 +28,8 @@ SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 class _Stop:
     finish: Finish = staticmethod(lambda: "nothing was changed.")
     installed = False
+    number: int | None = None
+    """The signal that is ending the process."""
 
 
 def install() -> None:
@@ -51,8 +53,14 @@ def stopped_by_signals(finish: Finish) -> Iterator[None]:
     _Stop.finish = lambda: "the job itself is done."
 
 
+def give_way() -> None:
+    """Wait for the end of the process, if a signal is ending it: what fails from then on fails because of that."""
+    if _Stop.number is not None:
+        threading.Event().wait()
+
+
 def _wait() -> None:
-    number = signal.sigwait(STOPS)
+    number = _Stop.number = signal.sigwait(STOPS)
     # a stderr that is a full pipe takes no line
     threading.Timer(LATEST_SECONDS, os._exit, (128 + number,)).start()
     try:

@@ -14,8 +14,8 @@ from operators.schemas import Reason
 FetchBlocks = Callable[[pa.Array], dict[bytes, bytes]]
 """From distinct multihashes to those blocks of them that the database holds."""
 
-REMEMBERED_BLOCKS = 65_536
-"""Shared blocks of one generation. Two generations of witness nodes take some 60 MB."""
+REMEMBERED_BLOCKS = 32_768
+"""Shared blocks of one generation. Two generations of witness nodes take some 40 MB."""
 
 _ONE_BYTE, _SHORT = 24, 255
 """From these lengths on a head takes one more byte, or two."""
