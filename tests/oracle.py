@@ -44,7 +44,7 @@ def read(path: Path) -> Contents:
     with sqlite.connect(f"{path.resolve().as_uri()}?mode=ro") as connection, connection.cursor() as cursor:
 
         def rows(sql: str) -> list[tuple[Any, ...]]:
-            return cursor.execute(sql).fetchall()
+            return list(zip(*(column.to_pylist() for column in cursor.execute(sql).fetch_arrow_table().columns), strict=True))
 
         rest = {"schema": rows("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master ORDER BY 1, 2")}
         for kind, table, _, _ in list(rest["schema"]):
