@@ -32,6 +32,8 @@ batch, and a log taken in after every batch writes each of them twice."""
 
 SET_DELIVERED = "UPDATE ceramic_one_event SET delivered = ? WHERE rowid = ? AND delivered IS NULL"
 
+UNDELIVERED = "SELECT rowid FROM ceramic_one_event WHERE rowid = ? AND delivered IS NULL"
+
 Rowids = NDArray[np.int64]
 
 
@@ -43,7 +45,7 @@ class _Ordered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, None]):
+class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
     """Gives the events of each batch the next numbers, in the order in which they come.
 
     One partition, because there is one counter. A batch is a transaction; it is cut after `batch_rows` events and at the end of each
@@ -63,14 +65,19 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, None]):
         """The one partition, where the database is."""
         return ["db"] if self.writes_here else []
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Writer":  # noqa: ARG002 # Bytewax's signature
-        """Open the one connection that writes."""
-        return _Writer(self)
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Writer":  # noqa: ARG002 # Bytewax's signature
+        """Open the one connection that writes.
+
+        After a resume under Bytewax's recovery, events can come again that were committed after the last snapshot; those are passed
+        over. Without one an event that is delivered already was delivered by somebody else.
+        """
+        return _Writer(self, resumed=resume_state is not None)
 
 
-class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
-    def __init__(self, sink: DeliveredSink) -> None:
+class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
+    def __init__(self, sink: DeliveredSink, *, resumed: bool) -> None:
         self._sink = sink
+        self._resumed = resumed
         self._waiting: list[_Ordered] = []
         self._last_number: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
@@ -89,9 +96,10 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
         elif rows >= DENSE_ROWS and (self._batch is None or self._batch.done()) and self._is_dense(rows):
             self._write_waiting(whole=False)
 
-    def snapshot(self) -> None:
+    def snapshot(self) -> int:
         self._write_waiting(whole=False)
         self._await_batch()
+        return self._last_number or 0
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
@@ -125,6 +133,10 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
 
     def _write(self, rowids: Rowids, inits: int, dense: bool) -> None:
         with self._failing(), self._sink.tally.writing:
+            if self._resumed:
+                rowids = self._still_undelivered(rowids)
+                if not len(rowids):
+                    return
             first_number = self._write_numbers(rowids)
             self._last_number = first_number + len(rowids) - 1
             self._sink.tally.add_batch(len(rowids), inits, first_number)
@@ -143,6 +155,12 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, None]):
         except InterruptedRunError as error:
             self._sink.tally.fail(error)
             raise
+
+    def _still_undelivered(self, rowids: Rowids) -> Rowids:
+        with self._connection.cursor() as cursor:
+            cursor.execute(UNDELIVERED, pa.record_batch([pa.array(rowids)], names=["rowid"]))
+            undelivered = cursor.fetch_arrow_table()["rowid"].to_numpy()
+        return rowids[np.isin(rowids, undelivered)]
 
     def _write_numbers(self, rowids: Rowids) -> int:
         """Write one transaction; the first of its numbers."""

@@ -27,7 +27,7 @@ from operators.decode import decode, payload_multihash
 from operators.order import SHARDS, order
 from operators.schemas import LEFT, WAITING
 
-Sink = FixedPartitionedSink[pa.RecordBatch, None]
+Sink = FixedPartitionedSink[pa.RecordBatch, int] | FixedPartitionedSink[pa.RecordBatch, None]
 
 PARTITIONS = 2
 """Partitions of the source: each reads ahead in a thread of its own. One is as fast where the database is in memory."""

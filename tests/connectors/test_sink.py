@@ -56,8 +56,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def writer_of(path: Path, tally: Tally, batch_rows: int = 4) -> Iterator[StatefulSinkPartition[pa.RecordBatch, None]]:
-    writer = DeliveredSink(path, batch_rows, tally).build_part("sink", "db", None)
+def writer_of(
+    path: Path, tally: Tally, batch_rows: int = 4, resume_state: int | None = None
+) -> Iterator[StatefulSinkPartition[pa.RecordBatch, int]]:
+    writer = DeliveredSink(path, batch_rows, tally).build_part("sink", "db", resume_state)
     with closing(writer):
         yield writer
 
@@ -110,6 +112,18 @@ def test_batches_are_cut_at_their_size_and_at_each_epoch(
     assert tally.batches == expected
     assert sorted(number for number in numbers(path).values() if number) == list(range(5, 25))
     assert [numbers(path)[rowid] for rowid in rowids] == list(range(6, 25))
+
+
+def test_after_a_resume_events_that_come_again_are_passed_over(path: Path) -> None:
+    with writer_of(path, Tally()) as before_the_stop:
+        before_the_stop.write_batch([batch([2, 3, 4, 5])])
+        snapshot = before_the_stop.snapshot()
+    tally = Tally()
+    with writer_of(path, tally, resume_state=snapshot) as resumed:
+        resumed.write_batch([batch([4, 5, 7, 6]), batch([2, 3])])
+        resumed.snapshot()
+    assert [numbers(path)[rowid] for rowid in range(2, 9)] == [6, 7, 8, 9, 11, 10, None]
+    assert tally.delivered == 2
 
 
 def test_closing_writes_nothing(path: Path) -> None:
