@@ -24,8 +24,8 @@ from tests.crash.conftest import Children, Faults, check_numbers, children, faul
 from tests.main_job import deliver
 from tests.oracle import Contents, check, read
 
-KILLED_AT = 60
-"""A run of a few events in batches of one makes some more changes to its files than that."""
+KILLED_AT = 40
+"""A run of a few events in small batches makes about so many changes to its files."""
 
 
 class Damage(NamedTuple):
