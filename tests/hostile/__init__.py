@@ -1,0 +1,1 @@
+"""Blocks that somebody made to break whoever reads them."""

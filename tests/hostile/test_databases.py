@@ -1,0 +1,118 @@
+"""Whole databases with hostile blocks, through the command line: what is hostile is named with its reason, all else is delivered."""
+
+import json
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+
+from connectors.database import connect, query
+from flows.synthetic import Event, data_event
+from tests.hostile.catalogue import Hostile, catalogue
+from tests.main_job import chain, store
+
+ROOT = Path(__file__).parents[2]
+MOST_KIB = 64 * 1024
+"""By how much hostile blocks may raise a run's peak of memory."""
+
+_MEASURED = """
+import os, sys
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss, end="", file=open("peak", "w"))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Started by a small process: a child's peak begins with the size of the process that forked it."""
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+    peak_kib: int
+
+
+def command(folder: Path, *arguments: str) -> Ended:
+    """Run `ceramic-order` in a process of its own."""
+    line = [sys.executable, "-c", _MEASURED, sys.executable, "-m", "flows", *arguments]
+    ended = subprocess.run(line, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=250, check=False)
+    return Ended(ended.returncode, ended.stdout, ended.stderr, int((folder / "peak").read_text()))
+
+
+@pytest.fixture(scope="module")
+def hostile() -> dict[str, Hostile]:
+    """The catalogue, below the init event of a stream."""
+    init = chain(1)[0]
+    return catalogue(init.stream, init.cid)
+
+
+def _good() -> list[Event]:
+    """Two streams, one of them that of the hostile events."""
+    return [*chain(50), *chain(50, seed=1)]
+
+
+def _with_children(hostile: dict[str, Hostile]) -> list[Event]:
+    """The hostile events, each followed by an innocent child."""
+    return [event for one in hostile.values() for event in (one.event, data_event(one.event.stream, one.event.cid, "child"))]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory, hostile: dict[str, Hostile]) -> Path:
+    """Good and hostile events, undelivered but for the init events."""
+    good, bad = _good(), _with_children(hostile)
+    return store(tmp_path_factory.mktemp("hostile") / "node.db", [*good[:50], *bad, *good[50:]])
+
+
+@pytest.fixture(scope="module")
+def ran(database: Path) -> Ended:
+    """A run on that database."""
+    return command(database.parent, "run", database.name, "--json", "--report", "report")
+
+
+def test_each_hostile_event_is_rejected_with_its_reason(database: Path, ran: Ended, hostile: dict[str, Hostile]) -> None:
+    assert ran.code == 0, ran.err
+    report = pq.read_table(database.parent / "report")
+    told = {row["cid"]: row["reason"] for row in report.to_pylist()}
+    names = {one.event.cid: name for name, one in hostile.items()}
+    assert len(names) == len(hostile)
+    rejected = {names[cid]: reason for cid, reason in told.items() if cid in names}
+    assert rejected == {name: str(one.reason) for name, one in hostile.items() if one.reason}
+
+
+def test_all_else_is_delivered(database: Path, ran: Ended, hostile: dict[str, Hostile]) -> None:
+    rejected = [one for one in hostile.values() if one.reason]
+    document = json.loads(ran.out)
+    assert (document["quarantined"], document["waiting"]) == (len(rejected), len(rejected))
+    with closing(connect(database)) as connection:
+        left = set(query(connection, "SELECT cid FROM ceramic_one_event WHERE delivered IS NULL")["cid"].to_pylist())
+    assert left == {event.cid for event in _with_children({str(at): one for at, one in enumerate(rejected)})}
+
+
+def test_memory_stays_that_of_a_run_without_them(tmp_path: Path, ran: Ended) -> None:
+    store(tmp_path / "node.db", _good())
+    assert ran.peak_kib - command(tmp_path, "run", "node.db", "--json").peak_kib < MOST_KIB
+
+
+@pytest.mark.parametrize("arguments", [("status", "--reasons"), ("missing",), ("verify", "--hashes"), ("run", "--check", "links")])
+def test_every_command_lives_with_hostile_blocks(tmp_path: Path, database: Path, ran: Ended, arguments: tuple[str, ...]) -> None:
+    name, *options = arguments
+    assert ran.code == 0
+    shutil.copyfile(database, tmp_path / "node.db")
+    ended = command(tmp_path, name, "node.db", *options)
+    assert ended.code in {0, 1}, ended
+    assert "Traceback" not in ended.err
+
+
+def test_why_names_what_is_wrong_with_a_deep_block(database: Path, hostile: dict[str, Hostile]) -> None:
+    for name in ("data is lists, 1,000,000 deep", "the proof is maps, 1,000,000 deep", "the root is list of 1099511627776"):
+        ended = command(database.parent, "why", database.name, hostile[name].event.cid.hex(), "--json")
+        assert ended.code == 0, ended
+        document = json.loads(ended.out)
+        assert (document["verdict"], document["reason"]) == ("rejected", hostile[name].reason)
