@@ -2,11 +2,8 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,36 +11,11 @@ import pytest
 from connectors.database import connect, query
 from flows.synthetic import Event, data_event
 from tests.hostile.catalogue import Hostile, catalogue
+from tests.hostile.command import Ended, command
 from tests.main_job import chain, store
 
-ROOT = Path(__file__).parents[2]
 MOST_KIB = 64 * 1024
 """By how much hostile blocks may raise a run's peak of memory."""
-
-_MEASURED = """
-import os, sys
-child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(child, 0)
-print(usage.ru_maxrss, end="", file=open("peak", "w"))
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
-"""Started by a small process: a child's peak begins with the size of the process that forked it."""
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-    peak_kib: int
-
-
-def command(folder: Path, *arguments: str) -> Ended:
-    """Run `ceramic-order` in a process of its own."""
-    line = [sys.executable, "-c", _MEASURED, sys.executable, "-m", "flows", *arguments]
-    ended = subprocess.run(line, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=250, check=False)
-    return Ended(ended.returncode, ended.stdout, ended.stderr, int((folder / "peak").read_text()))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,114 @@
+"""Mutants of valid events: a database of them through the command line, and (soak) a hundred thousand through both decoders."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import chain, islice
+from pathlib import Path
+
+import cbrrr
+import libipld
+import pyarrow.parquet as pq
+import pytest
+
+from flows.synthetic import DAG_CBOR, DAG_JOSE, Event, block, build_event
+from operators.decode import Links, payload_multihash, read_event
+from operators.schemas import Reason
+from tests.hostile.command import ROOT, command
+from tests.main_job import store
+from tests.operators.blocks import SIGNED, Raw, assert_read_row_by_row, envelope
+from tests.operators.test_mutants import LAX, STRICT, mutants
+
+MANY = 100_000
+FUZZED = 300_000
+
+
+def _endless(first_seed: int) -> Iterator[Raw]:
+    seed = first_seed
+    while True:
+        yield from mutants(seed)
+        seed += 1
+
+
+def _stored(raw: Raw) -> Event:
+    """A mutant as an event; what was changed has a new CID, and is named by it."""
+    root = envelope(raw.payload) if raw.payload else raw.root
+    codec = DAG_JOSE if raw.payload else DAG_CBOR
+    blocks = (block(raw.payload), block(root, codec, is_root=True)) if raw.payload else (block(root, is_root=True),)
+    return build_event(SIGNED.stream, "data", SIGNED.cid, blocks)
+
+
+def test_a_database_of_mutants_is_read_event_by_event(tmp_path: Path) -> None:
+    events = list({event.cid: event for event in map(_stored, islice(_endless(4), 3000))}.values())
+    store(tmp_path / "node.db", events, [None] * len(events))
+    ended = command(tmp_path, "run", "node.db", "--check", "links", "--json", "--report", "report")
+    assert ended.code == 0, ended
+    blocks = {one.multihash: one.content for event in events for one in event.blocks}
+    found = {event.cid: read_event(event.blocks[-1].content, blocks.get(_named(event), b"")) for event in events}
+    unreadable = {cid: str(reason) for cid, reason in found.items() if isinstance(reason, Reason)}
+    told = {row["cid"]: row["reason"] for row in pq.read_table(tmp_path / "report").to_pylist()}
+    assert {cid: reason for cid, reason in told.items() if cid in unreadable} == unreadable
+    document = json.loads(ended.out)
+    assert document["delivered"] + len(told) == document["discovered"] == len(events)
+    assert min(len(unreadable), len(events) - len(unreadable)) > len(events) // 20
+
+
+def _named(event: Event) -> bytes:
+    return payload_multihash(event.blocks[-1].content) or b""
+
+
+def check_decoders(content: bytes) -> str:
+    """Hold both decoders to what is known of their differences; which of them took the block."""
+    strict = lax = strict_error = lax_error = None
+    try:
+        strict = cbrrr.decode_dag_cbor(content)
+    except (ValueError, RecursionError) as error:
+        strict_error = str(error)
+    try:
+        lax = libipld.decode_dag_cbor(content)
+    except (ValueError, RecursionError) as error:
+        lax_error = str(error)
+    if strict_error is not None and lax_error is None:
+        assert strict_error in LAX, content.hex()
+    elif lax_error is not None and strict_error is None:
+        assert any(known in lax_error for known in STRICT), content.hex()
+    elif lax_error is None:
+        assert _plain(strict) == lax, content.hex()
+    return f"{strict_error is None} {lax_error is None}"
+
+
+def _plain(decoded: object) -> object:
+    """What cbrrr decoded, with links as the plain bytes that libipld makes of them."""
+    if isinstance(decoded, cbrrr.CID):
+        return bytes(decoded)
+    if isinstance(decoded, dict):
+        return {key: _plain(value) for key, value in decoded.items()}
+    return [_plain(one) for one in decoded] if isinstance(decoded, list) else decoded
+
+
+@pytest.mark.soak
+def test_a_hundred_thousand_mutants_are_read_alike_in_a_batch_and_alone() -> None:
+    some = _endless(100)
+    outcomes: Counter[type] = Counter()
+    for _ in range(MANY // 8):
+        batch = list(islice(some, 8))
+        assert_read_row_by_row(batch)
+        outcomes.update(type(read_event(*raw)) for raw in batch)
+    assert min(outcomes[Links], outcomes[Reason]) > MANY // 20
+
+
+@pytest.mark.soak
+def test_the_decoders_agree_on_a_hundred_thousand_mutants_but_where_it_is_known() -> None:
+    blocks = islice((one for one in chain.from_iterable(_endless(1000)) if one), MANY)
+    assert len(Counter(map(check_decoders, blocks))) == 4, "the mutants do not show all the differences"
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed; `pip install atheris` where it has a wheel")
+def test_a_fuzzer_finds_no_block_that_breaks_the_decoders(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "tests.hostile.fuzz", f"-runs={FUZZED}", "-seed=1", f"-artifact_prefix={tmp_path}/"]
+    ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
