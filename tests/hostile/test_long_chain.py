@@ -1,0 +1,72 @@
+"""One chain of a million events, in any row order, is ordered in time that grows with its length."""
+
+import time
+from collections.abc import Callable
+
+import bytewax.operators as op
+import numpy as np
+import pyarrow as pa
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource
+
+from operators.order import order
+from operators.schemas import DATA, INIT, LINKS
+from operators.settle import Rows
+from tests.main_job import run_flow
+
+SHORT, LONG = 100_000, 1_000_000
+MOST = 4
+"""How many times the tenfold time the long chain may take. Pointer doubling takes 20 rounds instead of 17; a quadratic step would take ten
+times the tenfold time."""
+BATCH = 8192
+"""Events of a page of the source."""
+
+ORDERS: dict[str, Callable[[int], Rows]] = {
+    "forward": np.arange,
+    "reverse": lambda length: np.arange(length)[::-1].copy(),
+    "shuffled": lambda length: np.random.default_rng(1).permutation(length),
+}
+
+
+def _cids(places: Rows) -> pa.Array:
+    """CIDs of 36 bytes, of the events at these places of the chain; -1 has none."""
+    content = np.zeros((len(places), 36), np.uint8)
+    content[:, -8:] = places.astype(">u8").view(np.uint8).reshape(-1, 8)
+    offsets = pa.array(np.arange(len(places) + 1, dtype=np.int32) * 36).buffers()[1]
+    cids = pa.Array.from_buffers(pa.binary(), len(places), [None, offsets, pa.py_buffer(content.tobytes())])
+    return pa.compute.if_else(pa.array(places >= 0), cids, pa.scalar(None, pa.binary()))
+
+
+def _links(places: Rows) -> list[pa.RecordBatch]:
+    """Row by row the events at these places of one chain, in batches."""
+    stream = _cids(np.zeros(len(places), np.int64))
+    kind = pa.array(np.where(places == 0, INIT, DATA).astype(np.int8))
+    rowid = pa.array(np.arange(1, len(places) + 1))
+    rows = pa.record_batch([rowid, _cids(places), stream, _cids(places - 1), kind], schema=LINKS)
+    return [rows[at : at + BATCH] for at in range(0, len(places), BATCH)]
+
+
+def _seconds(places: Rows) -> float:
+    """How long the step takes; its result is checked."""
+    ordered: list[pa.RecordBatch] = []
+    left: list[pa.RecordBatch] = []
+    flow = Dataflow("chain")
+    out = order("order", op.input("in", flow, TestingSource(_links(places))))
+    op.output("ordered", out.ordered, TestingSink(ordered))
+    op.output("left", out.left, TestingSink(left))
+    started = time.process_time()
+    run_flow(flow, 1)
+    seconds = time.process_time() - started
+    rows = pa.Table.from_batches(ordered)["rowid"].to_numpy() - 1
+    assert left == []
+    assert np.array_equal(places[rows], np.arange(len(places)))
+    return seconds
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_the_time_of_a_chain_grows_with_its_length(name: str) -> None:
+    short = min(_seconds(ORDERS[name](SHORT)) for _ in range(2))
+    long = _seconds(ORDERS[name](LONG))
+    print(f"{name}: {short} s, {long} s")  # noqa: T201 # pytest shows it with a failure
+    assert long < MOST * LONG / SHORT * short
