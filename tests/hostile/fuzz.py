@@ -1,12 +1,15 @@
 """A target for the fuzzer atheris: any root block and payload are read, alone and in a batch, and both decoders agree.
 
-python -m tests.hostile.fuzz -runs=1000000
+python -m tests.hostile.fuzz CORPUS -runs=1000000
 """
 
 import sys
 from importlib import import_module
 
-from operators.decode import payload_multihash
+from operators.cid import multihash
+from operators.dagcbor import ends_linked, linked_keys
+from operators.decode import payload_multihash, read_event
+from operators.layouts import read_alike
 from tests.hostile.test_mutants import check_decoders
 from tests.operators.blocks import Raw, assert_read_row_by_row, envelope, valid
 
@@ -21,5 +24,8 @@ def read_any(content: bytes) -> None:
 
 if __name__ == "__main__":
     atheris = import_module("atheris")
+    for function in (read_event, linked_keys, ends_linked, read_alike, multihash):
+        # the fuzzer keeps inputs that lead it to new places in these
+        atheris.instrument_func(function)
     atheris.Setup(sys.argv, read_any)
     atheris.Fuzz()
