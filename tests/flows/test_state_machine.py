@@ -257,7 +257,7 @@ def test_whatever_happens_to_a_database_a_run_delivers_what_can_be_delivered(tmp
 
 
 def test_kills_between_anything_lose_nothing(tmp_path: Path, children: Children) -> None:  # noqa: F811 # the fixture
-    _live(lambda path: KilledDatabase(path, children), tmp_path, lives=3, steps=12)
+    _live(lambda path: KilledDatabase(path, children), tmp_path, lives=8, steps=15)
 
 
 @pytest.mark.soak
