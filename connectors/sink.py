@@ -205,8 +205,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             changed = cursor.rowcount
         if changed != len(rowids):
             raise InterruptedRunError(
-                f"Of `{len(rowids)}` events `{changed}` were still undelivered in `{self._sink.path}`: another process delivers events. "
-                "Stop the other process first."
+                f"Of `{len(rowids)}` events `{changed}` were still undelivered in `{self._sink.path}`: another process delivers events, "
+                "or the file is damaged (`PRAGMA integrity_check`). Stop the other process first."
             )
 
 

@@ -224,10 +224,13 @@ def _named_capability(protected: bytes) -> bytes | Reason | None:
         header = json.loads(protected)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(header, dict) or "cap" not in header:
+    uri = header.get("cap") if isinstance(header, dict) else None
+    if uri is None:
         return None
+    if not isinstance(uri, str) or not uri.startswith("ipfs://"):
+        return Reason.CAPABILITY_UNREADABLE
     try:
-        cid = parse_cid(header["cap"].removeprefix("ipfs://"))
-    except (AttributeError, ValueError):
+        cid = parse_cid(uri.removeprefix("ipfs://"))
+    except ValueError:
         return Reason.CAPABILITY_UNREADABLE
     return multihash(cid) or Reason.CAPABILITY_UNREADABLE

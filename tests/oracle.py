@@ -98,7 +98,7 @@ def _decode(block: bytes) -> dict[str, Any]:
 
 
 def _multihash(cid: bytes) -> bytes:
-    return cid[3 if cid[1] >= 0x80 else 2 :]  # a codec of two bytes or of one
+    return cid[3 if cid[1:2] >= b"\x80" else 2 :]  # a codec of two bytes or of one
 
 
 def deliverable(contents: Contents, unservable: AbstractSet[bytes] = frozenset()) -> set[bytes]:

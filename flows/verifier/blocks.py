@@ -169,6 +169,10 @@ def _envelope(content: dict[str, Any]) -> Row | None:
     return payload, len(signatures), None if protected is None else _capability_cid(protected)
 
 
+NO_BLOCK = b"\x01\x55\x00\x00"
+"""A CID by the identity of nothing, which no node stores."""
+
+
 @lru_cache(REMEMBERED_HEADERS)
 def _capability_cid(protected: bytes) -> bytes | None:
     # few headers name a capability, and reading JSON takes long; `\` may spell the word in escapes
@@ -179,7 +183,10 @@ def _capability_cid(protected: bytes) -> bytes | None:
     except (ValueError, RecursionError):
         return None
     uri = header.get("cap") if type(header) is dict else None
-    return cid_of_text(uri.removeprefix("ipfs://")) if type(uri) is str and uri.startswith("ipfs://") else None
+    if uri is None:
+        return None
+    # a capability that names nothing can't be loaded, as one that is not there
+    return (cid_of_text(uri.removeprefix("ipfs://")) if type(uri) is str and uri.startswith("ipfs://") else None) or NO_BLOCK
 
 
 def _is_capability(content: dict[str, Any]) -> bool:

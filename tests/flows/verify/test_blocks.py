@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.synthetic import block, sign
-from flows.verifier.blocks import MAX_DEPTH, READINGS, read_block, read_blocks
+from flows.verifier.blocks import MAX_DEPTH, NO_BLOCK, READINGS, read_block, read_blocks
 from flows.verifier.cids import cid_of_text, cid_text, is_cid
 from tests.flows.verify.world import CAPABILITY, WORLD
 
@@ -143,10 +143,10 @@ def cap_of(protected: bytes) -> bytes | None:
         (dumps({"alg": "a", "cap": f"ipfs://{cid_text(JOSE)}", "kid": "k"}), JOSE),
         (dumps({"cap": f"ipfs://{cid_text(B)}"}).replace("cap", "\\u0063ap"), B),
         (dumps({"cap": f"ipfs://f{B.hex()}"}), B),
-        (dumps({"cap": cid_text(B)}), None),
-        (dumps({"cap": "ipfs://bafy"}), None),
+        (dumps({"cap": cid_text(B)}), NO_BLOCK),
+        (dumps({"cap": "ipfs://bafy"}), NO_BLOCK),
         (dumps({"cap": None}), None),
-        (dumps({"cap": 1}), None),
+        (dumps({"cap": 1}), NO_BLOCK),
         (dumps(["cap"]), None),
         ("cap", None),
         ('{"cap":' * 100_000, None),
