@@ -20,12 +20,13 @@ from tests.oracle import Contents, check, deliverable, read
 PAGE = 4096
 SAID = (
     "file is not a database",
-    "database disk image is malformed",
+    "malformed",
     "unsupported file format",
     "attempt to write a readonly database",
     "as a delivered number, which is none",
     "by its header it has",
     "the index is damaged",
+    "integrity_check",
 )
 """What is said of a damage; the first four are SQLite's words."""
 

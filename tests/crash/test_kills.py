@@ -17,7 +17,7 @@ WRITES = 20_000
 
 def _kill_from_outside(children: Children, database: Path, rng: Random) -> None:
     """Kill a run after it has written some of its log, at whatever it is doing then."""
-    child = children.start(database, *OPTIONS)
+    child = children.start(database, *OPTIONS, "--workers", rng.choice("12"))
     await_wal(child, database, rng.randrange(1, LOG_BYTES))
     child.kill()
     end(child)
@@ -25,7 +25,7 @@ def _kill_from_outside(children: Children, database: Path, rng: Random) -> None:
 
 def _kill_in_a_write(children: Children, database: Path, rng: Random) -> None:
     """Kill a run in the middle of one of its writes, of which the disk keeps the first half."""
-    children.run(database, *OPTIONS, faults=Faults("kill", first=rng.randrange(1, WRITES)))
+    children.run(database, *OPTIONS, "--workers", rng.choice("12"), faults=Faults("kill", first=rng.randrange(1, WRITES)))
 
 
 def _check_kills(kills: int, rng: Random, large: Template, children: Children) -> None:

@@ -76,8 +76,7 @@ def test_signals_at_many_moments(large: Template, children: Children, rng: Rando
     assert _check_signals(100, large, children, rng) > 0
 
 
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
-@pytest.mark.parametrize("effect", ["slow", "hang"])
+@pytest.mark.parametrize(("effect", "number"), [("slow", SIGINT), ("hang", SIGTERM)])
 def test_a_signal_ends_a_run_on_a_slow_or_hanging_disk(
     large: Template, children: Children, effect: Literal["slow", "hang"], number: Signals
 ) -> None:
