@@ -24,6 +24,10 @@ from flows.synth import write_database
 from flows.synth_streams import Population
 from tests.oracle import Contents, check, read
 
+if sys.platform != "linux":
+    # locks, pipes, /proc and what stands between a program and its disk are Linux's here
+    collect_ignore_glob = ["test_*.py"]
+
 ROOT = Path(__file__).parents[2]
 HANG_SECONDS = 120
 """After this time a child counts as hanging."""
@@ -106,8 +110,8 @@ class Faults:
 def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """faults.c, compiled."""
     compiler = shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("injecting faults below SQLite needs Linux and a C compiler `cc`")
+    if compiler is None:
+        pytest.skip("injecting faults below SQLite needs a C compiler, `cc`")
     library = tmp_path_factory.mktemp("faults") / "faults.so"
     source = Path(__file__).with_name("faults.c")
     run([compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, source, "-ldl"], check=True)
