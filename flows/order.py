@@ -10,6 +10,7 @@ Items are Arrow record batches of thousands of events. Run it as `ceramic-order 
 """
 
 import atexit
+import os
 from pathlib import Path
 
 import bytewax.operators as op
@@ -29,8 +30,9 @@ from operators.schemas import LEFT, WAITING
 
 Sink = FixedPartitionedSink[pa.RecordBatch, int] | FixedPartitionedSink[pa.RecordBatch, None]
 
-PARTITIONS = 2
-"""Partitions of the source: each reads ahead in a thread of its own. One is as fast where the database is in memory."""
+PARTITIONS = min(8, max(1, (os.cpu_count() or 1) // 2))
+"""Partitions of the source: each reads ahead in a thread of its own, beside the one that orders and the one that writes. On two cores a
+second one made a run with its database in memory 10 % slower, and one with a cold cache 2 % faster; eight made that 17 % faster."""
 
 
 def get_flow(
