@@ -25,7 +25,7 @@ COMPARED_EVENTS = 300_000
 """The size at which both ways to check are measured, also in a short benchmark."""
 FULL = os.environ.get("BENCH") == "full"
 
-console = Console()
+console = Console(width=130)
 
 
 @dataclass(frozen=True)
