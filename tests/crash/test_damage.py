@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from random import Random
@@ -49,13 +49,16 @@ def _check_damaged(template: Template, damaged: bytes, children: Children) -> in
     database.write_bytes(damaged)
     before = template.contents.numbers
     with suppress(SqliteError, OSError, ValueError):
-        # that an old number is another one by now is not the run's doing
-        before = before | _numbers(database, template)
+        before = _numbers(database, template)
     database.write_bytes(damaged)
     ended = _run(children, database)
     match ended.code:
         case 0:
-            _check_delivered_or_listed(replace(template.contents, numbers=before), database, template, Report(children.folder / "report"))
+            report = Report(children.folder / "report")
+            _check_all_left_is_listed(database, report)
+            # where the damage changed a number, the table contradicts its index, and the run goes by the index
+            if before == template.contents.numbers:
+                _check_delivered(database, template)
         case 2:
             assert any(words in ended.err for words in SAID), ended.err
             assert "Nothing was changed" in ended.err
@@ -85,9 +88,14 @@ def _numbers_of_rows(database: Path) -> dict[int, int | None]:
     return {rowid: None if number == "NULL" else int(number) for rowid, number in zip(rowids, literals, strict=True)}
 
 
-def _check_delivered_or_listed(before: Contents, database: Path, template: Template, report: Report) -> None:
+def _check_all_left_is_listed(database: Path, report: Report) -> None:
     left = {rowid for rowid, number in _numbers_of_rows(database).items() if number is None}
     assert left == {row["rowid"] for row in report.rejected + report.waiting}, "not all that was left is listed"
+
+
+def _check_delivered(database: Path, template: Template) -> None:
+    """What was delivered could be, in whole batches and parents first."""
+    before = template.contents
     now = {cid: number for cid, number in _numbers(database, template).items() if number is not None}
     check_numbers(before, dict(sorted(now.items(), key=itemgetter(1))))
     assert {cid for cid in now if before.numbers[cid] is None} <= deliverable(before)
@@ -221,7 +229,8 @@ def test_a_damaged_or_missing_block_rejects_its_event_and_a_rerun_with_the_block
     assert ended.code == 0, ended
     report = Report(children.folder / "report")
     assert {row["cid"]: row["reason"] for row in report.rejected} == expected
-    _check_delivered_or_listed(small.contents, database, small, report)
+    _check_all_left_is_listed(database, report)
+    _check_delivered(database, small)
     delivered = check(before, read(database))
     below = deliverable(small.contents) - delivered - expected.keys()
     assert below
@@ -250,7 +259,8 @@ def _check_flipped_blocks(count: int, large: Template, children: Children, rng: 
     ended = _run(children, database)
     assert ended.code == 0, ended
     report = Report(children.folder / "report")
-    _check_delivered_or_listed(large.contents, database, large, report)
+    _check_all_left_is_listed(database, report)
+    _check_delivered(database, large)
     check(before, read(database), {row["cid"] for row in report.rejected})
     assert 0 < len(report.rejected) <= count
 
