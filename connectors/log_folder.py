@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,10 @@ SUMMARY = "replay.json"
 
 PARTIAL = ".partial"
 """The folder inside the log's in which everything is made."""
+
+
+REMOVALS = 25
+"""How often to try to remove an unfinished log: half a second."""
 
 
 class LogFolder:
@@ -80,7 +85,12 @@ class LogFolder:
 
     def abandon(self) -> None:
         """Remove what has not been published; safe to call twice, and from another thread."""
-        shutil.rmtree(self.partial, ignore_errors=True)
+        for _ in range(REMOVALS):
+            shutil.rmtree(self.partial, ignore_errors=True)
+            if not self.partial.exists():
+                break
+            # after a signal the flow goes on for a moment, and may make a file just then
+            time.sleep(0.02)
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
