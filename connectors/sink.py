@@ -103,7 +103,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
-        self._connection.close()
+        with self._sink.tally.measure("close", 0):
+            self._connection.close()
 
     def _is_dense(self, rows: int) -> bool:
         rowids = np.concatenate([ordered.rowid for ordered in self._waiting])
@@ -137,11 +138,13 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
                 rowids = self._still_undelivered(rowids)
                 if not len(rowids):
                     return
-            first_number = self._write_numbers(rowids)
+            with self._sink.tally.measure("write", len(rowids)):
+                first_number = self._write_numbers(rowids)
             self._last_number = first_number + len(rowids) - 1
             self._sink.tally.add_batch(len(rowids), inits, first_number)
             if dense:
-                execute(self._connection, "PRAGMA wal_checkpoint(PASSIVE)")
+                with self._sink.tally.measure("checkpoint", len(rowids)):
+                    execute(self._connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -168,7 +171,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         try:
             first_number = self._next_number(len(rowids))
             self._number(rowids, first_number)
-            execute(self._connection, "COMMIT")
+            with self._sink.tally.measure("commit", len(rowids)):
+                execute(self._connection, "COMMIT")
         except BaseException:
             # a full disk has already rolled back; a second ROLLBACK fails and must not hide the cause
             with suppress(*DATABASE_ERRORS):

@@ -124,7 +124,8 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
         last = self._last_rowid
         try:
             with closing(self._source.connect(self._source.path)) as connection:
-                for page in read_pages(connection, self._name, last, self._source):
+                pages = read_pages(connection, self._name, last, self._source)
+                while (page := self._read(pages)) is not None:
                     last = page["rowid"][-1].as_py()
                     if not self._hand_over(page):
                         return
@@ -139,6 +140,13 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
             )
         except BaseException as cause:  # noqa: BLE001 # whatever it is, the flow must see it rather than wait for ever
             self._hand_over(cause)
+
+    def _read(self, pages: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+        """The next page, None behind the last."""
+        with self._source.tally.measure("read", 0) as measured:
+            page = next(pages, None)
+            measured.rows = 0 if page is None else page.num_rows
+        return page
 
     def _hand_over(self, page: pa.RecordBatch | BaseException | None) -> bool:
         """Wait for room in the queue; False if the partition was closed meanwhile."""

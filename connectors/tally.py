@@ -1,8 +1,27 @@
 """The counts of one run in one process, for its progress display and its summary."""
 
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
+
+
+@dataclass
+class Measured:
+    """One call of a stage that is being measured."""
+
+    rows: int
+    """What it deals with; to be set before it ends, where it is not known when it begins."""
+
+
+Measure = Callable[[str, int], AbstractContextManager[Measured]]
+"""Measures, while the block runs, a stage of this name that deals with so many rows. It is asked for batches, never for one event."""
+
+
+def unmeasured(stage: str, rows: int) -> AbstractContextManager[Measured]:  # noqa: ARG001 # a Measure
+    """Measure nothing."""
+    return nullcontext(Measured(rows))
 
 
 @dataclass
@@ -25,6 +44,8 @@ class Tally:
     """Partitions of the source that were read to their end."""
     failure: BaseException | None = None
     """What stopped the run, as first seen: Bytewax does not always pass it on whole."""
+    measure: Measure = unmeasured
+    """Measures where the time goes, if anybody wants to know."""
     writing: Lock = field(default_factory=Lock, repr=False)
     """Held while a batch is written: who holds it and ends the process cuts no batch short."""
     _lock: Lock = field(default_factory=Lock, repr=False)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from connectors.database import connect, query, read_schema, scalar
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
+from connectors.tally import Measure, unmeasured
 from operators.decode import decode_events, payload_multihash
 from operators.order import KNOWN
 from operators.schemas import LINKS, RAW
@@ -39,8 +40,11 @@ _NOTHING = pa.RecordBatch.from_pylist([], schema=KNOWN)
 class LookUps:
     """The look-ups of one flow in one database."""
 
-    def __init__(self, path: Path, connect: Callable[[Path], Any] = connect, *, check_node: bool = True) -> None:
+    def __init__(
+        self, path: Path, connect: Callable[[Path], Any] = connect, *, check_node: bool = True, measure: Measure = unmeasured
+    ) -> None:
         self._path = path
+        self._measure = measure
         self._connect = connect
         self._blocks = LookUp(path, BLOCK, connect)
         self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
@@ -67,6 +71,10 @@ class LookUps:
 
         An event's stream is what the node noted in `init_cid`; where it noted none (rows older than v0.36) its blocks are decoded.
         """
+        with self._measure("look-up", len(cids)):
+            return self._known(cids)
+
+    def _known(self, cids: pa.Array) -> pa.RecordBatch:
         inits = self._delivered_inits
         if not inits:
             return self._find(cids)
@@ -137,7 +145,8 @@ class LookUps:
             else:
                 held[multihash] = block
         if absent:
-            found = self._blocks.find(pa.array(absent, pa.binary()))
+            with self._measure("look-up", len(absent)):
+                found = self._blocks.find(pa.array(absent, pa.binary()))
             held.update(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
         return held
 

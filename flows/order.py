@@ -65,10 +65,10 @@ def get_flow(
 
 def build_flow(source: UndeliveredSource, look_ups: LookUps, sink: Sink, report: Sink, *, shards: int = SHARDS) -> Dataflow:
     """The way of the data, whatever becomes of it in the end."""
-    flow = Dataflow("ceramic-order")
+    flow, measure = Dataflow("ceramic-order"), source.tally.measure
     raw = op.input("source", flow, source)
-    events = decode("decode", raw, fetch=look_ups.blocks)
-    streams = order("order", events.links, shards=shards, look_up=look_ups.parents)
+    events = decode("decode", raw, fetch=look_ups.blocks, measure=measure)
+    streams = order("order", events.links, shards=shards, look_up=look_ups.parents, measure=measure)
     op.output("sink", op.key_on("one_sink", streams.ordered, lambda _: "db"), sink)
     left = op.merge("left", events.rejected, streams.left)
     op.output("report", op.key_on("one_report", left, lambda _: "report"), report)

@@ -15,7 +15,7 @@ from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
 from connectors.snapshot import Reader
 from connectors.source import UndeliveredSource
-from connectors.tally import Tally
+from connectors.tally import Measure, Tally, unmeasured
 from flows.lookups import LookUps
 from flows.order import PARTITIONS, Sink, build_flow
 from flows.progress import shown_progress
@@ -50,6 +50,8 @@ class RunOptions:
     durable: bool = False
     """Sync the disk at every commit."""
     report: Path | None = None
+    measure: Measure = unmeasured
+    """Measures where the time goes, as `flows.profile.Profile` does."""
     quiet: bool = True
 
 
@@ -102,7 +104,7 @@ def run(database: Path, options: RunOptions) -> Summary:
     """
     started = time.monotonic()
     path = locate(database, writable=True)
-    tally = Tally()
+    tally = Tally(measure=options.measure)
     report = _prepared_report(options, tally)
     with ExitStack() as stack:
         held = claim(path)
@@ -116,7 +118,10 @@ def run(database: Path, options: RunOptions) -> Summary:
             require_whole(last, path)
         sink = DeliveredSink(path, options.batch_rows, tally, options.durable)
         run_into(path, options, tally, sink=sink, report=report, connector=connect, kept=batches_kept)
-        _require_all_seen(last, path, tally)
+        with tally.measure("count", 0):
+            _require_all_seen(last, path, tally)
+        with tally.measure("close", 0):
+            last.close()
     return Summary(path, tally, time.monotonic() - started, options)
 
 
@@ -151,7 +156,7 @@ def dry_run(database: Path, options: RunOptions, left: list[pa.RecordBatch] | No
     """
     started = time.monotonic()
     path = locate(database)
-    tally = Tally()
+    tally = Tally(measure=options.measure)
     report = _prepared_report(options, tally, left)
     reader = Reader(path)
     with stopped_by_signals(finish_by(tally, reader.release, nothing_changed)), reader:
@@ -184,7 +189,8 @@ def run_into(
             return int(scalar(connection, COUNT_UNDELIVERED))
         return 0
 
-    with closing(LookUps(path, connector, check_node=check)) as look_ups, shown_progress(tally, count, quiet=options.quiet):
+    look_ups = LookUps(path, connector, check_node=check, measure=tally.measure)
+    with closing(look_ups), shown_progress(tally, count, quiet=options.quiet):
         source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector, check, look_ups.offer)
         flow = build_flow(source, look_ups, sink, report, shards=options.shards)
         run_flow(flow, tally, workers=options.workers, partitions=options.partitions, kept=kept)

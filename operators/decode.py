@@ -20,6 +20,7 @@ from operators.check import NodeCheck
 from operators.cid import multihash
 from operators.dagcbor import ends_linked, linked_keys
 from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, Places, plain_envelopes, read_alike
+from operators.measure import Measure, unmeasured
 from operators.schemas import DATA, INIT, LEFT, LINKS, TIME, UNSIGNED_INIT, Reason
 from operators.shared import FetchBlocks
 
@@ -112,7 +113,7 @@ def payload_multihash(root: bytes) -> bytes | None:
     return multihash(cid) if isinstance(cid, bytes) else None
 
 
-def decode_events(raw: pa.RecordBatch, check: NodeCheck | None = None) -> Decoded:
+def decode_events(raw: pa.RecordBatch, check: NodeCheck | None = None, measure: Measure = unmeasured) -> Decoded:
     """Decode a batch of schema RAW; every row comes out once, as links or as rejected, never as an exception.
 
     With `check`, an event that a node could not serve is rejected too.
@@ -122,7 +123,8 @@ def decode_events(raw: pa.RecordBatch, check: NodeCheck | None = None) -> Decode
         links, rows = _in_input_order(raw, places)
         if check is not None:
             readable = raw if links.num_rows == raw.num_rows else raw.take(rows)
-            failed = check.failures(readable, np.asarray(links["kind"]))
+            with measure("check", readable.num_rows):
+                failed = check.failures(readable, np.asarray(links["kind"]))
             reasons |= {int(rows[row].as_py()): reason for row, reason in failed.items()}
             served = np.ones(links.num_rows, dtype=np.bool_)
             served[list(failed)] = False
@@ -173,7 +175,13 @@ def _rejects(raw: pa.RecordBatch, reasons: list[tuple[int, Reason]]) -> pa.Recor
 
 
 @operator
-def decode(step_id: str, up: Stream[pa.RecordBatch], *, fetch: FetchBlocks | None = None) -> DecodeOut:  # noqa: ARG001 # Bytewax's
+def decode(
+    step_id: str,  # noqa: ARG001 # Bytewax's signature
+    up: Stream[pa.RecordBatch],
+    *,
+    fetch: FetchBlocks | None = None,
+    measure: Measure = unmeasured,
+) -> DecodeOut:
     """Decode batches of schema RAW into readable events and rejected ones.
 
     With `fetch`, which finds further blocks, an event that a node could not serve is rejected too; batches then need `listed`.
@@ -185,7 +193,8 @@ def decode(step_id: str, up: Stream[pa.RecordBatch], *, fetch: FetchBlocks | Non
     def decode_batch(batch: pa.RecordBatch) -> Decoded:
         if fetch is not None and not hasattr(check, "of_this_worker"):
             check.of_this_worker = NodeCheck(fetch)
-        return decode_events(batch, getattr(check, "of_this_worker", None))
+        with measure("decode", batch.num_rows):
+            return decode_events(batch, getattr(check, "of_this_worker", None), measure)
 
     decoded = op.map("events", up, decode_batch)
     links = op.filter("some_links", op.map("links", decoded, lambda batch: batch.links), has_rows)

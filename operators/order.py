@@ -15,6 +15,7 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
+from operators.measure import Measure, unmeasured
 from operators.schemas import LEFT, LINKS, Reason
 from operators.settle import NONE, Rows, Settled, parent_rows, settle
 
@@ -60,6 +61,7 @@ def order(  # noqa: D417 # step_id is Bytewax's
     *,
     shards: int = SHARDS,
     look_up: LookUp | None = None,
+    measure: Measure = unmeasured,
 ) -> OrderOut:
     """Hold events back until their parents have passed, and let them out parents first.
 
@@ -68,9 +70,15 @@ def order(  # noqa: D417 # step_id is Bytewax's
         shards: how many groups of streams there are, each with its own state.
         look_up: tells of parents that do not come through this flow. It is asked once for each prev that has not been seen.
             Without it only init events begin a stream, and every delivered CID is remembered.
+        measure: measures the stages "split" and "order".
     """
-    keyed = op.flat_map("shard", up, lambda batch: split_by_stream(batch, shards))
-    settled = op.stateful_batch("settle", keyed, lambda state: _Shard(look_up, *(state or ())))
+
+    def split(batch: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch]]:
+        with measure("split", batch.num_rows):
+            return list(split_by_stream(batch, shards))
+
+    keyed = op.flat_map("shard", up, split)
+    settled = op.stateful_batch("settle", keyed, lambda state: _Shard(look_up, measure, *(state or ())))
     branches = op.branch("reason", op.key_rm("unkey", settled), lambda batch: "reason" in batch.schema.names)
     return OrderOut(ordered=branches.falses, left=branches.trues)
 
@@ -108,6 +116,7 @@ UNASKED, POSTPONED, MISSING, UNDELIVERED, ELSEWHERE, DELIVERED = range(6)
 @dataclass
 class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]]):
     look_up: LookUp | None
+    measure: Measure
     held: pa.RecordBatch = field(default_factory=lambda: pa.RecordBatch.from_pylist([], schema=HELD))
     """Events that have waited through a settle, schema HELD."""
     new: tuple[pa.RecordBatch, ...] = ()
@@ -121,15 +130,18 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
 
     def on_batch(self, values: list[pa.RecordBatch]) -> tuple[Iterable[pa.RecordBatch], bool]:
         self.new += tuple(values)
-        if sum(batch.num_rows for batch in self.new) < max(SETTLE_ROWS, self.held.num_rows):
+        rows = sum(batch.num_rows for batch in self.new)
+        if rows < max(SETTLE_ROWS, self.held.num_rows):
             return [], self.RETAIN
-        events, settled = self._settle(at_end=False)
-        return self._cut(events, settled), self.RETAIN
+        with self.measure("order", rows):
+            events, settled = self._settle(at_end=False)
+            return self._cut(events, settled), self.RETAIN
 
     def on_eof(self) -> tuple[Iterable[pa.RecordBatch], bool]:
-        events, settled = self._settle(at_end=True)
-        left = [_explain(events, settled)] if len(settled.stuck) else []
-        return [*self._cut(events, settled), *left], self.RETAIN
+        with self.measure("order", sum(batch.num_rows for batch in self.new)):
+            events, settled = self._settle(at_end=True)
+            left = [_explain(events, settled)] if len(settled.stuck) else []
+            return [*self._cut(events, settled), *left], self.RETAIN
 
     def snapshot(self) -> tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]:
         # what is remembered as delivered need not be kept: the sink has written it before this epoch counts as done
