@@ -20,7 +20,7 @@ from typing import Literal
 import pytest
 
 from connectors.database import connect, query, scalar
-from flows.synth import write_database
+from flows.synth import Order, write_database
 from flows.synth_streams import Population
 from tests.oracle import Contents, check, read
 
@@ -54,23 +54,38 @@ class Template:
         return path
 
 
-def _template(folder: Path, population: Population) -> Template:
+def _template(folder: Path, population: Population, order: Order) -> Template:
     path = folder / "template.db"
-    write_database(path, population, "shuffled")
+    write_database(path, population, order)
     return Template(path, read(path))
+
+
+LARGE = Population(streams=1200, length=10, forks=0.2, missing=0.002, seed=1)
+SMALL = Population(streams=40, length=21, forks=0.2, missing=0.002, delivered_streams=2, seed=2)
 
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """11,000 undelivered events in CID order, forked, some of them orphaned: about a second of work in small batches."""
-    return _template(tmp_path_factory.mktemp("large"), Population(streams=1200, length=10, forks=0.2, missing=0.002, seed=1))
+    return _template(tmp_path_factory.mktemp("large"), LARGE, "shuffled")
+
+
+@pytest.fixture(scope="session")
+def large_in_order(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """The same events, parents first: what is delivered together lies close together."""
+    return _template(tmp_path_factory.mktemp("large-in-order"), LARGE, "parents")
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """800 such events, 50 of them delivered before: two megabytes."""
-    population = Population(streams=40, length=21, forks=0.2, missing=0.002, delivered_streams=2, seed=2)
-    return _template(tmp_path_factory.mktemp("small"), population)
+    return _template(tmp_path_factory.mktemp("small"), SMALL, "shuffled")
+
+
+@pytest.fixture(scope="session")
+def small_in_order(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """These, parents first."""
+    return _template(tmp_path_factory.mktemp("small-in-order"), SMALL, "parents")
 
 
 @pytest.fixture
@@ -88,7 +103,7 @@ class Faults:
     effect: Literal["none", "fail", "kill", "hang", "slow"] = "none"
     first: int = 1
     times: int = 0
-    calls: Literal["change", "read"] = "change"
+    calls: Literal["change", "read", "main"] = "change"
     error_number: int = 0
     log: Path | None = None
 
@@ -133,9 +148,13 @@ class Ended:
         return int(found[1]) if found else None
 
 
-def arguments(database: Path, *options: str) -> list[str]:
+Program = Literal["flows", "tests.crash.miniature"]
+"""The module that a child runs: the program itself, or the same with thresholds that fit a database of a thousandth."""
+
+
+def arguments(database: Path, *options: str, program: Program = "flows") -> list[str]:
     """The command line of `ceramic-order run`."""
-    return [sys.executable, "-m", "flows", "run", str(database), *options]
+    return [sys.executable, "-m", program, "run", str(database), *options]
 
 
 @dataclass
@@ -146,10 +165,18 @@ class Children:
     library: Callable[[], Path]
     started: list[Popen[str]] = field(default_factory=list)
 
-    def start(self, database: Path, *options: str, faults: Faults | None = None, stdout: int = PIPE, stderr: int = PIPE) -> "Popen[str]":
+    def start(
+        self,
+        database: Path,
+        *options: str,
+        program: Program = "flows",
+        faults: Faults | None = None,
+        stdout: int = PIPE,
+        stderr: int = PIPE,
+    ) -> "Popen[str]":
         """Start `ceramic-order run` on `database`."""
         environment = {} if faults is None else faults.environment(self.library(), database)
-        return self.spawn(arguments(database, *options), environment, stdout=stdout, stderr=stderr)
+        return self.spawn(arguments(database, *options, program=program), environment, stdout=stdout, stderr=stderr)
 
     def spawn(
         self, command: list[str], environment: Mapping[str, str] | None = None, *, stdout: int = PIPE, stderr: int = PIPE
@@ -160,9 +187,9 @@ class Children:
         self.started.append(child)
         return child
 
-    def run(self, database: Path, *options: str, faults: Faults | None = None) -> Ended:
+    def run(self, database: Path, *options: str, program: Program = "flows", faults: Faults | None = None) -> Ended:
         """Run `ceramic-order run` on `database` to its end, whatever that is."""
-        return end(self.start(database, *options, faults=faults))
+        return end(self.start(database, *options, program=program, faults=faults))
 
 
 def end(child: "Popen[str]") -> Ended:

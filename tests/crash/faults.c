@@ -1,7 +1,8 @@
 /* Stands between a process and its disk (LD_PRELOAD): makes chosen calls on one database fail, kill, hang or crawl, and keeps a log.
 
    FAULTS_DATABASE  path of the database; its -wal, -shm and other companions (any file whose path begins with it) count too
-   FAULTS_CALLS     "change" (create, write, truncate, sync) or "read": which calls are counted
+   FAULTS_CALLS     which calls are counted: "change" (create, write, truncate, sync), "read", or "main": changes of the database file
+                    alone, which a checkpoint makes
    FAULTS_FIRST     the first call, counted from 1, that goes wrong; 0 or absent: none
    FAULTS_TIMES     how many calls from then on go wrong; 0: all
    FAULTS_EFFECT    "fail" with FAULTS_ERRNO, "kill" (half of a write is done, then SIGKILL), "hang", "slow" (20 ms each)
@@ -34,7 +35,7 @@ struct record { /* little-endian, 24 bytes, followed by `length` bytes if `call`
 static uint8_t files[MAX_FILES];
 static pthread_mutex_t in_order = PTHREAD_MUTEX_INITIALIZER;
 static const char *database, *effect;
-static int counts_reads, log_file = -1;
+static int counts_reads, counts_main, log_file = -1;
 static long counted, first, times, error_number;
 
 static long number(const char *name) {
@@ -47,6 +48,7 @@ __attribute__((constructor)) static void begin(void) {
     database = getenv("FAULTS_DATABASE");
     effect = getenv("FAULTS_EFFECT");
     counts_reads = calls && !strcmp(calls, "read");
+    counts_main = calls && !strcmp(calls, "main");
     first = number("FAULTS_FIRST");
     times = number("FAULTS_TIMES");
     error_number = number("FAULTS_ERRNO");
@@ -60,6 +62,8 @@ static int file_of_path(const char *path) {
 }
 
 static int file_of(int fd) { return fd >= 0 && fd < MAX_FILES ? files[fd] : NONE; }
+
+static int counts_changes(int file) { return counts_main ? file == MAIN : file && !counts_reads; }
 
 /* Whether this call is to fail; errno is set then. */
 static int goes_wrong(int fd, const void *bytes, size_t length, off_t offset) {
@@ -91,7 +95,7 @@ static void keep(char call, int file, uint64_t offset, const void *bytes, uint64
 static int opened(const char *path, int flags, mode_t mode) {
     int file = file_of_path(path);
     int creates = file && (flags & O_CREAT) && access(path, F_OK);
-    if (creates && !counts_reads && goes_wrong(-1, NULL, 0, 0)) return -1;
+    if (creates && counts_changes(file) && goes_wrong(-1, NULL, 0, 0)) return -1;
     int fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
     if (fd >= 0 && fd < MAX_FILES) files[fd] = file;
     return fd;
@@ -115,7 +119,7 @@ int close(int fd) {
 
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t offset) {
     int file = file_of(fd);
-    if (file && !counts_reads && goes_wrong(fd, bytes, length, offset)) return -1;
+    if (counts_changes(file) && goes_wrong(fd, bytes, length, offset)) return -1;
     ssize_t done = syscall(SYS_pwrite64, fd, bytes, length, offset);
     if (file && done > 0) keep('w', file, offset, bytes, done);
     return done;
@@ -128,7 +132,7 @@ ssize_t pread64(int fd, void *bytes, size_t length, off_t offset) {
 
 int ftruncate64(int fd, off_t length) {
     int file = file_of(fd);
-    if (file && !counts_reads && goes_wrong(-1, NULL, 0, 0)) return -1;
+    if (counts_changes(file) && goes_wrong(-1, NULL, 0, 0)) return -1;
     int failed = syscall(SYS_ftruncate, fd, length);
     if (file && !failed) keep('t', file, length, NULL, 0);
     return failed;
@@ -136,7 +140,7 @@ int ftruncate64(int fd, off_t length) {
 
 static int synced(int fd, long call) {
     int file = file_of(fd);
-    if (file && !counts_reads && goes_wrong(-1, NULL, 0, 0)) return -1;
+    if (counts_changes(file) && goes_wrong(-1, NULL, 0, 0)) return -1;
     int failed = syscall(call, fd);
     if (file && !failed) keep('s', file, 0, NULL, 0);
     return failed;

@@ -1,18 +1,25 @@
 """A run that is killed at any moment leaves whole batches, and running again finishes the job."""
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.crash.conftest import Children, Faults, Numbers, Template, await_wal, check_rerun, check_stopped, end
+from tests.crash.conftest import Children, Faults, Numbers, Program, Template, await_wal, check_rerun, check_stopped, end
 from tests.oracle import deliverable
 
 OPTIONS = ("--batch-rows", "200", "--quiet")
 LOG_BYTES = 4_500_000
-"""How large the write-ahead log of a whole run becomes: a checkpoint begins it anew."""
+"""How large the write-ahead log of a whole run becomes where no checkpoint begins it anew."""
 WRITES = 20_000
 """A whole run writes, truncates and syncs somewhat more often."""
+CHECKPOINTED_WRITES = 580
+"""The same of a run of few events that lie parents first, which takes its log into the database after each of some 20 batches."""
+CHECKPOINT_WRITES = 180
+"""And of these, the changes of the database file itself, which only checkpoints make."""
+
+Kill = Callable[[Children, Path, Random], None]
 
 
 def _kill_from_outside(children: Children, database: Path, rng: Random) -> None:
@@ -23,32 +30,64 @@ def _kill_from_outside(children: Children, database: Path, rng: Random) -> None:
     end(child)
 
 
-def _kill_in_a_write(children: Children, database: Path, rng: Random) -> None:
-    """Kill a run in the middle of one of its writes, of which the disk keeps the first half."""
-    children.run(database, *OPTIONS, "--workers", rng.choice("12"), faults=Faults("kill", first=rng.randrange(1, WRITES)))
+def _kill_in_a_call(program: Program, faults: Faults) -> Kill:
+    """Kill a run in the middle of one of its writes, of which the disk keeps the first half, or before a sync."""
+
+    def kill(children: Children, database: Path, rng: Random) -> None:
+        chosen = Faults("kill", first=rng.randrange(1, faults.first), calls=faults.calls)
+        children.run(database, *OPTIONS, "--workers", rng.choice("12"), program=program, faults=chosen)
+
+    return kill
 
 
-def _check_kills(kills: int, rng: Random, large: Template, children: Children) -> None:
-    """Kill again and again until the job is done, then on a fresh copy."""
-    before = large.contents
+IN_ONE_LOG = (_kill_from_outside, _kill_in_a_call("flows", Faults(first=WRITES)))
+CHECKPOINTED = (
+    _kill_in_a_call("tests.crash.miniature", Faults(first=CHECKPOINTED_WRITES)),
+    _kill_in_a_call("tests.crash.miniature", Faults(first=CHECKPOINT_WRITES, calls="main")),
+)
+
+
+def _check_kills(kills: tuple[Kill, ...], times: int, rng: Random, template: Template, children: Children) -> int:
+    """Kill again and again until the job is done, then on a fresh copy; how many kills came after a checkpoint had begun.
+
+    The database file is changed by checkpoints alone; the last one, at the end, is that of a job which is done.
+    """
+    before = template.contents
     whole = sum(number is not None for number in before.numbers.values()) + len(deliverable(before))
-    database, numbers = large.copy(children.folder), Numbers()
-    midway = 0
-    for _ in range(kills):
-        rng.choice([_kill_from_outside, _kill_in_a_write])(children, database, rng)
+    database, numbers = template.copy(children.folder), Numbers()
+    midway = checkpointed = 0
+    for _ in range(times):
+        untouched = database.read_bytes()
+        rng.choice(kills)(children, database, rng)
+        changed = database.read_bytes() != untouched
         earlier, numbers = numbers, check_stopped(before, database, numbers)
         midway += len(earlier) < len(numbers)
+        checkpointed += changed and len(numbers) < whole
         if len(numbers) == whole:
-            database, numbers = large.copy(children.folder), Numbers()
+            database, numbers = template.copy(children.folder), Numbers()
     check_rerun(before, database, children)
-    assert midway >= kills // 2, "too few of the kills came while batches were written"
+    assert midway >= times // 2, "too few of the kills came while batches were written"
+    return checkpointed
 
 
 def test_any_kill_leaves_whole_batches_and_a_rerun_finishes(large: Template, children: Children, rng: Random) -> None:
-    _check_kills(40, rng, large, children)
+    assert not _check_kills(IN_ONE_LOG, 25, rng, large, children)
+
+
+def test_a_kill_around_checkpoints_leaves_whole_batches_and_a_rerun_finishes(
+    small_in_order: Template, children: Children, rng: Random
+) -> None:
+    assert _check_kills(CHECKPOINTED, 14, rng, small_in_order, children) > 3, "hardly a kill came after a checkpoint had begun"
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("rng", range(10, 20), indirect=True)
 def test_a_thousand_kills(large: Template, children: Children, rng: Random) -> None:
-    _check_kills(100, rng, large, children)
+    _check_kills(IN_ONE_LOG, 100, rng, large, children)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("template", ["small", "small_in_order"])
+@pytest.mark.parametrize("rng", range(20, 25), indirect=True)
+def test_a_thousand_kills_around_checkpoints(template: str, children: Children, rng: Random, request: pytest.FixtureRequest) -> None:
+    assert _check_kills(CHECKPOINTED, 100, rng, request.getfixturevalue(template), children) > 25
