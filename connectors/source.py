@@ -61,7 +61,7 @@ class UndeliveredSource(FixedPartitionedSource[pa.RecordBatch, int]):
     """Undelivered events, as batches with the columns rowid, cid, root, payload and listed.
 
     An empty root or payload is not in the database. `listed` holds the multihashes of the blocks that the node listed for the event,
-    one behind the other; it is empty unless asked for.
+    one behind the other; it is empty without `offer`.
 
     Partition `i/N` reads the runs of RUN_ROWS rowids whose number is i modulo N, in rowid order. Its resume state is the last rowid that
     it emitted, so the source can give exactly-once delivery under Bytewax's recovery. N is part of the
@@ -74,10 +74,9 @@ class UndeliveredSource(FixedPartitionedSource[pa.RecordBatch, int]):
     tally: Tally
     connect: Callable[[Path], Any] = connect
     """Opens a connection for each reading thread."""
-    with_listed: bool = False
-    """Whether to read which blocks are listed for an event: a third of the time of reading."""
     offer: Callable[[pa.Table], None] | None = None
-    """Takes the blocks that lie beside the events and belong to none of them, as multihash and bytes."""
+    """Takes the blocks that lie beside the events and belong to none of them, as multihash and bytes. With it the source also reads
+    which blocks are listed for an event, a third of the time of reading."""
 
     def list_parts(self) -> list[str]:
         """The names `0/N` to `N-1/N`."""
@@ -162,7 +161,7 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
 def read_pages(connection: Any, part: str, after: int, source: UndeliveredSource) -> Iterator[pa.RecordBatch]:
     """The pages of partition `part`, named `i/N`, behind the rowid `after`; every statement is a read transaction of its own."""
     index, partitions = map(int, part.split("/"))
-    statement = EVENTS.format(listed=LISTED if source.with_listed else NONE_LISTED)
+    statement = EVENTS.format(listed=LISTED if source.offer else NONE_LISTED)
     with closing(BlockReader(connection)) as blocks, connection.cursor() as cursor:
         while (first := _first(cursor, after)) is not None:
             run = first // RUN_ROWS

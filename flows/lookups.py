@@ -14,19 +14,13 @@ from connectors.database import connect, query, read_schema, scalar
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
 from connectors.tally import Measure, unmeasured
+from operators.check import NodeCheck
 from operators.decode import decode_events, payload_multihash
 from operators.order import KNOWN
 from operators.schemas import LINKS, RAW
-from operators.shared import FetchBlocks
 
 MOST_INITS = 300_000
 """The largest number up to which delivered init events are kept in memory, about 30 MB."""
-
-KEPT_BLOCKS = 32_768
-"""Of one generation of offered blocks, and there are two; of some 200 bytes, so about 25 MB."""
-
-LARGEST_KEPT = pa.scalar(1024, pa.int32())
-"""Bytes; a capability has about 700, a proof and a witness node less than 200."""
 
 ARE_INITS = """
     SELECT init_cid = cid AS is_init FROM ceramic_one_event WHERE delivered IS NOT NULL ORDER BY delivered LIMIT 1000
@@ -48,10 +42,10 @@ class LookUps:
         self._connect = connect
         self._blocks = LookUp(path, BLOCK, connect)
         self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
-        self.blocks: FetchBlocks | None = self._fetch if check_node else None
+        self.check = NodeCheck(self._fetch) if check_node else None
         """For `operators.decode.decode`; None leaves out what a node would check."""
-        self._beside: dict[bytes, bytes] = {}
-        self._beside_before: dict[bytes, bytes] = {}
+        self.offer = self.check.offer if self.check else None
+        """For `connectors.source.UndeliveredSource`."""
 
     @cached_property
     def _events(self) -> LookUp:
@@ -125,30 +119,10 @@ class LookUps:
         at = RAW.get_field_index("payload")
         return raw.set_column(at, RAW.field(at), pa.array(payloads, pa.binary()))
 
-    def offer(self, blocks: pa.Table) -> None:
-        """Keep blocks that the source has read beside its events, for events that need them: proofs, witness nodes, capabilities."""
-        if self.blocks is None:
-            return
-        small = blocks.filter(pc.less_equal(pc.binary_length(blocks["bytes"]), LARGEST_KEPT))
-        if len(self._beside) >= KEPT_BLOCKS:
-            self._beside_before, self._beside = self._beside, {}
-        self._beside.update(zip(small["multihash"].to_pylist(), small["bytes"].to_pylist(), strict=True))
-
     def _fetch(self, multihashes: pa.Array) -> dict[bytes, bytes]:
-        held = {}
-        absent = []
-        for multihash in multihashes.to_pylist():
-            # whoever fetches a block keeps what is in it
-            block = self._beside.pop(multihash, None) or self._beside_before.pop(multihash, None)
-            if block is None:
-                absent.append(multihash)
-            else:
-                held[multihash] = block
-        if absent:
-            with self._measure("look-up", len(absent)):
-                found = self._blocks.find(pa.array(absent, pa.binary()))
-            held.update(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
-        return held
+        with self._measure("look-up", len(multihashes)):
+            found = self._blocks.find(multihashes)
+        return dict(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
 
     def close(self) -> None:
         """Close what was opened."""

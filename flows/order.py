@@ -57,7 +57,7 @@ def get_flow(
         atexit.register(claim(path).release)
     tally = Tally()
     look_ups = LookUps(path, check_node=check_node)
-    source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=check_node, offer=look_ups.offer)
+    source = UndeliveredSource(path, partitions, payload_multihash, tally, offer=look_ups.offer)
     sink = DeliveredSink(path, batch_rows, tally, writes_here=writes)
     report = ReportSink(None, LEFT, WAITING, tally)
     return build_flow(source, look_ups, sink, report, shards=shards)
@@ -67,7 +67,7 @@ def build_flow(source: UndeliveredSource, look_ups: LookUps, sink: Sink, report:
     """The way of the data, whatever becomes of it in the end."""
     flow, measure = Dataflow("ceramic-order"), source.tally.measure
     raw = op.input("source", flow, source)
-    events = decode("decode", raw, fetch=look_ups.blocks, measure=measure)
+    events = decode("decode", raw, check=look_ups.check, measure=measure)
     streams = order("order", events.links, shards=shards, look_up=look_ups.parents, measure=measure)
     op.output("sink", op.key_on("one_sink", streams.ordered, lambda _: "db"), sink)
     left = op.merge("left", events.rejected, streams.left)

@@ -96,7 +96,7 @@ def get_flow(
             replaying.complete(sink, [])
 
     atexit.register(complete)
-    source = UndeliveredSource(replaying.path, partitions, payload_multihash, replaying.tally, replaying.reader, check_node, look_ups.offer)
+    source = UndeliveredSource(replaying.path, partitions, payload_multihash, replaying.tally, replaying.reader, look_ups.offer)
     return build_flow(source, look_ups, sink, report, shards=shards)
 
 

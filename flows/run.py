@@ -191,7 +191,7 @@ def run_into(
 
     look_ups = LookUps(path, connector, check_node=check, measure=tally.measure)
     with closing(look_ups), shown_progress(tally, count, quiet=options.quiet):
-        source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector, check, look_ups.offer)
+        source = UndeliveredSource(path, options.partitions, payload_multihash, tally, connector, look_ups.offer)
         flow = build_flow(source, look_ups, sink, report, shards=options.shards)
         run_flow(flow, tally, workers=options.workers, partitions=options.partitions, kept=kept)
     try:

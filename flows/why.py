@@ -171,7 +171,7 @@ def why(database: Path, text: str) -> Why:
         closing(LookUps(path, reader)) as look_ups,
     ):
         try:
-            return _find_cause(path, cid, events, NodeCheck(look_ups.blocks) if look_ups.blocks else None)
+            return _find_cause(path, cid, events, look_ups.check)
         except SqliteError as cause:
             raise InterruptedRunError(
                 f"Reading `{path}` failed: {sqlite_says(cause)}. Nothing was changed. Check the disk and `PRAGMA integrity_check`."

@@ -1,118 +1,211 @@
 """Check: could a node serve this event? A node's feed stops for ever at a delivered event that it cannot decode.
 
 The rules are those of CERAMIC.md, The four kinds of event. Whatever an event needs (its root and payload, a capability, a proof and
-the witness nodes that lead to its prev) must be in the database, readable, and listed for the event.
+the witness nodes that lead to its prev) must be in the database, readable, and listed for the event. Events in the usual form that
+pass are found for a whole batch at once; each of the others is looked at alone, and gets its reason there.
 """
 
 import json
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from libipld import decode_dag_cbor
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from operators.cid import multihash, parse_cid, root_multihashes
-from operators.layouts import PAYLOAD_AT, PROTECTED_AT, SIGNATURE_FROM_END, plain_envelopes
-from operators.schemas import DATA, INIT, TIME, Reason
+from operators.gather import DIGEST, Digests, digests, gather, spans
+from operators.layouts import CBOR_CID, JOSE_CID, PAYLOAD_AT, PROTECTED_AT, SIGNATURE_FROM_END, Mask, Places, Rows, read_path
+from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 from operators.shared import FetchBlocks, Link, Node, SharedBlocks, read_capability, read_node, read_proof
+from operators.witness import CBOR, JOSE, NO_LINK, SHA2_256, Witnesses
 
-MULTIHASH_BYTES = 34
-"""Of every multihash that a node lists: a code, a length and 32 bytes of digest."""
+MULTIHASH_BYTES = len(SHA2_256) + DIGEST
+"""Of every multihash that a node lists."""
 
 REMEMBERED_HEADERS = 65_536
 """Protected headers whose capability is remembered, about 20 MB."""
 
-_ONE_BYTE_LENGTH = 0x58
-"""The head of a byte string whose length takes one more byte; 0x59: two more."""
+KEPT_BLOCKS = 16_384
+"""Offered blocks that are no witness nodes, of one generation, and there are two; of some 400 bytes, so about 13 MB."""
 
-_JOINED = pa.scalar(b"", pa.binary())
+LARGEST_KEPT = pa.scalar(1024, pa.int32())
+"""Bytes; a capability has about 700, a proof less than 200."""
 
 Failures = dict[int, Reason]
-Rows = NDArray[np.int64]
 
 
 class NodeCheck:
     """Checks batches of events; remembers the blocks that events share, so that each is fetched and read about once.
 
-    Not to be shared between threads.
+    Safe to share between threads: they wait for each other.
     """
 
     def __init__(self, fetch: FetchBlocks) -> None:
-        self._capabilities = SharedBlocks(fetch, read_capability, Reason.CAPABILITY_MISSING)
-        self._proofs = SharedBlocks(fetch, read_proof, Reason.PROOF_MISSING)
-        self._nodes = SharedBlocks(fetch, read_node, Reason.WITNESS_MISSING)
+        self._fetch = fetch
+        self._lock = Lock()
+        self._offered: deque[pa.Table] = deque()
+        self._beside: dict[bytes, bytes] = {}
+        self._beside_before: dict[bytes, bytes] = {}
+        self._witnesses = Witnesses()
+        self._capabilities = SharedBlocks(self._blocks, read_capability, Reason.CAPABILITY_MISSING)
+        self._proofs = SharedBlocks(self._blocks, read_proof, Reason.PROOF_MISSING)
+        self._nodes = SharedBlocks(self._blocks, read_node, Reason.WITNESS_MISSING)
         self._names: dict[bytes, bytes | Reason | None] = {}
 
-    def failures(self, raw: pa.RecordBatch, kind: NDArray[np.int8]) -> Failures:
+    def offer(self, blocks: pa.Table) -> None:
+        """Take blocks that were read beside events, as multihash and bytes, for events that need them."""
+        self._offered.append(blocks.filter(pc.less_equal(pc.binary_length(blocks["bytes"]), LARGEST_KEPT)).combine_chunks())
+
+    def failures(self, raw: pa.RecordBatch, kind: NDArray[np.int8], plain: Mask, times: Sequence[Places]) -> Failures:
         """The rows that a node could not serve, each with the reason.
 
         Args:
-            raw: n readable events of schema RAW, with the blocks that are listed for each.
-            kind: of each event, an index into `operators.schemas.KINDS`.
+            raw: n events of schema RAW, with the blocks that are listed for each.
+            kind: of each event, an index into `operators.schemas.KINDS`; any other number: it is not readable, and left out.
+            plain: which root blocks are plain envelopes.
+            times: those of the time events that are in the usual layout.
         """
-        self._capabilities.forget()
-        self._proofs.forget()
-        self._nodes.forget()
-        signed = (kind == INIT) | (kind == DATA)
-        failed = self._fail_signed(raw, np.flatnonzero(signed))
-        failed |= self._fail_time(raw, np.flatnonzero(kind == TIME))
-        # what is left is unsigned init events, which are their root block alone
-        rows = np.flatnonzero(~signed & (kind != TIME))
-        needed = {int(row): [root] for row, root in zip(rows, _roots(raw, rows), strict=True)}
-        return failed | _not_listed(raw, needed)
+        with self._lock:
+            self._begin()
+            passed = np.zeros(raw.num_rows, dtype=np.bool_)
+            signed = (kind == INIT) | (kind == DATA)
+            passed[self._pass_signed(raw, np.flatnonzero(signed & plain))] = True
+            for places in times:
+                passed[places.rows[self._pass_time(raw, places)]] = True
+            failed = self._fail_signed(raw, np.flatnonzero(signed & ~passed))
+            failed |= self._fail_time(raw, np.flatnonzero((kind == TIME) & ~passed))
+            unsigned = np.flatnonzero(kind == UNSIGNED_INIT)
+            needed = {int(row): [root] for row, root in zip(unsigned, _roots(raw, unsigned), strict=True)}
+            return failed | _not_listed(raw, needed)
+
+    def _begin(self) -> None:
+        """Take in what was offered, and forget what has not been wanted for long."""
+        for shared in (self._capabilities, self._proofs, self._nodes):
+            shared.forget()
+        self._witnesses.begin_page()
+        while self._offered:
+            blocks = self._offered.popleft()
+            if not blocks.num_rows:
+                continue
+            multihashes, contents = (blocks[name].chunk(0) for name in ("multihash", "bytes"))
+            others = pa.array(~self._witnesses.add(multihashes, contents))
+            if len(self._beside) >= KEPT_BLOCKS:
+                self._beside_before, self._beside = self._beside, {}
+            self._beside.update(zip(multihashes.filter(others).to_pylist(), contents.filter(others).to_pylist(), strict=True))
+
+    def _blocks(self, multihashes: pa.Array) -> dict[bytes, bytes]:
+        held = {}
+        for wanted in multihashes.to_pylist():
+            # whoever fetches a block keeps what is in it
+            block = self._beside.pop(wanted, None) or self._beside_before.pop(wanted, None)
+            if block is not None:
+                held[wanted] = block
+        absent = [wanted for wanted in multihashes.to_pylist() if wanted not in held]
+        return held | self._fetch(pa.array(absent, pa.binary())) if absent else held
+
+    def _fetch_nodes(self, multihashes: Sequence[bytes]) -> tuple[pa.Array, pa.Array]:
+        found = self._fetch(pa.array(multihashes, pa.binary()))
+        return pa.array(found.keys(), pa.binary()), pa.array(found.values(), pa.binary())
+
+    def _pass_signed(self, raw: pa.RecordBatch, rows: Rows) -> Rows:
+        """Those of the rows, plain envelopes, that a node can serve."""
+        own, is_jose = _own_digests(raw, rows, JOSE_CID)
+        rows, own = rows[is_jose], own[is_jose]
+        if not len(rows):
+            return rows
+        envelopes, start, _ = spans(raw["root"])
+        payload = digests(envelopes, start[rows] + PAYLOAD_AT + len(SHA2_256))
+        headers = pc.binary_slice(raw["root"], PROTECTED_AT, -SIGNATURE_FROM_END).take(pa.array(rows))
+        names_one = _may_name_capability(headers)
+        without = np.flatnonzero(~names_one)
+        passed = rows[without[_lists(raw, rows[without], np.stack([own[without], payload[without]], axis=1))]]
+        if not names_one.any():
+            return passed
+        capability, at = self._usable_capabilities(headers.filter(pa.array(names_one)))
+        named = np.flatnonzero(names_one)[at]
+        with_capability = np.stack([own[named], payload[named], capability], axis=1)
+        return np.concatenate([passed, rows[named[_lists(raw, rows[named], with_capability)]]])
+
+    def _usable_capabilities(self, headers: pa.Array) -> tuple[Digests, Rows]:
+        """The digests of the capabilities that are named, and the indices of the headers that name them and no unusable one."""
+        encoded = headers.dictionary_encode()
+        names = [self._capability_of(header) for header in encoded.dictionary.to_pylist()]
+        capabilities = self._capabilities.get({name for name in names if isinstance(name, bytes)})
+        usable = {name for name, found in capabilities.items() if found is True and name.startswith(SHA2_256)}
+        table = _words(name[len(SHA2_256) :] if isinstance(name, bytes) and name in usable else bytes(DIGEST) for name in names)
+        which = np.asarray(encoded.indices)
+        at = np.flatnonzero(np.array([name in usable for name in names])[which])
+        return table[which[at]], at
+
+    def _capability_of(self, encoded: bytes) -> bytes | Reason | None:
+        """What a protected header, an encoded byte string of a plain envelope, names."""
+        if encoded in self._names:
+            return self._names[encoded]
+        if len(self._names) >= REMEMBERED_HEADERS:
+            self._names.clear()
+        name = self._names[encoded] = _named_capability(decode_dag_cbor(encoded))
+        return name
+
+    def _pass_time(self, raw: pa.RecordBatch, times: Places) -> NDArray[np.bool_]:
+        """Which of n time events in the usual layout a node can serve."""
+        passed = np.zeros(len(times.rows), dtype=np.bool_)
+        own, is_cbor = _own_digests(raw, times.rows, CBOR_CID)
+        path, depth = read_path(times.middle)
+        blocks, _, block_end = spans(raw["root"])
+        proof = digests(blocks, block_end[times.rows] - DIGEST)
+        root, form = self._roots_of(proof)
+        rows = np.flatnonzero(is_cbor & (depth >= 0) & (form != NO_LINK))
+        down = self._witnesses.climb(root[rows], form[rows], path[rows], depth[rows], self._fetch_nodes)
+        prevs, prev_start, prev_end = spans(times.prev)
+        prev = digests(prevs, prev_end[rows] - DIGEST)
+        of_prev = np.where(prev_end[rows] - prev_start[rows] == len(CBOR_CID) + DIGEST, CBOR, JOSE)
+        right = down.arrived & (down.digest == prev).all(axis=1) & (down.form == of_prev)
+        for deep in np.unique(depth[rows[right]]):
+            some = np.flatnonzero(right & (depth[rows] == deep))
+            mine = rows[some]
+            needed = np.concatenate([own[mine, None], proof[mine, None], down.passed[some, :deep]], axis=1)
+            passed[mine[_lists(raw, times.rows[mine], needed)]] = True
+        return passed
+
+    def _roots_of(self, proof: Digests) -> tuple[Digests, NDArray[np.uint8]]:
+        """The digests of the roots that n proofs name, and the forms of the links; NO_LINK where it is in no usual form."""
+        _, first, which = np.unique(proof[:, 0], return_index=True, return_inverse=True)
+        keys = [SHA2_256 + key.tobytes() for key in proof[first]]
+        links = self._proofs.get(set(keys))
+        cids = [b"" if isinstance(link, Reason) else link[0] for link in map(links.__getitem__, keys)]
+        form = [CBOR if _is_usual(cid, CBOR_CID) else JOSE if _is_usual(cid, JOSE_CID) else NO_LINK for cid in cids]
+        root = _words(cid[-DIGEST:] if usual else bytes(DIGEST) for cid, usual in zip(cids, form, strict=True))
+        # of two proofs whose digests begin alike only one is among these
+        same = (proof[first][which] == proof).all(axis=1)
+        return root[which], np.where(same, np.array(form, dtype=np.uint8)[which], NO_LINK)
 
     def _fail_signed(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
-        at = pa.array(rows)
-        envelopes, listed, own = raw["root"].take(at), raw["listed"].take(at), root_multihashes(raw["cid"].take(at))
-        plain = plain_envelopes(envelopes)
-        payload = pc.binary_slice(envelopes, PAYLOAD_AT, PAYLOAD_AT + MULTIHASH_BYTES)
-        lists_both = pc.or_(
-            pc.equal(listed, pc.binary_join_element_wise(own, payload, _JOINED)),
-            pc.equal(listed, pc.binary_join_element_wise(payload, own, _JOINED)),
-        )
-        # a JSON key can be spelled with escapes
-        headers = pc.binary_slice(envelopes, PROTECTED_AT, -SIGNATURE_FROM_END)
-        may_name_one = pc.or_(pc.match_substring(headers, b'"cap"'), pc.match_substring(headers, b"\\"))
-        special = np.flatnonzero(~plain | np.asarray(may_name_one) | ~np.asarray(lists_both))
         failed: Failures = {}
         needed: dict[int, list[bytes]] = {}
         named: dict[int, bytes] = {}
-        columns = (column.take(pa.array(special)).to_pylist() for column in (own, payload, envelopes, listed))
-        readable = self._capabilities.recent
-        for row, is_plain, root, of_payload, envelope, held in zip(rows[special].tolist(), plain[special].tolist(), *columns, strict=True):
-            if is_plain:
-                blocks = [root, of_payload]
-                header = envelope[PROTECTED_AT + (2 if envelope[PROTECTED_AT] == _ONE_BYTE_LENGTH else 3) : -SIGNATURE_FROM_END]
-            else:
-                fields = decode_dag_cbor(envelope)
-                if not fields["signatures"]:
-                    failed[row] = Reason.SIGNATURES_EMPTY
-                    continue
-                blocks = [root, multihash(fields["payload"]) or b""]
-                header = _protected(fields["signatures"][0])
-            name = self._names[header] if header in self._names else self._capability_named_by(header)
-            # most of these events are of sessions that are known by now, and list the three blocks that they need
-            if readable.get(name) is True and held == b"".join(sorted((*blocks, name))):  # type: ignore[arg-type] # True of bytes only
+        envelopes = raw["root"].take(pa.array(rows)).to_pylist()
+        for row, root, envelope in zip(rows.tolist(), _roots(raw, rows), envelopes, strict=True):
+            fields = decode_dag_cbor(envelope)
+            if not fields["signatures"]:
+                failed[row] = Reason.SIGNATURES_EMPTY
                 continue
+            needed[row] = [root, multihash(fields["payload"]) or b""]
+            name = _named_capability(_protected(fields["signatures"][0]))
             if isinstance(name, Reason):
                 failed[row] = name
-                continue
-            if name is not None:
+            elif name is not None:
                 named[row] = name
-                blocks.append(name)
-            needed[row] = blocks
+                needed[row].append(name)
         capabilities = self._capabilities.get(set(named.values()))
         failed |= {row: found for row, name in named.items() if isinstance(found := capabilities[name], Reason)}
         return _not_listed(raw, needed) | failed
-
-    def _capability_named_by(self, header: bytes) -> bytes | Reason | None:
-        if len(self._names) >= REMEMBERED_HEADERS:
-            self._names.clear()
-        name = self._names[header] = _named_capability(header)
-        return name
 
     def _fail_time(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
         blocks = raw["root"].take(pa.array(rows)).to_pylist()
@@ -122,16 +215,15 @@ class NodeCheck:
         proofs = self._proofs.get({way.proof for way in ways})
         for way in ways:
             way.begin(proofs[way.proof])
-        # all go down their trees as far as is known, so that what they want next is fetched in one look-up
+        # all go down their trees at once, so that what they want next is fetched in one look-up
         going = [way for way in ways if way.path]
-        while going := [way for way in going if way.descend(self._nodes)]:
-            self._nodes.get({way.at for way in going})
+        while going:
+            nodes = self._nodes.get({way.at for way in going})
+            going = [way for way in going if way.descend(nodes[way.at])]
         failed = {way.row: way.failure for way in ways if way.failure is not None}
         return _not_listed(raw, {way.row: way.needed for way in ways if way.failure is None}) | failed
 
 
-_INDEX = {str(index): index for index in range(3)}
-"""The usual parts of a path: lists of witness nodes have two or three items."""
 _NO_INDEX = 10**9
 """No list is so long."""
 
@@ -154,8 +246,7 @@ class _Way:
     @classmethod
     def of(cls, row: int, root: bytes, fields: dict[str, Any]) -> "_Way":
         proof, text = multihash(fields["proof"]) or fields["proof"], fields["path"]
-        path = [_INDEX[part] if part in _INDEX else _index(part) for part in reversed(text.split("/"))] if text else []
-        return cls(row, proof, fields["prev"], path, [root, proof])
+        return cls(row, proof, fields["prev"], [_index(part) for part in reversed(text.split("/"))] if text else [], [root, proof])
 
     def begin(self, root: "Link | Reason") -> None:
         if isinstance(root, Reason):
@@ -166,34 +257,68 @@ class _Way:
         elif root[0] != self.prev:
             self.failure = Reason.WITNESS_PATH
 
-    def descend(self, nodes: "SharedBlocks[Node]") -> bool:
-        """Go down as far as the remembered nodes reach; whether a node is wanted that is not among them."""
-        path, at, recent = self.path, self.at, nodes.recent
-        cid = b""
-        while path:
-            node = recent.get(at)
-            if node is None:
-                node = nodes.older.get(at)
-                if node is None:
-                    self.at = at
-                    return True
-                recent[at] = node
-            if isinstance(node, Reason):
-                self.failure = node
-                return False
-            self.needed.append(at)
-            try:
-                cid, at = node[path.pop()]  # type: ignore[misc] # None, where there is no link, can't be taken apart
-            except (IndexError, TypeError):
-                self.failure = Reason.WITNESS_PATH
-                return False
-        if cid != self.prev:
+    def descend(self, node: "Node | Reason") -> bool:
+        """Go down by one node; whether another is wanted."""
+        if isinstance(node, Reason):
+            self.failure = node
+            return False
+        self.needed.append(self.at)
+        step = self.path.pop()
+        link = node[step] if step < len(node) else None
+        if link is not None and self.path:
+            self.at = link[1]
+            return True
+        if link is None or link[0] != self.prev:
             self.failure = Reason.WITNESS_PATH
         return False
 
 
 def _index(part: str) -> int:
     return int(part) if part.isascii() and part.isdecimal() and len(part) < len(str(_NO_INDEX)) else _NO_INDEX
+
+
+def _is_usual(cid: bytes, begin: bytes) -> bool:
+    return cid.startswith(begin) and len(cid) == len(begin) + DIGEST
+
+
+def _may_name_capability(headers: pa.Array) -> Mask:
+    """Which protected headers hold the key `"cap"`, or an escape, with which a JSON key can be spelled too."""
+    data, start, _ = spans(headers)
+    quoted = sliding_window_view(np.append(data, np.zeros(3, dtype=np.uint8)), 4).view(np.uint32)[:, 0]
+    hits = np.flatnonzero((data == ord("\\")) | (quoted == np.frombuffer(b'"cap', dtype=np.uint32)))
+    found = np.zeros(len(headers), dtype=np.bool_)
+    found[np.searchsorted(start, hits, side="right") - 1] = True
+    return found
+
+
+def _words(each: Iterable[bytes]) -> Digests:
+    return np.frombuffer(b"".join(each), dtype=np.uint64).reshape(-1, 4)
+
+
+def _own_digests(raw: pa.RecordBatch, rows: Rows, begin: bytes) -> tuple[Digests, Mask]:
+    """The digests in some events' own CIDs, and which of these CIDs begin like this; without meaning where they do not."""
+    cids, start, end = spans(raw["cid"])
+    usual = end[rows] - start[rows] == len(begin) + DIGEST
+    rows = rows[usual]
+    own = np.zeros((len(usual), 4), dtype=np.uint64)
+    own[usual] = digests(cids, end[rows] - DIGEST)
+    usual[usual] = (gather(cids, start[rows], len(begin)) == np.frombuffer(begin, dtype=np.uint8)).all(axis=1)
+    return own, usual
+
+
+def _lists(raw: pa.RecordBatch, rows: Rows, needed: Digests) -> NDArray[np.intp]:
+    """The indices of those of n events for which the blocks of these digests, of shape (n, blocks, 4), are listed and no other."""
+    listed, start, end = spans(raw["listed"])
+    blocks = needed.shape[1]
+    at = np.flatnonzero(end[rows] - start[rows] == blocks * MULTIHASH_BYTES)
+    held = gather(listed, start[rows[at]], blocks * MULTIHASH_BYTES).reshape(len(at), blocks, MULTIHASH_BYTES)
+    by_sha = (held[:, :, : len(SHA2_256)] == np.frombuffer(SHA2_256, dtype=np.uint8)).all(axis=(1, 2))
+    # the order of bytes is that of words whose first byte counts most
+    order = np.argsort(needed[at, :, 0].byteswap(), axis=1)
+    ordered = np.take_along_axis(needed[at], order[:, :, None], axis=1)
+    same = np.ascontiguousarray(held[:, :, len(SHA2_256) :]).view(np.uint64) == ordered
+    alike: NDArray[np.intp] = at[by_sha & same.all(axis=(1, 2))]
+    return alike
 
 
 def _roots(raw: pa.RecordBatch, rows: Rows) -> list[bytes]:
@@ -207,9 +332,6 @@ def _not_listed(raw: pa.RecordBatch, needed: dict[int, list[bytes]]) -> Failures
     listings = raw["listed"].take(pa.array(needed.keys(), pa.int64())).to_pylist()
     failed: Failures = {}
     for (row, blocks), listed in zip(needed.items(), listings, strict=True):
-        # the index that they come from is sorted, and an event rarely lists more than it needs
-        if listed == b"".join(sorted(blocks)):
-            continue
         held = {listed[at : at + MULTIHASH_BYTES] for at in range(0, len(listed), MULTIHASH_BYTES)}
         if not held.issuperset(blocks):
             failed[row] = Reason.NOT_LISTED

@@ -4,7 +4,6 @@ The rules are those of CERAMIC.md, The four kinds of event. `read_event` is the 
 """
 
 import gc
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ from libipld import decode_dag_cbor
 from operators.check import NodeCheck
 from operators.cid import multihash
 from operators.dagcbor import ends_linked, linked_keys
-from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, Places, plain_envelopes, read_alike
+from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, Places, Rows, plain_envelopes, read_alike
 from operators.measure import Measure, unmeasured
 from operators.schemas import DATA, INIT, LEFT, LINKS, TIME, UNSIGNED_INIT, Reason
-from operators.shared import FetchBlocks
+
+_UNREADABLE = -1
+"""Stands for the kind of an event that could not be read."""
 
 
 class Links(NamedTuple):
@@ -119,23 +120,23 @@ def decode_events(raw: pa.RecordBatch, check: NodeCheck | None = None, measure: 
     With `check`, an event that a node could not serve is rejected too.
     """
     with _no_cyclic_garbage_collection():
-        places, reasons = _read(raw)
-        links, rows = _in_input_order(raw, places)
+        plain = plain_envelopes(raw["root"])
+        times = read_alike(raw["root"], ~plain, TIME_LAYOUT)
+        groups = [*read_alike(raw["payload"], plain, DATA_LAYOUT), *times]
+        alone, reasons = _read_alone(raw, groups)
+        links, rows = _in_input_order(raw, [*groups, alone])
         if check is not None:
-            readable = raw if links.num_rows == raw.num_rows else raw.take(rows)
-            with measure("check", readable.num_rows):
-                failed = check.failures(readable, np.asarray(links["kind"]))
-            reasons |= {int(rows[row].as_py()): reason for row, reason in failed.items()}
-            served = np.ones(links.num_rows, dtype=np.bool_)
-            served[list(failed)] = False
-            links = links.filter(pa.array(served)) if failed else links
+            kind = np.full(raw.num_rows, _UNREADABLE, dtype=np.int8)
+            kind[rows] = links["kind"]
+            with measure("check", links.num_rows):
+                failed = check.failures(raw, kind, plain, times)
+            reasons |= failed
+            links = links.filter(pa.array(~np.isin(rows, list(failed)))) if failed else links
     return Decoded(links, _rejects(raw, sorted(reasons.items())))
 
 
-def _read(raw: pa.RecordBatch) -> tuple[list[Places], dict[int, Reason]]:
-    """The readable events of a batch, in groups, and why the others are not, by row."""
-    envelopes = plain_envelopes(raw["root"])
-    groups = [*read_alike(raw["payload"], envelopes, DATA_LAYOUT), *read_alike(raw["root"], ~envelopes, TIME_LAYOUT)]
+def _read_alone(raw: pa.RecordBatch, groups: list[Places]) -> tuple[Places, dict[int, Reason]]:
+    """The readable events of a batch that are in none of the groups, and why the others are not, by row."""
     unread = np.ones(raw.num_rows, dtype=np.bool_)
     for group in groups:
         unread[group.rows] = False
@@ -150,21 +151,19 @@ def _read(raw: pa.RecordBatch) -> tuple[list[Places], dict[int, Reason]]:
         streams.append(event.stream or raw["cid"][row].as_py())
         prevs.append(event.prev)
         kinds.append(event.kind)
-    alone = Places(
-        np.array(rows, dtype=np.int64), pa.array(streams, pa.binary()), pa.array(prevs, pa.binary()), np.array(kinds, dtype=np.int8)
-    )
-    return [*groups, alone], reasons
+    at, stream, prev = np.array(rows, dtype=np.int64), pa.array(streams, pa.binary()), pa.array(prevs, pa.binary())
+    return Places(at, stream, prev, np.array(kinds, dtype=np.int8), pa.nulls(len(rows), pa.binary())), reasons
 
 
-def _in_input_order(raw: pa.RecordBatch, groups: list[Places]) -> tuple[pa.RecordBatch, pa.Array]:
+def _in_input_order(raw: pa.RecordBatch, groups: list[Places]) -> tuple[pa.RecordBatch, Rows]:
     """The events of all groups with schema LINKS, and their rows, which rise."""
     rows = np.concatenate([group.rows for group in groups])
     position = np.argsort(rows)
     kind = np.concatenate([group.kind for group in groups])[position]
-    at = pa.array(rows[position])
-    own = raw.select(["rowid", "cid"]) if len(rows) == raw.num_rows else raw.select(["rowid", "cid"]).take(at)
+    rows = rows[position]
+    own = raw.select(["rowid", "cid"]) if len(rows) == raw.num_rows else raw.select(["rowid", "cid"]).take(pa.array(rows))
     stream, prev = (pa.concat_arrays(column).take(pa.array(position)) for column in zip(*(group[1:3] for group in groups), strict=True))
-    return pa.record_batch([*own.columns, stream, prev, pa.array(kind)], schema=LINKS), at
+    return pa.record_batch([*own.columns, stream, prev, pa.array(kind)], schema=LINKS), rows
 
 
 def _rejects(raw: pa.RecordBatch, reasons: list[tuple[int, Reason]]) -> pa.RecordBatch:
@@ -179,22 +178,19 @@ def decode(
     step_id: str,  # noqa: ARG001 # Bytewax's signature
     up: Stream[pa.RecordBatch],
     *,
-    fetch: FetchBlocks | None = None,
+    check: NodeCheck | None = None,
     measure: Measure = unmeasured,
 ) -> DecodeOut:
     """Decode batches of schema RAW into readable events and rejected ones.
 
-    With `fetch`, which finds further blocks, an event that a node could not serve is rejected too; batches then need `listed`.
+    With `check`, an event that a node could not serve is rejected too; batches then need `listed`.
 
     Returns two streams of batches, without empty ones: `links` of schema LINKS and `rejected` of schema LEFT.
     """
-    check = threading.local()
 
     def decode_batch(batch: pa.RecordBatch) -> Decoded:
-        if fetch is not None and not hasattr(check, "of_this_worker"):
-            check.of_this_worker = NodeCheck(fetch)
         with measure("decode", batch.num_rows):
-            return decode_events(batch, getattr(check, "of_this_worker", None), measure)
+            return decode_events(batch, check, measure)
 
     decoded = op.map("events", up, decode_batch)
     links = op.filter("some_links", op.map("links", decoded, lambda batch: batch.links), has_rows)

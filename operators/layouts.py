@@ -16,19 +16,17 @@ import pyarrow.compute as pc
 from libipld import decode_dag_cbor_multi
 from numpy.typing import NDArray
 
+from operators.gather import DIGEST, spans
 from operators.schemas import DATA, TIME
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-DIGEST = 32
-"""Bytes of a digest; what stands before them in a CID are its codec, its hash and this length."""
-
 CBOR_CID, JOSE_CID = b"\x01\x71\x12\x20", b"\x01\x85\x01\x12\x20"
 """How the CIDs of nearly all events begin: a dag-cbor or a dag-jose block, by its sha2-256."""
 
 
-def _link(cid: bytes) -> bytes:
+def link_head(cid: bytes) -> bytes:
     """A link up to the digest: tag 42, a byte string one longer than the CID, the leading zero, the CID's beginning."""
     return b"\xd8\x2a\x58" + bytes([len(cid) + DIGEST + 1, 0]) + cid
 
@@ -49,7 +47,7 @@ class Layout:
 DATA_LAYOUT = Layout(3, b"\x64data", middle_is_text=False, has_proof=False, kind=DATA)
 TIME_LAYOUT = Layout(4, b"\x64path", middle_is_text=True, has_proof=True, kind=TIME)
 
-_PROOF = b"\x65proof" + _link(CBOR_CID)
+_PROOF = b"\x65proof" + link_head(CBOR_CID)
 
 PAYLOAD_AT = 13
 """Where in a plain envelope the multihash of its payload begins."""
@@ -60,6 +58,12 @@ PROTECTED_AT = _SIGNATURES_AT + len(_SIGNATURES)
 _SIGNATURE = b"\x69signature\x58\x40"
 SIGNATURE_FROM_END = len(_SIGNATURE) + 64
 
+DEEPEST = 32
+"""A tree of so many levels anchors all events there are."""
+
+_TEXT_OF_ONE_BYTE = 0x78
+"""The head of a text whose length takes one more byte; below, the head holds it."""
+
 
 class Places(NamedTuple):
     """Where some events of a batch stand in their streams: columns of one length."""
@@ -69,6 +73,8 @@ class Places(NamedTuple):
     stream: pa.Array
     prev: pa.Array
     kind: NDArray[np.int8]
+    middle: pa.Array
+    """The encoded value in the middle of their layout."""
 
 
 def plain_envelopes(roots: pa.BinaryArray) -> Mask:
@@ -102,8 +108,8 @@ def read_alike(column: pa.BinaryArray, rows: Mask, layout: Layout) -> list[Place
 
 def _read_with(column: pa.BinaryArray, rows: Mask, layout: Layout, of_stream: bytes, of_prev: bytes) -> Places | None:
     """Read the rows whose stream and prev have CIDs that begin like these."""
-    begin = bytes([0xA0 + layout.entries]) + b"\x62id" + _link(of_stream)
-    end = b"\x64prev" + _link(of_prev)
+    begin = bytes([0xA0 + layout.entries]) + b"\x62id" + link_head(of_stream)
+    end = b"\x64prev" + link_head(of_prev)
     behind_prev = len(_PROOF) + DIGEST if layout.has_proof else 0
     value_from = len(begin) + DIGEST + len(layout.middle)
     value_to = -(len(end) + DIGEST + behind_prev)
@@ -120,14 +126,34 @@ def _read_with(column: pa.BinaryArray, rows: Mask, layout: Layout, of_stream: by
     long = pc.greater_equal(pc.binary_length(column), pa.scalar(value_from - value_to + 1, pa.int32()))
     conforms = pc.and_(conforms, long)
     blocks = column.filter(conforms)
-    values = _decode_each(pc.binary_slice(blocks, value_from, value_to)) if len(blocks) else None
+    middle = pc.binary_slice(blocks, value_from, value_to)
+    values = _decode_each(middle) if len(blocks) else None
     if values is None or (layout.middle_is_text and {type(value) for (value,) in values} != {str}):
         return None
     stream_at = len(begin) - len(of_stream)
     stream = pc.binary_slice(blocks, stream_at, stream_at + len(of_stream) + DIGEST)
     prev_at = -(len(of_prev) + DIGEST + behind_prev)
     prev = pc.binary_slice(blocks, prev_at, -behind_prev or None)
-    return Places(np.flatnonzero(conforms), stream, prev, np.full(len(blocks), layout.kind, dtype=np.int8))
+    return Places(np.flatnonzero(conforms), stream, prev, np.full(len(blocks), layout.kind, dtype=np.int8), middle)
+
+
+def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The indices in n encoded paths, of shape (n, deepest), and how many there are in each.
+
+    That is -1 where a path is anything but single digits with "/" between them, or has more than DEEPEST.
+    """
+    data, start, end = spans(texts)
+    head = data[start]
+    start = start + np.where(head < _TEXT_OF_ONE_BYTE, 1, 2)
+    length = end - start
+    usual = (head <= _TEXT_OF_ONE_BYTE) & ((length == 0) | (length % 2 == 1)) & (length < 2 * DEEPEST)
+    depth = np.where(usual, (length + 1) // 2, 0)
+    steps = np.arange(depth.max(initial=0))
+    at = np.minimum(start[:, None] + 2 * steps, len(data) - 1)
+    path = data[at] - np.uint8(ord("0"))
+    between = (data[np.minimum(at + 1, len(data) - 1)] == ord("/")) | (steps == depth[:, None] - 1)
+    reads = (((path <= 9) & between) | (steps >= depth[:, None])).all(axis=1)  # noqa: PLR2004 # the last digit
+    return path, np.where(usual & reads, depth, -1)
 
 
 def _holds(blocks: pa.BinaryArray, start: int, stop: int, expected: bytes) -> pa.BooleanArray:

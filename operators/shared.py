@@ -15,10 +15,10 @@ FetchBlocks = Callable[[pa.Array], dict[bytes, bytes]]
 """From distinct multihashes to those blocks of them that the database holds."""
 
 REMEMBERED_BLOCKS = 32_768
-"""Shared blocks of one generation. Two generations of witness nodes take some 40 MB."""
+"""Shared blocks of one generation, and there are two; of at most 600 bytes each."""
 
-_ONE_BYTE, _SHORT = 24, 255
-"""From these lengths on a head takes one more byte, or two."""
+_SHORT = 255
+"""A link to a CID from this length on has a longer head."""
 
 Content = TypeVar("Content")
 Link = tuple[bytes, bytes]
@@ -99,28 +99,10 @@ def read_proof(block: bytes) -> Link | Reason:
 
 def read_node(block: bytes) -> Node | Reason:
     """The links of a witness node, a list."""
-    links = _read_links(block)
-    if links is not None:
-        return links
     items = _decoded(block)
     if not isinstance(items, list):
         return Reason.WITNESS_UNREADABLE
     return tuple(_link_to(item) if linked else None for item, linked in zip(items, linked_items(block), strict=True))
-
-
-def _read_links(block: bytes) -> Node | None:
-    """The links of a list of up to 23 links, each in its shortest form, which needs no decoder; None: it is something else."""
-    links = []
-    at = 1
-    while block.startswith(b"\xd8\x2a\x58", at) and at + 5 < len(block) and not block[at + 4]:
-        end = at + 4 + block[at + 3]
-        cid = block[at + 5 : end]
-        of_cid = multihash(cid)
-        if of_cid is None or block[at + 3] < _ONE_BYTE:
-            return None
-        links.append((cid, of_cid))
-        at = end
-    return tuple(links) if at == len(block) and len(links) < _ONE_BYTE and block[:1] == bytes([0x80 + len(links)]) else None
 
 
 def _link_to(cid: bytes) -> Link:

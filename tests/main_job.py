@@ -71,11 +71,11 @@ def deliver(
 ) -> Tally:
     """The main job on `path`; what it did. Unlike `get_flow` it claims nothing, so that many runs fit in one process."""
     tally = Tally()
-    source = UndeliveredSource(path, partitions, payload_multihash, tally, with_listed=check_node)
     sink = DeliveredSink(path, batch_rows, tally)
     reports = ReportSink(report, LEFT, WAITING, tally)
     reports.prepare()
     with closing(LookUps(path, check_node=check_node)) as look_ups:
+        source = UndeliveredSource(path, partitions, payload_multihash, tally, offer=look_ups.offer)
         run_flow(build_flow(source, look_ups, sink, reports, shards=shards), workers)
     reports.publish()
     return tally

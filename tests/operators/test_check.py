@@ -66,7 +66,7 @@ def reasons_of(cases: Sequence[Case], stored: Stored | None = None) -> list[str 
     for rowid, (event, unlisted) in enumerate(cases):
         root = stored.blocks[next(one.multihash for one in event.blocks if one.is_root)]
         payload = stored.blocks.get(payload_multihash(root) or b"", b"")
-        listed = b"".join(one.multihash for one in event.blocks if one not in unlisted)
+        listed = b"".join(sorted(one.multihash for one in event.blocks if one not in unlisted))
         rows.append({"rowid": rowid, "cid": event.cid, "root": root, "payload": payload, "listed": listed})
     decoded = decode_events(pa.RecordBatch.from_pylist(rows, schema=RAW), NodeCheck(stored))
     rejected = dict(zip(decoded.rejected["rowid"].to_pylist(), decoded.rejected["reason"].to_pylist(), strict=True))
