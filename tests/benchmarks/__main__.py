@@ -1,89 +1,74 @@
-"""`make bench`: how near the main job comes to the write alone, what it holds in memory, and how it grows.
+"""`make bench`: how near the main job comes to the write alone, what it holds in memory, and when it delivers first.
 
     make bench                  databases of 100,000, 300,000 and 1,000,000 events; under three minutes once they are made
     make bench BENCH=full       more rounds, and 3,000,000 events
+    make bench BENCH=scale      time, memory, log and disk at 1, 3 and 10 million events: `tests/benchmarks/scale.py`
 
-The databases are kept in `build/bench`, the results in `build/bench/results.json`.
+The databases are kept in `build/bench`; the results go to `results.json`, `results.png` and `timeline.png` there.
 """
 
 import json
 import os
 import statistics
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from connectors.database import connect, execute, scalar
+from tests.benchmarks.measure import FOLDER, Database, Measured, bare_start, ceramic_order, fresh_copy, machine, remove, write_alone
+from tests.benchmarks.picture import draw_results, draw_timeline
+from tests.benchmarks.targets import (
+    ALLOWED_BYTES,
+    CHECKS,
+    FirstDelivery,
+    Result,
+    console,
+    show_first_delivery,
+    show_results,
+    show_targets,
+)
 
-from flows.commands.synth import command as synth
-from tests.benchmarks.measure import MEBIBYTE, ceramic_order, fresh_copy, write_alone
-
-FOLDER = Path("build/bench")
-LENGTH = 10
 COMPARED_EVENTS = 300_000
-"""The size at which both ways to check are measured, also in a short benchmark."""
+"""The size at which everything is measured, also in a short benchmark."""
+
 FULL = os.environ.get("BENCH") == "full"
 
-console = Console(width=130)
+ROUNDS = {100_000: 3, 300_000: 5, 1_000_000: 5, 3_000_000: 5} if FULL else {100_000: 1, 300_000: 3, 1_000_000: 1}
+"""By size of the database."""
 
-
-@dataclass(frozen=True)
-class Database:
-    """A database to measure on."""
-
-    events: int
-    order: str
-    delivered: int = 0
-    """Events in streams that are wholly delivered already."""
-
-    @property
-    def path(self) -> Path:
-        """Where it is kept."""
-        return FOLDER / f"{self.events}-{self.order}-{self.delivered}.db"
-
-
-@dataclass(frozen=True)
-class Result:
-    """One row of the table: medians over the rounds."""
-
-    events: int
-    order: str
-    check: str
-    undelivered: int
-    seconds: float
-    write_alone_seconds: float
-    ratio: float
-    """Median of the ratios of the pairs."""
-    events_per_second: float
-    peak_anonymous_mebibytes: float
-    bytes_per_waiting_event: float
-    """Anonymous memory beyond 300 MB, for each undelivered event."""
+FIRST_ROUNDS = 5
 
 
 def main() -> None:
-    """Measure, print and keep."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    rounds = {100_000: 3, 300_000: 5 if FULL else 3, 1_000_000: 5 if FULL else 1, 3_000_000: 3}
-    sizes = [100_000, 300_000, 1_000_000, *([3_000_000] if FULL else [])]
+    """Measure, print, draw and keep."""
     results = []
-    for events, order, check in product(sizes, ("shuffled", "parents"), ("node", "links")):
-        if check == "links" and events != COMPARED_EVENTS and not FULL:
+    for events, order, check in product(ROUNDS, ("parents", "shuffled"), CHECKS):
+        if order == "parents" and events > COMPARED_EVENTS and not FULL:
             continue
-        results.append(measure(made(Database(events, order)), check, rounds[events]))
-        console.print(f"{events:,} events, {order}, --check {check}: ratio {results[-1].ratio:.2f}", highlight=False)
-    show(results)
-    others = first_delivery(made(Database(1_000_000, "shuffled", delivered=999_000))) | read_only(made(Database(300_000, "shuffled")))
-    (FOLDER / "results.json").write_text(json.dumps({"runs": [asdict(result) for result in results], **others}, indent=2))
+        results.append(measure(made(Database(events, order)), check, ROUNDS[events]))
+        console.print(f"{events:,} events, {order}, --check {check}: ratio {results[-1].ratio:.2f}, {results[-1].cores:.2f} cores busy")
+    first = first_delivery(made(Database(1_000_000, "shuffled", delivered=999_000)))
+    others = read_only(made(Database(COMPARED_EVENTS, "shuffled")))
+    profile = profiled(made(Database(max(ROUNDS) if FULL else COMPARED_EVENTS, "shuffled")))
+    for copy in ("ordered.db", "work.db"):
+        remove(FOLDER / copy)
+    show_results(results)
+    show_first_delivery(first)
+    show_targets(results, first)
+    runs = [asdict(result) for result in results]
+    document = {"machine": machine(), "runs": runs, "first_delivery": [asdict(start) for start in first], **others, "profile": profile}
+    (FOLDER / "results.json").write_text(json.dumps(document, indent=2))
+    draw_results(FOLDER / "results.png", results)
+    draw_timeline(FOLDER / "timeline.png", profile)
 
 
 def made(database: Database) -> Database:
     """Make the database, unless an earlier benchmark has."""
     if not database.path.exists():
-        streams, delivered = database.events // LENGTH, database.delivered // LENGTH
-        console.print(f"Making {database.path} ...", highlight=False)
-        options: list[object] = ["--streams", streams, "--length", LENGTH, "--order", database.order, "--delivered", delivered, "--quiet"]
-        synth.main([str(database.path), *map(str, options)], standalone_mode=False)
+        console.print(f"Making {database.path} ...")
+    database.make()
     return database
 
 
@@ -91,9 +76,9 @@ def measure(database: Database, check: str, rounds: int) -> Result:
     """Run the write alone and the main job in turn, each on a fresh copy."""
     pairs = []
     for _ in range(rounds):
-        ordered = fresh_copy(database.path, FOLDER, "ordered.db")
-        run = ceramic_order("run", str(ordered), "--check", check)
-        pairs.append((write_alone(fresh_copy(database.path, FOLDER), ordered), run))
+        ordered = fresh_copy(database.path, "ordered.db")
+        run = ceramic_order("run", ordered, "--check", check)
+        pairs.append((write_alone(fresh_copy(database.path), ordered), run))
     seconds = statistics.median(run.document["seconds"] for _, run in pairs)
     undelivered = pairs[0][1].document["delivered"]
     peak = statistics.median(run.anonymous_bytes for _, run in pairs)
@@ -106,52 +91,52 @@ def measure(database: Database, check: str, rounds: int) -> Result:
         write_alone_seconds=statistics.median(alone for alone, _ in pairs),
         ratio=statistics.median(run.document["seconds"] / alone for alone, run in pairs),
         events_per_second=undelivered / seconds,
-        peak_anonymous_mebibytes=peak / MEBIBYTE,
-        bytes_per_waiting_event=max(0.0, peak - 300 * MEBIBYTE) / undelivered,
+        cores=statistics.median(run.cores for _, run in pairs),
+        anonymous_bytes=int(peak),
+        bytes_per_waiting_event=max(0.0, peak - ALLOWED_BYTES) / undelivered,
     )
 
 
-def first_delivery(database: Database) -> dict[str, float]:
-    """1,000 undelivered among 1,000,000: seconds of the whole process, and of the run in it."""
-    run = ceramic_order("run", str(fresh_copy(database.path, FOLDER)))
-    console.print(
-        f"{run.document['delivered']:,} undelivered among {database.events:,}: {run.document['seconds']:.2f} s in a process of "
-        f"{run.process_seconds:.2f} s",
-        highlight=False,
-    )
-    return {"few_undelivered_seconds": run.document["seconds"], "few_undelivered_process_seconds": run.process_seconds}
+def first_delivery(database: Database) -> list[FirstDelivery]:
+    """Few undelivered events among many; the profile tells when the first transaction was committed."""
+    copy = fresh_copy(database.path)
+    with closing(connect(copy)) as connection:
+        highest = scalar(connection, "SELECT max(delivered) FROM ceramic_one_event")
+    starts = []
+    for check in CHECKS:
+        begins, firsts = [], []
+        for _ in range(FIRST_ROUNDS):
+            run, profile = run_profiled(copy, "--check", check)
+            begins.append(run.process_seconds - profile["seconds"])
+            firsts.append(begins[-1] + profile["stages"]["write"]["first_done"])
+            with closing(connect(copy, "rw")) as connection:
+                execute(connection, f"UPDATE ceramic_one_event SET delivered = NULL WHERE delivered > {highest:d}")  # noqa: S608 # a number
+        bare = statistics.median(bare_start() for _ in range(FIRST_ROUNDS))
+        starts.append(FirstDelivery(check, bare, statistics.median(begins), statistics.median(firsts)))
+    return starts
+
+
+def run_profiled(copy: Path, *options: str) -> tuple[Measured, dict[str, Any]]:
+    """Run the main job, and say where its time went."""
+    file = FOLDER / "profile.json"
+    run = ceramic_order("run", copy, "--profile", str(file), *options)
+    return run, json.loads(file.read_text())
 
 
 def read_only(database: Database) -> dict[str, float]:
     """Replay against the run, and what is verified in a second."""
-    ordered = fresh_copy(database.path, FOLDER, "ordered.db")
-    run = ceramic_order("run", str(ordered))
-    replay = ceramic_order("replay", str(database.path), "--out", str(FOLDER / "replay"), "--overwrite", "--no-verify")
-    verify = ceramic_order("verify", str(ordered))
+    ordered = fresh_copy(database.path, "ordered.db")
+    run = ceramic_order("run", ordered)
+    replay = ceramic_order("replay", database.path, "--out", str(FOLDER / "replay"), "--overwrite", "--no-verify")
+    verify = ceramic_order("verify", ordered)
     ratio, rate = replay.document["seconds"] / run.document["seconds"], database.events / verify.document["seconds"]
-    console.print(f"{database.events:,} events: a replay takes {ratio:.2f} times the run; {rate:,.0f} events/s verified", highlight=False)
+    console.print(f"{database.events:,} events: a replay takes {ratio:.2f} times the run; {rate:,.0f} events/s verified")
     return {"replay_to_run": ratio, "verified_events_per_second": rate}
 
 
-def show(results: list[Result]) -> None:
-    """Print the table."""
-    table = Table("events", "order", "check", "events/s", "seconds", "write alone", "ratio", "RssAnon MiB", "B/event over 300 MB", "growth")
-    for result in results:
-        smaller = next((r for r in results if (r.order, r.check, r.events * 10) == (result.order, result.check, result.events)), None)
-        growth = f"{result.seconds / smaller.seconds:.1f}x for 10x" if smaller else ""
-        table.add_row(
-            f"{result.events:,}",
-            result.order,
-            result.check,
-            f"{result.events_per_second:,.0f}",
-            f"{result.seconds:.2f}",
-            f"{result.write_alone_seconds:.2f}",
-            f"{result.ratio:.2f}",
-            f"{result.peak_anonymous_mebibytes:.0f}",
-            f"{result.bytes_per_waiting_event:.0f}",
-            growth,
-        )
-    console.print(table)
+def profiled(database: Database) -> dict[str, Any]:
+    """The profile of a run in the default configuration."""
+    return run_profiled(fresh_copy(database.path))[1]
 
 
 if __name__ == "__main__":

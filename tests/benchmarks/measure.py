@@ -1,7 +1,8 @@
-"""Measures one run of a command: its time and the most anonymous memory it held."""
+"""Measures one run of a command: time, processor, memory, write-ahead log and what it reads and writes."""
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.commands.synth import command as synth
+
+FOLDER = Path("build/bench")
+"""Where databases are kept, and results."""
+
+LENGTH = 10
+"""Events of a stream."""
+
 SAMPLE_SECONDS = 0.01
-MEBIBYTE = 1024 * 1024
+BLOCK_BYTES = 512
+"""In which the kernel counts what a process reads from disk and gives to it to be written."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database to measure on."""
+
+    events: int
+    order: str
+    delivered: int = 0
+    """Events in streams that are wholly delivered already."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+        return FOLDER / f"{self.events}-{self.order}-{self.delivered}.db"
+
+    def make(self) -> None:
+        """Make it, unless an earlier benchmark has."""
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists():
+            streams, delivered = self.events // LENGTH, self.delivered // LENGTH
+            partial = self.path.with_name(f"partial-{self.path.name}")
+            partial.unlink(missing_ok=True)
+            options: list[object] = ["--streams", streams, "--length", LENGTH, "--order", self.order, "--delivered", delivered, "--quiet"]
+            synth.main([str(partial), *map(str, options)], standalone_mode=False)
+            partial.rename(self.path)
 
 
 @dataclass(frozen=True)
@@ -22,34 +58,65 @@ class Measured:
     """What it printed under `--json`."""
     process_seconds: float
     """From start to exit, the interpreter's start included."""
+    cpu_seconds: float
+    """Of all threads, the interpreter's start included."""
     anonymous_bytes: int
     """The peak of `RssAnon`: memory that is not a page of a file."""
+    log_bytes: int
+    """The largest size of `-wal`."""
+    read_bytes: int
+    """What came from the disk rather than from the page cache."""
+    written_bytes: int
+    """What was given to the disk: `write_bytes` of `/proc/PID/io`."""
+
+    @property
+    def cores(self) -> float:
+        """Busy on average."""
+        return self.cpu_seconds / self.process_seconds
 
 
-def fresh_copy(original: Path, folder: Path, name: str = "work.db") -> Path:
+def fresh_copy(original: Path, name: str = "work.db") -> Path:
     """A copy without `-wal`, on disk before the clock starts: else its write-back would be paid by whoever syncs next."""
-    for suffix in ("", "-wal", "-shm"):
-        (folder / f"{name}{suffix}").unlink(missing_ok=True)
-    copy = Path(shutil.copyfile(original, folder / name))
+    copy = FOLDER / name
+    remove(copy)
+    shutil.copyfile(original, copy)
     os.sync()
     return copy
 
 
-def ceramic_order(*arguments: str) -> Measured:
-    """Run the command line in a process of its own; it must succeed."""
+def remove(database: Path) -> None:
+    """Remove a database and what lies beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+def ceramic_order(command: str, database: Path, *options: str) -> Measured:
+    """Run the command line on a database in a process of its own; it must succeed."""
+    program = [sys.executable, "-m", "flows", command, str(database), *options, "--json", "--quiet"]
+    log = database.with_name(database.name + "-wal")
+    anonymous = log_bytes = 0
     started = time.perf_counter()
-    command = [sys.executable, "-m", "flows", *arguments, "--json", "--quiet"]
-    peak = 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        while process.poll() is None:
-            peak = max(peak, _anonymous_bytes(process.pid))
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as process:
+        # `wait4` also tells what the process has used
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            anonymous, log_bytes = max(anonymous, _anonymous_bytes(process.pid)), max(log_bytes, _size(log))
             time.sleep(SAMPLE_SECONDS)
         seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(ended[1])
         assert process.stdout is not None
         printed = process.stdout.read()
     if process.returncode != 0:
-        raise RuntimeError(f"`{' '.join(command)}` exited {process.returncode}")
-    return Measured(json.loads(printed), seconds, peak)
+        raise RuntimeError(f"`{' '.join(program)}` exited {process.returncode}")
+    used = ended[2]
+    return Measured(
+        document=json.loads(printed),
+        process_seconds=seconds,
+        cpu_seconds=used.ru_utime + used.ru_stime,
+        anonymous_bytes=anonymous,
+        log_bytes=log_bytes,
+        read_bytes=used.ru_inblock * BLOCK_BYTES,
+        written_bytes=used.ru_oublock * BLOCK_BYTES,
+    )
 
 
 def write_alone(path: Path, ordered: Path) -> float:
@@ -58,9 +125,33 @@ def write_alone(path: Path, ordered: Path) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def bare_start() -> float:
+    """Seconds from start to exit of an interpreter that does nothing."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return time.perf_counter() - started
+
+
+def machine() -> dict[str, Any]:
+    """On what was measured."""
+    return {
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
 def _anonymous_bytes(pid: int) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
