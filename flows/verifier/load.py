@@ -33,11 +33,14 @@ class _Loading:
     is_stopped: bool = False
 
 
-def insert(tables: Any, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+def insert(tables: Any, table: str, incoming: pa.Table | pa.RecordBatchReader) -> None:  # noqa: ARG001 # DuckDB finds it by its name
     """Append Arrow rows to a DuckDB table, column by name."""
-    tables.register("incoming", rows)
+    # what is registered within a transaction is held until that ends
     tables.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming").fetchall()  # noqa: S608 # a table of ours
-    tables.unregister("incoming")
+
+
+def _create(tables: Any, table: str, incoming: pa.Table) -> None:  # noqa: ARG001 # as above
+    tables.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming").fetchall()  # noqa: S608 # a table of ours
 
 
 def load_events(tables: Any, path: Path, table: str) -> None:
@@ -63,8 +66,7 @@ def load_database(tables: Any, path: Path, *, hashes: bool, on_blocks: Progress)
         InterruptedRunError: a decoding process was ended from outside.
     """
     for name, schema in READINGS.items():
-        tables.register("incoming", schema.empty_table())
-        tables.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming").fetchall()  # noqa: S608 # a table of ours
+        _create(tables, name, schema.empty_table())
     sources, expected = _sources(path, hashes=hashes)
     loading = _Loading()
     cursors = [tables.cursor() for _ in range(len(sources) + 1)]
