@@ -21,7 +21,7 @@ lint: .venv/installed
 	for folder in examples/*/; do $(BIN)/mypy $$folder || exit 1; done
 
 bench: .venv/installed
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks$(if $(filter scale,$(BENCH)),.scale)
 
 soak: .venv/installed
 	$(BIN)/pytest -m soak --timeout 7200

@@ -60,6 +60,37 @@ def _draw_ratios(axes: Axes, results: Sequence[Result], order: str) -> None:
     axes.grid(alpha=0.3)
 
 
+MEASURES = {
+    "seconds": ("seconds", 1.0),
+    "RssAnon, MB": ("anonymous_bytes", 1e6),
+    "largest -wal, MB": ("log_bytes", 1e6),
+    "written to disk, MB": ("written_bytes", 1e6),
+}
+"""Title to the field of a run and its unit."""
+
+
+def draw_scale(path: Path, runs: Sequence[dict[str, Any]]) -> None:
+    """Draw what a run takes by number of events, warm and cold; `runs` are those of `tests.benchmarks.scale`."""
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True).flat
+    sizes = sorted({run["events"] for run in runs})
+    for axes, (title, (field, unit)) in zip(panels, MEASURES.items(), strict=True):
+        for cold, name, colour in ((False, "warm", ORANGE), (True, "cold", BLUE)):
+            mine = [run for run in runs if run["cold"] is cold]
+            axes.plot([run["events"] for run in mine], [run[field] / unit for run in mine], "o-", color=colour, label=name)
+        axes.set_title(title, loc="left")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.set_xticks(sizes, [f"{events:,}" for events in sizes])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(frameon=False)
+    for axes in figure.axes[2:]:
+        axes.set_xlabel("events")
+    figure.savefig(path, dpi=120)
+
+
 def draw_timeline(path: Path, profile: dict[str, Any]) -> None:
     """Draw a profile of `run --profile` over time: the cores that were busy, and below them each stage."""
     timeline = profile["timeline"]
