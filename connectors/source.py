@@ -15,6 +15,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from connectors.blocks import NOTHING, BlockReader, WindowTooLargeError
 from connectors.database import DATABASE_ERRORS, bound, connect, query, sqlite_says
 from connectors.errors import InterruptedRunError
+from connectors.listing import ListingReader
 from connectors.tally import Tally
 
 RUN_ROWS = 8192
@@ -43,14 +44,7 @@ _TWO_BYTES = pa.scalar(b"\x80", pa.binary())
 """From this byte on a codec goes on in the next byte."""
 
 NEXT = "SELECT rowid FROM ceramic_one_event WHERE delivered IS NULL AND rowid > ? ORDER BY rowid LIMIT 1"
-EVENTS = """
-    SELECT rowid, cid, {listed} AS listed FROM ceramic_one_event AS event
-    WHERE delivered IS NULL AND rowid > ? AND rowid <= ? ORDER BY rowid
-"""
-LISTED = """coalesce((
-    SELECT CAST(group_concat(block_multihash, '') AS BLOB) FROM ceramic_one_event_block WHERE event_cid = event.cid
-), x'')"""
-NONE_LISTED = "x''"
+EVENTS = "SELECT rowid, cid FROM ceramic_one_event WHERE delivered IS NULL AND rowid > ? AND rowid <= ? ORDER BY rowid"
 
 Follow = Callable[[bytes], bytes | None]
 """From a root block to the multihash of the payload that its envelope names; None: it is no envelope."""
@@ -60,8 +54,8 @@ Follow = Callable[[bytes], bytes | None]
 class UndeliveredSource(FixedPartitionedSource[pa.RecordBatch, int]):
     """Undelivered events, as batches with the columns rowid, cid, root, payload and listed.
 
-    An empty root or payload is not in the database. `listed` holds the multihashes of the blocks that the node listed for the event,
-    one behind the other; it is empty without `offer`.
+    An empty root or payload is not in the database. `listed` holds the multihashes of the blocks that the node listed for the event when
+    it stored it, one behind the other; it is empty without `offer`.
 
     Partition `i/N` reads the runs of RUN_ROWS rowids whose number is i modulo N, in rowid order. Its resume state is the last rowid that
     it emitted, so the source can give exactly-once delivery under Bytewax's recovery. N is part of the
@@ -161,8 +155,7 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
 def read_pages(connection: Any, part: str, after: int, source: UndeliveredSource) -> Iterator[pa.RecordBatch]:
     """The pages of partition `part`, named `i/N`, behind the rowid `after`; every statement is a read transaction of its own."""
     index, partitions = map(int, part.split("/"))
-    statement = EVENTS.format(listed=LISTED if source.offer else NONE_LISTED)
-    with closing(BlockReader(connection)) as blocks, connection.cursor() as cursor:
+    with closing(BlockReader(connection)) as blocks, closing(ListingReader(connection)) as lists, connection.cursor() as cursor:
         while (first := _first(cursor, after)) is not None:
             run = first // RUN_ROWS
             run += (index - run) % partitions
@@ -170,8 +163,9 @@ def read_pages(connection: Any, part: str, after: int, source: UndeliveredSource
                 return
             after = max(after, run * RUN_ROWS - 1)
             last = min((run + 1) * RUN_ROWS - 1, LAST)
-            for batch in query(connection, statement, (after, last)).combine_chunks().to_batches():
-                yield from _with_blocks(batch, blocks, source)
+            for batch in query(connection, EVENTS, (after, last)).combine_chunks().to_batches():
+                listed = lists.read(batch["cid"]) if source.offer else pa.array([b""] * batch.num_rows, pa.binary())
+                yield from _with_blocks(batch.append_column("listed", listed), blocks, source)
             after = last
 
 

@@ -10,16 +10,15 @@ import pyarrow as pa
 
 from connectors.database import read_schema
 from connectors.lookup import BLOCK, LookUp
-from connectors.source import LISTED
 from operators.cid import multihash
 from operators.decode import Links, payload_multihash, read_event
 from operators.schemas import KINDS, RAW, Reason
 
-EVENT = f"""
+EVENT = """
     SELECT rowid, CASE typeof(delivered) WHEN 'integer' THEN delivered END AS number, delivered IS NOT NULL AS is_delivered,
-           coalesce({{noted}}, x'') AS noted, {LISTED} AS listed
+           coalesce({noted}, x'') AS noted
     FROM ceramic_one_event AS event WHERE cid = ?
-"""  # noqa: S608 # put together from constants
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,6 @@ class StoredEvent:
     is_delivered: bool
     noted: bytes
     """The CID of its stream as the node noted it; empty: it noted none."""
-    listed: bytes
     root: bytes
     payload: bytes
     links: Links | Reason
@@ -53,8 +51,8 @@ class StoredEvent:
         return self.links.stream or self.cid if isinstance(self.links, Links) else None
 
     def raw(self) -> dict[str, Any]:
-        """It as a row of schema RAW."""
-        return {name: getattr(self, name) for name in RAW.names}
+        """It as a row of schema RAW; what is listed for it is left to be asked for."""
+        return {name: getattr(self, name, b"") for name in RAW.names}
 
 
 class EventReader:
@@ -85,7 +83,6 @@ class EventReader:
             number=row["number"],
             is_delivered=bool(row["is_delivered"]),
             noted=row["noted"],
-            listed=row["listed"],
             root=root,
             payload=payload,
             links=read_event(root, payload),

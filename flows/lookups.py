@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from connectors.database import connect, query, read_schema, scalar
 from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.listing import LISTED, joined
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
 from connectors.tally import Measure, unmeasured
 from operators.check import NodeCheck
@@ -42,7 +43,8 @@ class LookUps:
         self._connect = connect
         self._blocks = LookUp(path, BLOCK, connect)
         self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
-        self.check = NodeCheck(self._fetch) if check_node else None
+        self._lists = LookUp(path, LISTED, connect)
+        self.check = NodeCheck(self._fetch, self._all_listed) if check_node else None
         """For `operators.decode.decode`; None leaves out what a node would check."""
         self.offer = self.check.offer if self.check else None
         """For `connectors.source.UndeliveredSource`."""
@@ -124,9 +126,14 @@ class LookUps:
             found = self._blocks.find(multihashes)
         return dict(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
 
+    def _all_listed(self, cids: pa.Array) -> pa.Array:
+        with self._measure("look-up", len(cids)):
+            return joined(self._lists.find(cids), cids)
+
     def close(self) -> None:
         """Close what was opened."""
         self._blocks.close()
+        self._lists.close()
         self._whole_events.close()
         if "_events" in self.__dict__:
             self._events.close()

@@ -7,7 +7,7 @@ pass are found for a whole batch at once; each of the others is looked at alone,
 
 import json
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -38,6 +38,9 @@ KEPT_BLOCKS = 16_384
 LARGEST_KEPT = pa.scalar(1024, pa.int32())
 """Bytes; a capability has about 700, a proof less than 200."""
 
+FetchListed = Callable[[pa.Array], pa.Array]
+"""From distinct CIDs of events to the multihashes of the blocks that are listed for each, one behind the other."""
+
 Failures = dict[int, Reason]
 
 
@@ -47,8 +50,10 @@ class NodeCheck:
     Safe to share between threads: they wait for each other.
     """
 
-    def __init__(self, fetch: FetchBlocks) -> None:
+    def __init__(self, fetch: FetchBlocks, fetch_listed: FetchListed | None = None) -> None:
+        """Find further blocks by `fetch`, and all that is listed for events by `fetch_listed`; None: what they bring is all."""
         self._fetch = fetch
+        self._fetch_listed = fetch_listed
         self._lock = Lock()
         self._offered: deque[pa.Table] = deque()
         self._beside: dict[bytes, bytes] = {}
@@ -83,7 +88,7 @@ class NodeCheck:
             failed |= self._fail_time(raw, np.flatnonzero((kind == TIME) & ~passed))
             unsigned = np.flatnonzero(kind == UNSIGNED_INIT)
             needed = {int(row): [root] for row, root in zip(unsigned, _roots(raw, unsigned), strict=True)}
-            return failed | _not_listed(raw, needed)
+            return failed | self._not_listed(raw, needed)
 
     def _begin(self) -> None:
         """Take in what was offered, and forget what has not been wanted for long."""
@@ -205,7 +210,7 @@ class NodeCheck:
                 needed[row].append(name)
         capabilities = self._capabilities.get(set(named.values()))
         failed |= {row: found for row, name in named.items() if isinstance(found := capabilities[name], Reason)}
-        return _not_listed(raw, needed) | failed
+        return self._not_listed(raw, needed) | failed
 
     def _fail_time(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
         blocks = raw["root"].take(pa.array(rows)).to_pylist()
@@ -221,7 +226,16 @@ class NodeCheck:
             nodes = self._nodes.get({way.at for way in going})
             going = [way for way in going if way.descend(nodes[way.at])]
         failed = {way.row: way.failure for way in ways if way.failure is not None}
-        return _not_listed(raw, {way.row: way.needed for way in ways if way.failure is None}) | failed
+        return self._not_listed(raw, {way.row: way.needed for way in ways if way.failure is None}) | failed
+
+    def _not_listed(self, raw: pa.RecordBatch, needed: dict[int, list[bytes]]) -> Failures:
+        """Those of the rows for which not every block that they need is listed."""
+        rows = _lacking(needed, raw["listed"].take(pa.array(needed.keys(), pa.int64())))
+        if rows and self._fetch_listed is not None:
+            # what was listed at another time than the event was stored does not lie beside it
+            everything = self._fetch_listed(raw["cid"].take(pa.array(rows, pa.int64())))
+            rows = _lacking({row: needed[row] for row in rows}, everything)
+        return dict.fromkeys(rows, Reason.NOT_LISTED)
 
 
 _NO_INDEX = 10**9
@@ -312,13 +326,17 @@ def _lists(raw: pa.RecordBatch, rows: Rows, needed: Digests) -> NDArray[np.intp]
     blocks = needed.shape[1]
     at = np.flatnonzero(end[rows] - start[rows] == blocks * MULTIHASH_BYTES)
     held = gather(listed, start[rows[at]], blocks * MULTIHASH_BYTES).reshape(len(at), blocks, MULTIHASH_BYTES)
-    by_sha = (held[:, :, : len(SHA2_256)] == np.frombuffer(SHA2_256, dtype=np.uint8)).all(axis=(1, 2))
-    # the order of bytes is that of words whose first byte counts most
-    order = np.argsort(needed[at, :, 0].byteswap(), axis=1)
-    ordered = np.take_along_axis(needed[at], order[:, :, None], axis=1)
-    same = np.ascontiguousarray(held[:, :, len(SHA2_256) :]).view(np.uint64) == ordered
+    by_sha = (held.view(np.uint16)[:, :, 0] == np.frombuffer(SHA2_256, dtype=np.uint16)).all(axis=1)
+    same = _in_order(np.ascontiguousarray(held[:, :, len(SHA2_256) :]).view(np.uint64)) == _in_order(needed[at])
     alike: NDArray[np.intp] = at[by_sha & same.all(axis=(1, 2))]
     return alike
+
+
+def _in_order(each: Digests) -> Digests:
+    """The same digests of each of n events, by their first words: the order of digests that begin alike does not matter here."""
+    events, blocks, _ = each.shape
+    order: NDArray[np.int64] = np.argsort(each[:, :, 0], axis=1) + np.arange(events)[:, None] * blocks
+    return each.reshape(-1, 4)[order]
 
 
 def _roots(raw: pa.RecordBatch, rows: Rows) -> list[bytes]:
@@ -327,15 +345,14 @@ def _roots(raw: pa.RecordBatch, rows: Rows) -> list[bytes]:
     return multihashes
 
 
-def _not_listed(raw: pa.RecordBatch, needed: dict[int, list[bytes]]) -> Failures:
-    """Those of the rows for which not every block that they need is listed."""
-    listings = raw["listed"].take(pa.array(needed.keys(), pa.int64())).to_pylist()
-    failed: Failures = {}
-    for (row, blocks), listed in zip(needed.items(), listings, strict=True):
+def _lacking(needed: dict[int, list[bytes]], lists: pa.Array) -> list[int]:
+    """The rows for which not every needed multihash is in their list."""
+    lacking = []
+    for (row, blocks), listed in zip(needed.items(), lists.to_pylist(), strict=True):
         held = {listed[at : at + MULTIHASH_BYTES] for at in range(0, len(listed), MULTIHASH_BYTES)}
         if not held.issuperset(blocks):
-            failed[row] = Reason.NOT_LISTED
-    return failed
+            lacking.append(row)
+    return lacking
 
 
 def _protected(signature: object) -> bytes:

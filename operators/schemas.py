@@ -15,7 +15,7 @@ RAW = pa.schema(
         pa.field("cid", pa.binary(), nullable=False),  # the event's CID
         pa.field("root", pa.binary(), nullable=False),  # its root block; empty: not in the database
         pa.field("payload", pa.binary(), nullable=False),  # the block its envelope names; empty: no envelope, or not there
-        pa.field("listed", pa.binary(), nullable=False),  # multihashes of its blocks, one behind the other; empty: not asked for
+        pa.field("listed", pa.binary(), nullable=False),  # multihashes of its blocks, or some of them, one behind the other
     ]
 )
 """Events with the blocks that tell their links, as the source reads them."""

@@ -65,7 +65,8 @@ class Witnesses:
         self._used = np.empty(KEPT_NODES, dtype=np.int32)
         """The page in which it was wanted last."""
         self._page = 0
-        self._count = 0
+        self.kept = 0
+        """How many nodes are kept."""
         # the index: the first words of all keys, sorted, and their rows
         self._words = np.empty(0, dtype=np.uint64)
         self._rows = np.empty(0, dtype=np.int32)
@@ -73,15 +74,15 @@ class Witnesses:
     def begin_page(self) -> None:
         """Make room for the nodes of a page: what has not been wanted for longest goes."""
         self._page += 1
-        if self._count + NODES_OF_A_PAGE <= KEPT_NODES:
+        if self.kept + NODES_OF_A_PAGE <= KEPT_NODES:
             return
-        used = self._used[: self._count]
+        used = self._used[: self.kept]
         kept = np.flatnonzero(used > np.partition(used, len(used) // 2)[len(used) // 2])
         for column in (self._key, self._items, self._form, self._used):
             column[: len(kept)] = column[kept]
-        self._count = len(kept)
-        self._child[: self._count] = _NONE
-        self._rows = np.argsort(self._key[: self._count, 0]).astype(np.int32)
+        self.kept = len(kept)
+        self._child[: self.kept] = _NONE
+        self._rows = np.argsort(self._key[: self.kept, 0]).astype(np.int32)
         self._words = self._key[self._rows, 0]
 
     def add(self, multihashes: pa.Array, blocks: pa.Array) -> NDArray[np.bool_]:
@@ -94,12 +95,12 @@ class Witnesses:
         key = digests(data, start[alike] + len(SHA2_256))
         word, first = np.unique(key[:, 0], return_index=True)
         # two keys with the same first word are not both kept
-        new = first[_absent(self._words, word)][: KEPT_NODES - self._count]
-        rows = np.arange(self._count, self._count + len(new), dtype=np.int32)
+        new = first[_absent(self._words, word)][: KEPT_NODES - self.kept]
+        rows = np.arange(self.kept, self.kept + len(new), dtype=np.int32)
         at = np.flatnonzero(alike)[new]
         self._key[rows], self._items[rows], self._form[rows] = key[new], items[at], form[at]
         self._child[rows], self._used[rows] = _NONE, self._page
-        self._count += len(new)
+        self.kept += len(new)
         place = np.searchsorted(self._words, key[new, 0])
         self._words, self._rows = np.insert(self._words, place, key[new, 0]), np.insert(self._rows, place, rows)
         return alike

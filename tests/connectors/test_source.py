@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from connectors.blocks import BlockReader
 from connectors.database import connect, execute, query
 from connectors.errors import InterruptedRunError
-from connectors.source import EVENTS, LISTED, NEXT, NONE_LISTED, RUN_ROWS, UndeliveredSource
+from connectors.listing import EXTENT, LISTED, ListingReader
+from connectors.listing import WINDOW as LISTED_WINDOW
+from connectors.source import EVENTS, NEXT, RUN_ROWS, UndeliveredSource
 from connectors.tally import Tally
 from flows.synth import create_database, insert_events
 from flows.synth_schema import SchemaVersion
@@ -231,11 +233,36 @@ def test_undelivered_rows_are_found_by_the_index_on_delivered(tmp_path: Path, ve
             execute(connection, "ANALYZE")
     plan = _plan(path, NEXT, 1)
     assert re.fullmatch(BY_DELIVERED.format(""), "; ".join(plan))
-    for listed in (NONE_LISTED, LISTED):
-        first, *others = _plan(path, EVENTS.format(listed=listed), 2)
-        # a run of rowids is short, so with statistics SQLite may as well walk over it
-        assert re.fullmatch(BY_DELIVERED.format(r" AND rowid<\?") + (f"|{BY_ROWID}" if analyzed else ""), first)
-        assert not [step for step in others if "SCAN" in step or "TEMP B-TREE" in step], others
+    # a run of rowids is short, so with statistics SQLite may as well walk over it
+    by_rowid = f"|{BY_ROWID}" if analyzed else ""
+    assert re.fullmatch(BY_DELIVERED.format(r" AND rowid<\?") + by_rowid, "; ".join(_plan(path, EVENTS, 2)))
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_lists_of_blocks_are_found_by_rowid_or_by_the_index_on_events(tmp_path: Path, *, analyzed: bool) -> None:
+    path = store(tmp_path / "node.db", chain(60))
+    if analyzed:
+        with closing(connect(path, "rw")) as connection:
+            execute(connection, "ANALYZE")
+    assert re.fullmatch(BY_ROWID, "; ".join(_plan(path, LISTED_WINDOW, 2)))
+    for statement in (EXTENT, LISTED):
+        assert re.fullmatch(r"SEARCH \w+ USING (COVERING )?INDEX \w+ \(event_cid=\?\)", "; ".join(_plan(path, statement, 1)))
+
+
+@pytest.mark.parametrize("rows_an_event", [0, 24])
+def test_a_listing_reader_finds_what_lies_beside_the_events_in_their_order(
+    tmp_path: Path, rows_an_event: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.listing.WINDOW_ROWS_AN_EVENT", rows_an_event)
+    events = chain(40)
+    path = store(tmp_path / "node.db", events)
+    wanted = [events[7], events[3]._replace(cid=b"unknown"), *events[9:30]]
+    with closing(connect(path)) as connection, closing(ListingReader(connection)) as reader:
+        found = reader.read(pa.array([event.cid for event in wanted], pa.binary())).to_pylist()
+        assert reader.read(pa.array([b"unknown"], pa.binary())).to_pylist() == [b""]
+    for event, listed in zip(wanted, found, strict=True):
+        expected = [] if event.cid == b"unknown" else [one.multihash for one in event.blocks]
+        assert sorted(listed[at : at + 34] for at in range(0, len(listed), 34)) == sorted(expected)
 
 
 def test_a_block_reader_finds_each_of_many_in_their_order(tmp_path: Path) -> None:

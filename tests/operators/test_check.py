@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from cbrrr import CID, DagCborTypes, decode_dag_cbor, encode_dag_cbor
 from libipld import encode_cid
+from numpy.typing import NDArray
 
 from flows.synthetic import Block, Event, Witness, anchor, block, build_event, capability, data_event, init_event, time_event
 from operators.check import NodeCheck
@@ -58,17 +60,34 @@ class Case(NamedTuple):
     unlisted: Sequence[Block] = ()
 
 
+def blocks_of(events: Sequence[Event]) -> dict[bytes, bytes]:
+    return {one.multihash: one.content for event in events for one in event.blocks}
+
+
+def raw_of(cases: Sequence[Case], blocks: dict[bytes, bytes] | None = None) -> pa.RecordBatch:
+    """The events as the source reads them; `blocks` may hold more than theirs."""
+    blocks = blocks or blocks_of([case.event for case in cases])
+    rows = []
+    for rowid, (event, unlisted) in enumerate(cases):
+        root = blocks[next(one.multihash for one in event.blocks if one.is_root)]
+        payload = blocks.get(payload_multihash(root) or b"", b"")
+        listed = b"".join(one.multihash for one in event.blocks if one not in unlisted)
+        rows.append({"rowid": rowid, "cid": event.cid, "root": root, "payload": payload, "listed": listed})
+    return pa.RecordBatch.from_pylist(rows, schema=RAW)
+
+
 def reasons_of(cases: Sequence[Case], stored: Stored | None = None) -> list[str | None]:
     """For each of a batch of events why it is rejected, None if it is not."""
     stored = stored or Stored({})
-    stored.blocks |= {one.multihash: one.content for case in cases for one in case.event.blocks}
-    rows = []
-    for rowid, (event, unlisted) in enumerate(cases):
-        root = stored.blocks[next(one.multihash for one in event.blocks if one.is_root)]
-        payload = stored.blocks.get(payload_multihash(root) or b"", b"")
-        listed = b"".join(sorted(one.multihash for one in event.blocks if one not in unlisted))
-        rows.append({"rowid": rowid, "cid": event.cid, "root": root, "payload": payload, "listed": listed})
-    decoded = decode_events(pa.RecordBatch.from_pylist(rows, schema=RAW), NodeCheck(stored))
+    stored.blocks |= blocks_of([case.event for case in cases])
+    raw = raw_of(cases, stored.blocks)
+    with pytest.MonkeyPatch.context() as patch:
+        # each event for itself, without the way for those that are alike
+        patch.setattr(NodeCheck, "_pass_signed", lambda _, __, rows: rows[:0])
+        patch.setattr(NodeCheck, "_pass_time", lambda _, __, times: np.zeros(len(times.rows), dtype=np.bool_))
+        alone = decode_events(raw, NodeCheck(Stored(stored.blocks)))
+    decoded = decode_events(raw, NodeCheck(stored))
+    assert decoded == alone
     rejected = dict(zip(decoded.rejected["rowid"].to_pylist(), decoded.rejected["reason"].to_pylist(), strict=True))
     assert decoded.links["rowid"].to_pylist() == [rowid for rowid in range(len(cases)) if rowid not in rejected]
     return [rejected.get(rowid) for rowid in range(len(cases))]
@@ -216,6 +235,42 @@ def test_blocks_that_events_share_are_fetched_once() -> None:
     stored = Stored({})
     assert reasons_of([Case(event) for event in events], stored) == [None] * 80
     assert len(set(stored.fetched)) == len(stored.fetched)
+
+
+def test_events_in_the_usual_form_are_not_looked_at_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_at(_: NodeCheck, __: pa.RecordBatch, rows: NDArray[np.int64]) -> dict[int, Reason]:
+        assert not len(rows)
+        return {}
+
+    for name in ("_fail_signed", "_fail_time"):
+        monkeypatch.setattr(NodeCheck, name, look_at)
+    events = [data_event(INIT.stream, INIT.cid, n, cap=cap, header={"a": 1} if n % 2 else None) for n in range(4) for cap in (None, CAP)]
+    events += [INIT, time_event(INIT.stream, PREV)]
+    events += [time_event(INIT.stream, PREV, way) for way in anchor([CHANGE.cid] * 5 + [PREV], depth=10)[-1:]]
+    decoded = decode_events(raw_of([Case(event) for event in events]), NodeCheck(Stored(blocks_of(events))))
+    assert decoded.links.num_rows == len(events)
+
+
+def test_blocks_that_are_offered_are_not_fetched() -> None:
+    check = NodeCheck(fetched := Stored({}))
+    shared = {one.multihash: one.content for event in (WITH_CAP, ANCHORED) for one in event.blocks}
+    check.offer(pa.table({"multihash": pa.array(shared.keys(), pa.binary()), "bytes": pa.array(shared.values(), pa.binary())}))
+    assert decode_events(raw_of([Case(WITH_CAP), Case(ANCHORED)]), check).links.num_rows == 2
+    assert fetched.fetched == []
+
+
+def test_what_is_not_listed_beside_an_event_is_asked_for() -> None:
+    lists = {event.cid: b"".join(one.multihash for one in event.blocks) for event in SERVABLE[1:]}
+    asked: list[bytes] = []
+
+    def fetch_listed(cids: pa.Array) -> pa.Array:
+        asked.extend(cids.to_pylist())
+        return pa.array([lists.get(cid, b"") for cid in cids.to_pylist()], pa.binary())
+
+    cases = [Case(event, event.blocks[at % 2 :]) for at, event in enumerate(SERVABLE)]
+    decoded = decode_events(raw_of([*cases, Case(CHANGE)]), NodeCheck(Stored(blocks_of(SERVABLE)), fetch_listed))
+    assert decoded.rejected["cid"].to_pylist() == [SERVABLE[0].cid]
+    assert sorted(asked) == sorted(case.event.cid for case in cases if case.unlisted)
 
 
 LOST = {len(SERVABLE) + at for at, (_, reason) in enumerate(UNSERVED.values()) if reason.endswith("missing")}
