@@ -2,9 +2,10 @@
 
 What a node takes was found out with its own decoder (`tests/hostile/node`), on types with the fields that it asks for. These are, of
 https://github.com/ceramicnetwork/rust-ceramic, `RawEvent` in event/src/unvalidated/event.rs, `Payload` in payload/mod.rs and `Envelope`
-in signed/mod.rs. That Cargo.lock of v0.54.2 has serde_ipld_dagcbor 0.6.1; 0.6.4, its newest version, takes the same. The rules are in its
-src/de.rs (`deserialize_any`), and for heads of any length in src/core/dec.rs of cbor4ii 0.2.14 (`decode_u64`). Both enums are untagged,
-so serde keeps a block in a type of its own first, which has no integers of 128 bits.
+in signed/mod.rs. That Cargo.lock of v0.54.2 has serde_ipld_dagcbor 0.6.1; 0.6.4 takes the same, and 0.7.0 refuses all that only nodes take
+here, long heads and floats of 32 bits. The rules are in its src/de.rs (`deserialize_any`), and for heads of any length in
+src/core/dec.rs of cbor4ii 0.2.14 (`decode_u64`). Both enums are untagged, so serde keeps a block in a type of its own first, which has no
+integers of 128 bits.
 """
 
 from typing import NamedTuple

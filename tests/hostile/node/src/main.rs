@@ -2,6 +2,8 @@
 //!
 //! Each line of the input is a root block and, behind a space, the payload block that an envelope names, both in hex.
 
+#![allow(dead_code)] // what counts is whether a field can be decoded
+
 use ipld_core::{cid::Cid, ipld::Ipld};
 use serde::{de, Deserialize, Deserializer};
 use serde_ipld_dagcbor::from_slice;
