@@ -26,7 +26,8 @@ Single rowids dealt out modulo N would make each of N partitions walk over all r
 """
 
 LOOKED_UP_ROWS = 1024
-"""Events of a page at the most where blocks are looked up one by one: nothing else bounds its memory then."""
+"""Events of a page at the most where blocks are looked up one by one: nothing else bounds its memory then. Runs with few events are
+put together to pages of so many."""
 
 PAGES_AHEAD = 1
 """Pages that wait for the flow; a partition reads one more meanwhile."""
@@ -154,8 +155,22 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
 
 def read_pages(connection: Any, part: str, after: int, source: UndeliveredSource) -> Iterator[pa.RecordBatch]:
     """The pages of partition `part`, named `i/N`, behind the rowid `after`; every statement is a read transaction of its own."""
+    with closing(BlockReader(connection)) as blocks, closing(ListingReader(connection)) as lists:
+        few: list[pa.RecordBatch] = []
+        for events in _runs(connection, part, after):
+            # a page of few events costs as much as one of hundreds
+            if sum(run.num_rows for run in few) + events.num_rows > LOOKED_UP_ROWS and few:
+                yield from _with_blocks(pa.concat_batches(few), blocks, lists, source)
+                few = []
+            few.append(events)
+        if few:
+            yield from _with_blocks(pa.concat_batches(few), blocks, lists, source)
+
+
+def _runs(connection: Any, part: str, after: int) -> Iterator[pa.RecordBatch]:
+    """The undelivered events of each run of a partition that has any."""
     index, partitions = map(int, part.split("/"))
-    with closing(BlockReader(connection)) as blocks, closing(ListingReader(connection)) as lists, connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         while (first := _first(cursor, after)) is not None:
             run = first // RUN_ROWS
             run += (index - run) % partitions
@@ -163,9 +178,7 @@ def read_pages(connection: Any, part: str, after: int, source: UndeliveredSource
                 return
             after = max(after, run * RUN_ROWS - 1)
             last = min((run + 1) * RUN_ROWS - 1, LAST)
-            for batch in query(connection, EVENTS, (after, last)).combine_chunks().to_batches():
-                listed = lists.read(batch["cid"]) if source.offer else pa.array([b""] * batch.num_rows, pa.binary())
-                yield from _with_blocks(batch.append_column("listed", listed), blocks, source)
+            yield from query(connection, EVENTS, (after, last)).combine_chunks().to_batches()
             after = last
 
 
@@ -175,7 +188,7 @@ def _first(cursor: Any, after: int) -> int | None:
     return int(found["rowid"][0].as_py()) if found.num_rows else None
 
 
-def _with_blocks(events: pa.RecordBatch, blocks: BlockReader, source: UndeliveredSource) -> Iterator[pa.RecordBatch]:
+def _with_blocks(events: pa.RecordBatch, blocks: BlockReader, lists: ListingReader, source: UndeliveredSource) -> Iterator[pa.RecordBatch]:
     """Pages of these events with their blocks: one, or more where the blocks are large."""
     cid = events["cid"]
     short_codec = pc.less(pc.binary_slice(cid, 1, 2), _TWO_BYTES)
@@ -187,14 +200,15 @@ def _with_blocks(events: pa.RecordBatch, blocks: BlockReader, source: Undelivere
         fits = False
     if not fits:
         half = events.num_rows // 2
-        yield from _with_blocks(events.slice(0, half), blocks, source)
-        yield from _with_blocks(events.slice(half), blocks, source)
+        yield from _with_blocks(events.slice(0, half), blocks, lists, source)
+        yield from _with_blocks(events.slice(half), blocks, lists, source)
         return
     root = blocks.find(multihash)
     payload = blocks.find(_payload_multihashes(root, source.follow))
     if source.offer is not None:
         source.offer(blocks.others())
-    columns = {"rowid": events["rowid"], "cid": cid, "root": root, "payload": payload, "listed": events["listed"]}
+    listed = lists.read(cid) if source.offer else pa.array([b""] * len(cid), pa.binary())
+    columns = {"rowid": events["rowid"], "cid": cid, "root": root, "payload": payload, "listed": listed}
     yield pa.record_batch(columns)
 
 

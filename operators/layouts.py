@@ -7,7 +7,6 @@ that of `operators.decode.read_event` or none at all: a row that is not exactly 
 
 import os
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,35 +96,40 @@ def plain_envelopes(roots: pa.BinaryArray) -> Mask:
 
 
 def read_alike(column: pa.BinaryArray, rows: Mask, layout: Layout) -> list[Places]:
-    """Read those of the masked rows whose blocks are in `layout`."""
-    found = []
-    for of_stream, of_prev in product((CBOR_CID, JOSE_CID), repeat=2):
-        places = _read_with(column, rows, layout, of_stream, of_prev)
-        if places is not None:
-            found.append(places)
+    """Read those of the masked rows whose blocks are in `layout`, for each way in which the CIDs of stream and prev can begin."""
+    found: list[Places] = []
+    if not rows.any():
+        return found
+    masked = pa.array(rows)
+    for of_stream in (CBOR_CID, JOSE_CID):
+        begin = bytes([0xA0 + layout.entries]) + b"\x62id" + link_head(of_stream)
+        begins = pc.and_(pc.starts_with(column, begin), masked)
+        at = np.flatnonzero(begins)
+        if len(at):
+            blocks = column if len(at) == len(column) else column.filter(begins)
+            found += filter(None, (_read_with(blocks, at, layout, begin, of_stream, of_prev) for of_prev in (CBOR_CID, JOSE_CID)))
     return found
 
 
-def _read_with(column: pa.BinaryArray, rows: Mask, layout: Layout, of_stream: bytes, of_prev: bytes) -> Places | None:
-    """Read the rows whose stream and prev have CIDs that begin like these."""
-    begin = bytes([0xA0 + layout.entries]) + b"\x62id" + link_head(of_stream)
+def _read_with(  # noqa: PLR0917 # what a layout is made of
+    blocks: pa.BinaryArray, rows: Rows, layout: Layout, begin: bytes, of_stream: bytes, of_prev: bytes
+) -> Places | None:
+    """Read those of some blocks, of these rows and with this beginning, whose prevs have CIDs that begin like this."""
     end = b"\x64prev" + link_head(of_prev)
     behind_prev = len(_PROOF) + DIGEST if layout.has_proof else 0
     value_from = len(begin) + DIGEST + len(layout.middle)
     value_to = -(len(end) + DIGEST + behind_prev)
-    begins = pc.and_(pc.starts_with(column, begin), pa.array(rows))
-    if not pc.any(begins).as_py():
-        return None
     conforms = pc.and_(
-        pc.and_(begins, _holds(column, len(begin) + DIGEST, value_from, layout.middle)),
-        _holds(column, value_to, value_to + len(end), end),
+        _holds(blocks, len(begin) + DIGEST, value_from, layout.middle),
+        _holds(blocks, value_to, value_to + len(end), end),
     )
     if layout.has_proof:
-        conforms = pc.and_(conforms, _holds(column, -behind_prev, -DIGEST, _PROOF))
+        conforms = pc.and_(conforms, _holds(blocks, -behind_prev, -DIGEST, _PROOF))
     # the fixed parts must not overlap, and a value has at least one byte
-    long = pc.greater_equal(pc.binary_length(column), pa.scalar(value_from - value_to + 1, pa.int32()))
+    long = pc.greater_equal(pc.binary_length(blocks), pa.scalar(value_from - value_to + 1, pa.int32()))
     conforms = pc.and_(conforms, long)
-    blocks = column.filter(conforms)
+    if conforms.true_count < len(blocks):
+        blocks, rows = blocks.filter(conforms), rows[np.asarray(conforms)]
     middle = pc.binary_slice(blocks, value_from, value_to)
     values = _decode_each(middle) if len(blocks) else None
     if values is None or (layout.middle_is_text and {type(value) for (value,) in values} != {str}):
@@ -134,7 +138,7 @@ def _read_with(column: pa.BinaryArray, rows: Mask, layout: Layout, of_stream: by
     stream = pc.binary_slice(blocks, stream_at, stream_at + len(of_stream) + DIGEST)
     prev_at = -(len(of_prev) + DIGEST + behind_prev)
     prev = pc.binary_slice(blocks, prev_at, -behind_prev or None)
-    return Places(np.flatnonzero(conforms), stream, prev, np.full(len(blocks), layout.kind, dtype=np.int8), middle)
+    return Places(rows, stream, prev, np.full(len(blocks), layout.kind, dtype=np.int8), middle)
 
 
 def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

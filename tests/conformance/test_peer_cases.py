@@ -128,6 +128,7 @@ def test_shuffled_streams_that_came_in_two_halves_are_delivered_in_chain_order(p
 
 def test_small_pages_change_no_order(path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.source.RUN_ROWS", 2)
+    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 2)
     streams = [chain(10, seed) for seed in range(5)]
     _, after = run(store(path, [event for events in zip(*streams, strict=True) for event in reversed(events)]))
     assert all(in_chain_order(after, stream) for stream in streams)

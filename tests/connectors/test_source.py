@@ -83,6 +83,7 @@ def with_sorted_lists(rows: list[Row]) -> list[Row]:
     forest=forests(),
     partitions=st.integers(1, 5),
     run_rows=st.integers(1, 12),
+    looked_up_rows=st.integers(1, 20),
     slack=st.integers(0, 3),
     rows_an_event=st.integers(0, 8),
     window_bytes=st.sampled_from([1, 2000, 2**20]),
@@ -93,6 +94,7 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
     *,
     partitions: int,
     run_rows: int,
+    looked_up_rows: int,
     slack: int,
     rows_an_event: int,
     window_bytes: int,
@@ -102,6 +104,7 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
     source = source_of(path, partitions, tally)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("connectors.source.RUN_ROWS", run_rows)
+        patch.setattr("connectors.source.LOOKED_UP_ROWS", looked_up_rows)
         patch.setattr("connectors.blocks.WINDOW_SLACK", slack)
         patch.setattr("connectors.blocks.WINDOW_ROWS_AN_EVENT", rows_an_event)
         patch.setattr("connectors.blocks.WINDOW_BYTES", window_bytes)
@@ -116,11 +119,20 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
 @pytest.mark.parametrize("partitions", [1, 3])
 def test_a_partition_goes_on_behind_the_last_row_it_emitted(tmp_path: Path, partitions: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.source.RUN_ROWS", 4)
+    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 4)
     source = source_of(store(tmp_path / "node.db", chain(30)), partitions)
     for part in source.list_parts():
         pages = pages_of(source, part)
         for done, (_, state) in enumerate(pages, start=1):
             assert rows_of(pages_of(source, part, state)) == rows_of(pages[done:])
+
+
+def test_runs_with_few_undelivered_events_are_read_as_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.source.RUN_ROWS", 8)
+    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 4)
+    delivered = [None if at in {3, 20, 21, 50, *range(64, 72), 90} else at + 1 for at in range(100)]
+    pages = pages_of(source_of(store(tmp_path / "node.db", chain(100), delivered), 1), "0/1")
+    assert [[rowid - 1 for rowid, *_ in rows_of([page])] for page in pages] == [[3, 20, 21, 50], [*range(64, 71)], [71, 90]]
 
 
 def test_before_its_first_page_a_partition_goes_on_at_the_start(tmp_path: Path) -> None:
@@ -210,6 +222,7 @@ def test_a_database_that_vanished_ends_the_partition_with_an_error(tmp_path: Pat
 
 def test_a_partition_that_nobody_reads_any_more_can_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.source.RUN_ROWS", 1)
+    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 1)
     partition = source_of(store(tmp_path / "node.db", chain(50)), 1).build_part("source", "0/1", None)
     poll_next_batch(partition)  # type: ignore[no-untyped-call] # Bytewax's stub
     partition.close()

@@ -12,6 +12,7 @@ from operators import order
 
 THRESHOLDS: tuple[tuple[ModuleType, str, int], ...] = (
     (source, "RUN_ROWS", 32),
+    (source, "LOOKED_UP_ROWS", 32),
     (order, "SETTLE_ROWS", 2),
     (sink, "DENSE_ROWS", 20),
     (sink, "CHECKPOINT_PAGES", 100),

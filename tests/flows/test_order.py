@@ -54,6 +54,7 @@ def test_exactly_the_deliverable_events_are_delivered(
     before = read(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("connectors.source.RUN_ROWS", cuts.page_rows)
+        patch.setattr("connectors.source.LOOKED_UP_ROWS", cuts.page_rows)
         patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
         patch.setattr("operators.order.RECENT_ROWS", cuts.recent_rows)
         tally = deliver(

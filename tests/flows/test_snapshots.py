@@ -39,6 +39,7 @@ def test_a_second_run_delivers_nothing(path: Path, workers: int) -> None:
 
 def test_small_pages_settles_and_generations_change_nothing(path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.source.RUN_ROWS", 7)
+    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 7)
     monkeypatch.setattr("operators.order.SETTLE_ROWS", 3)
     monkeypatch.setattr("operators.order.RECENT_ROWS", 5)
     before = read(path)
