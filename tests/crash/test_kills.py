@@ -90,4 +90,4 @@ def test_a_thousand_kills(large: Template, children: Children, rng: Random) -> N
 @pytest.mark.parametrize("template", ["small", "small_in_order"])
 @pytest.mark.parametrize("rng", range(20, 25), indirect=True)
 def test_a_thousand_kills_around_checkpoints(template: str, children: Children, rng: Random, request: pytest.FixtureRequest) -> None:
-    assert _check_kills(CHECKPOINTED, 100, rng, request.getfixturevalue(template), children) > 25
+    assert _check_kills(CHECKPOINTED, 100, rng, request.getfixturevalue(template), children) > 10
