@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -43,10 +44,13 @@ class LogFile:
 class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
     """Numbers events in the order in which they come, and writes them to `order-00000.parquet`, `order-00001.parquet`, ...
 
-    Batches have the columns rowid, cid, stream, prev and kind. One partition, because there is one order. What is held becomes a row
+    One partition, because there is one order. What is held becomes a row
     group when `batch_rows` events have come, whatever the epoch: the files are of use only when all is complete (`finish`). So a log
     is made from the beginning or not at all, and this sink can't resume.
     """
+
+    columns: ClassVar = ("rowid", "cid", "stream", "prev", "kind")
+    """What it needs of a batch."""
 
     def __init__(self, folder: Path, kinds: tuple[str, ...], first_number: int, batch_rows: int, tally: Tally) -> None:
         """Nothing is written yet. The codes in the column kind are indices into `kinds`."""

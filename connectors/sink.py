@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,9 @@ CHECKPOINT_PAGES = 65_536
 """The write-ahead log is taken into the database when it has grown to 256 MB. Rows in random order write most pages again in each
 batch, and a log taken in after every batch writes each of them twice."""
 
+INIT_KINDS = 2
+"""Codes in the column `kind` below this are those of init events."""
+
 SET_DELIVERED = "UPDATE ceramic_one_event SET delivered = ? WHERE rowid = ? AND delivered IS NULL"
 
 UNDELIVERED = "SELECT rowid FROM ceramic_one_event WHERE rowid = ? AND delivered IS NULL"
@@ -52,6 +55,9 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
     epoch, and what an epoch holds is committed before the epoch counts as done. The database is the state (`delivered IS NULL`), so
     a rerun can't deliver an event twice.
     """
+
+    columns: ClassVar = ("rowid", "kind")
+    """What it needs of a batch."""
 
     path: Path
     batch_rows: int
@@ -89,7 +95,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         # no more is kept of an event than its rowid and whether it is an init event
-        self._waiting += [_Ordered(np.asarray(batch["rowid"]), np.asarray(batch["prev"].is_null())) for batch in values]
+        self._waiting += [_Ordered(np.asarray(batch["rowid"]), np.asarray(batch["kind"]) < INIT_KINDS) for batch in values]
         rows = sum(len(ordered.rowid) for ordered in self._waiting)
         if rows >= self._sink.batch_rows:
             self._write_waiting(whole=True)
@@ -218,6 +224,9 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
 class DryRunSink(FixedPartitionedSink[pa.RecordBatch, None]):
     """Counts what would be delivered, and writes nothing."""
 
+    columns: ClassVar = ("kind",)
+    """What it needs of a batch."""
+
     tally: Tally
 
     def list_parts(self) -> list[str]:
@@ -235,7 +244,7 @@ class _Counter(StatefulSinkPartition[pa.RecordBatch, None]):
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         for batch in values:
-            self._tally.add_batch(batch.num_rows, batch["prev"].null_count)
+            self._tally.add_batch(batch.num_rows, int(np.count_nonzero(np.asarray(batch["kind"]) < INIT_KINDS)))
 
     def snapshot(self) -> None:
         return None

@@ -12,15 +12,14 @@ Items are Arrow record batches of thousands of events. Run it as `ceramic-order 
 import atexit
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import bytewax.operators as op
-import pyarrow as pa
 from bytewax.dataflow import Dataflow
-from bytewax.outputs import FixedPartitionedSink
 
 from connectors.database import check_schema, claim, locate
 from connectors.report import ReportSink
-from connectors.sink import BATCH_ROWS, DeliveredSink
+from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
 from connectors.source import UndeliveredSource
 from connectors.tally import Tally
 from flows.lookups import LookUps
@@ -28,7 +27,11 @@ from operators.decode import decode, payload_multihash
 from operators.order import SHARDS, order
 from operators.schemas import LEFT, WAITING
 
-Sink = FixedPartitionedSink[pa.RecordBatch, int] | FixedPartitionedSink[pa.RecordBatch, None]
+if TYPE_CHECKING:
+    # loading it takes time that a run does not have
+    from connectors.log import LogSink
+
+Sink: TypeAlias = "DeliveredSink | DryRunSink | LogSink"
 
 PARTITIONS = min(8, max(1, (os.cpu_count() or 1) // 2))
 """Partitions of the source: each reads ahead in a thread of its own, beside the one that orders and the one that writes. On two cores a
@@ -63,12 +66,12 @@ def get_flow(
     return build_flow(source, look_ups, sink, report, shards=shards)
 
 
-def build_flow(source: UndeliveredSource, look_ups: LookUps, sink: Sink, report: Sink, *, shards: int = SHARDS) -> Dataflow:
+def build_flow(source: UndeliveredSource, look_ups: LookUps, sink: Sink, report: ReportSink, *, shards: int = SHARDS) -> Dataflow:
     """The way of the data, whatever becomes of it in the end."""
     flow, measure = Dataflow("ceramic-order"), source.tally.measure
     raw = op.input("source", flow, source)
     events = decode("decode", raw, check=look_ups.check, measure=measure)
-    streams = order("order", events.links, shards=shards, look_up=look_ups.parents, measure=measure)
+    streams = order("order", events.links, shards=shards, columns=sink.columns, look_up=look_ups.parents, measure=measure)
     op.output("sink", op.key_on("one_sink", streams.ordered, lambda _: "db"), sink)
     left = op.merge("left", events.rejected, streams.left)
     op.output("report", op.key_on("one_report", left, lambda _: "report"), report)

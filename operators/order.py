@@ -4,7 +4,7 @@ The order of a stream never depends on another stream, but the Bytewax key is a 
 time and memory grow with the number of keys, and a million streams would be a million keys.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import bytewax.operators as op
@@ -49,7 +49,7 @@ class OrderOut:
     """The two outputs of `order`."""
 
     ordered: Stream[pa.RecordBatch]
-    """Batches of schema LINKS, each event after its parent."""
+    """Batches of schema LINKS, or some of its columns, each event after its parent."""
     left: Stream[pa.RecordBatch]
     """At the end of input, batches of schema LEFT: what could not be delivered, with the reason."""
 
@@ -61,6 +61,7 @@ def order(  # noqa: D417 # step_id is Bytewax's
     *,
     shards: int = SHARDS,
     look_up: LookUp | None = None,
+    columns: Sequence[str] = LINKS.names,
     measure: Measure = unmeasured,
 ) -> OrderOut:
     """Hold events back until their parents have passed, and let them out parents first.
@@ -70,6 +71,7 @@ def order(  # noqa: D417 # step_id is Bytewax's
         shards: how many groups of streams there are, each with its own state.
         look_up: tells of parents that do not come through this flow. It is asked once for each prev that has not been seen.
             Without it only init events begin a stream, and every delivered CID is remembered.
+        columns: those that are let out; at the end of input nearly all events may be in memory once more.
         measure: measures the stages "split" and "order".
     """
 
@@ -78,7 +80,7 @@ def order(  # noqa: D417 # step_id is Bytewax's
             return list(split_by_stream(batch, shards))
 
     keyed = op.flat_map("shard", up, split)
-    settled = op.stateful_batch("settle", keyed, lambda state: _Shard(look_up, measure, *(state or ())))
+    settled = op.stateful_batch("settle", keyed, lambda state: _Shard(look_up, columns, measure, *(state or ())))
     branches = op.branch("reason", op.key_rm("unkey", settled), lambda batch: "reason" in batch.schema.names)
     return OrderOut(ordered=branches.falses, left=branches.trues)
 
@@ -116,6 +118,7 @@ UNASKED, POSTPONED, MISSING, UNDELIVERED, ELSEWHERE, DELIVERED = range(6)
 @dataclass
 class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]]):
     look_up: LookUp | None
+    columns: Sequence[str]
     measure: Measure
     held: pa.RecordBatch = field(default_factory=lambda: pa.RecordBatch.from_pylist([], schema=HELD))
     """Events that have waited through a settle, schema HELD."""
@@ -135,12 +138,15 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
             return [], self.RETAIN
         with self.measure("order", rows):
             events, settled = self._settle(at_end=False)
+            self._remember(events.take(pa.array(settled.order)))
             return self._cut(events, settled), self.RETAIN
 
     def on_eof(self) -> tuple[Iterable[pa.RecordBatch], bool]:
         with self.measure("order", sum(batch.num_rows for batch in self.new)):
             events, settled = self._settle(at_end=True)
             left = [_explain(events, settled)] if len(settled.stuck) else []
+            # nothing comes any more that could have one of these as its parent
+            self.recent, self.older = set(), set()
             return [*self._cut(events, settled), *left], self.RETAIN
 
     def snapshot(self) -> tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]:
@@ -194,16 +200,20 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
             asked[others[SAMPLE:]] = _look_up(look_up, roots.take(pa.array(others[SAMPLE:])))
 
     def _cut(self, events: pa.RecordBatch, settled: Settled) -> list[pa.RecordBatch]:
-        """Keep what is stuck, remember and return what can go."""
+        """Keep what is stuck, and let out what can go."""
         self.held, self.new = _shrunk(events.take(pa.array(settled.stuck))), ()
         if not len(settled.order):
             return []
-        ready = _release(events.take(pa.array(settled.order)))
-        self._remember(ready)
+        ready = events.select(self.columns).take(pa.array(settled.order))
+        if "stream" in self.columns:
+            at = ready.schema.get_field_index("stream")
+            ready = ready.set_column(at, LINKS.field("stream"), ready["stream"].dictionary_decode())
         return [ready]
 
     def _remember(self, ready: pa.RecordBatch) -> None:
-        keys = _keys(ready["cid"], ready["stream"])
+        if not ready.num_rows:
+            return
+        keys = _keys(ready["cid"], ready["stream"].dictionary_decode())
         self.recent.update(keys)
         if self.look_up is None or len(self.recent) < RECENT_ROWS:
             return

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from connectors.database import connect, execute
 from connectors.errors import InterruptedRunError
-from connectors.sink import DeliveredSink, DryRunSink
+from connectors.sink import INIT_KINDS, DeliveredSink, DryRunSink
 from connectors.tally import Tally
-from operators.schemas import DATA, INIT, LINKS
+from operators.schemas import DATA, INIT, LINKS, UNSIGNED_INIT
 from tests.main_job import chain, store
 from tests.oracle import read
 
@@ -211,3 +211,7 @@ def test_a_dry_run_counts_and_writes_nothing(path: Path) -> None:
     sink.close()
     assert (tally.delivered, tally.inits, tally.first_number, tally.last_number) == (3, 1, None, None)
     assert path.read_bytes() == before
+
+
+def test_the_codes_of_init_events_are_those_of_the_flow() -> None:
+    assert {INIT, UNSIGNED_INIT} == set(range(INIT_KINDS))
