@@ -16,9 +16,9 @@ from connectors.database import DATABASE_ERRORS, connect, execute, scalar, sqlit
 from connectors.errors import InterruptedRunError
 from connectors.tally import Tally
 
-BATCH_ROWS = 500_000
-"""Events of one transaction at the most: one to two seconds of writing, which a kill can cost. The fewer batches rows in random order
-are written in, the fewer pages are written twice; in a large database each costs a page of write-ahead log, together 2 GB."""
+BATCH_ROWS = 1_000_000
+"""Events of one transaction at the most: two to four seconds of writing, which a kill can cost. The fewer batches rows in random order
+are written in, the fewer pages are written twice; in a large database each costs a page of write-ahead log, together 4 GB."""
 
 DENSE_ROWS = 50_000
 """A batch of so many events is written at once, beside the flow, if its rows lie close together: it shares few pages with later ones."""
