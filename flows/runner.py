@@ -14,9 +14,9 @@ from connectors.errors import CeramicOrderError, InterruptedRunError
 from connectors.tally import Tally
 from flows.signals import Finish
 
-EPOCH = timedelta(seconds=5)
-"""How long events may wait for a batch to fill. The flow pauses at the end of an epoch until the sink has written: shorter ones cost
-more, and a batch is usually full before."""
+EPOCH = timedelta(seconds=15)
+"""How long events may wait for a batch to fill: at its end the flow pauses until the sink has written. In less time no batch of rows
+in random order is full, and all its pages are written more often."""
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter from another: a tenth of the usual, because the threads that read and write need it often
