@@ -15,11 +15,13 @@ ten more."""
 FETCH_ROWS = 1024
 """How many rows the driver gathers at a time."""
 
-LISTED = "SELECT event_cid, block_multihash FROM ceramic_one_event_block WHERE event_cid = ?"
+# in a damaged page there can be values of any type
+_COLUMNS = "coalesce(CAST(event_cid AS BLOB), x'') AS event_cid, coalesce(CAST(block_multihash AS BLOB), x'') AS block_multihash"
+LISTED = f"SELECT {_COLUMNS} FROM ceramic_one_event_block WHERE event_cid = ?"  # noqa: S608 # a constant
 """The blocks that are listed for an event."""
 
 EXTENT = "SELECT coalesce(min(rowid), 0) AS first, coalesce(max(rowid), 0) AS last FROM ceramic_one_event_block WHERE event_cid = ?"
-WINDOW = "SELECT event_cid, block_multihash FROM ceramic_one_event_block WHERE rowid BETWEEN ? AND ?"
+WINDOW = f"SELECT {_COLUMNS} FROM ceramic_one_event_block WHERE rowid BETWEEN ? AND ?"  # noqa: S608 # a constant
 
 
 class ListingReader:

@@ -69,8 +69,9 @@ class UndeliveredSource(FixedPartitionedSource[pa.RecordBatch, int]):
     tally: Tally
     connect: Callable[[Path], Any] = connect
     """Opens a connection for each reading thread."""
-    offer: Callable[[pa.Table], None] | None = None
-    """Takes the blocks that lie beside the events and belong to none of them, as multihash and bytes. With it the source also reads
+    offer: Callable[[int, pa.Table], None] | None = None
+    """Takes the blocks that lie beside the events of a page and belong to none of them, as multihash and bytes, with the last rowid of
+    the page. With it the source also reads
     which blocks are listed for an event, a third of the time of reading."""
 
     def list_parts(self) -> list[str]:
@@ -206,7 +207,7 @@ def _with_blocks(events: pa.RecordBatch, blocks: BlockReader, lists: ListingRead
     root = blocks.find(multihash)
     payload = blocks.find(_payload_multihashes(root, source.follow))
     if source.offer is not None:
-        source.offer(blocks.others())
+        source.offer(events["rowid"][-1].as_py(), blocks.others())
     listed = lists.read(cid) if source.offer else pa.array([b""] * len(cid), pa.binary())
     columns = {"rowid": events["rowid"], "cid": cid, "root": root, "payload": payload, "listed": listed}
     yield pa.record_batch(columns)

@@ -6,7 +6,6 @@ pass are found for a whole batch at once; each of the others is looked at alone,
 """
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -55,7 +54,7 @@ class NodeCheck:
         self._fetch = fetch
         self._fetch_listed = fetch_listed
         self._lock = Lock()
-        self._offered: deque[pa.Table] = deque()
+        self._offered: dict[int, pa.Table] = {}
         self._beside: dict[bytes, bytes] = {}
         self._beside_before: dict[bytes, bytes] = {}
         self._witnesses = Witnesses()
@@ -64,9 +63,13 @@ class NodeCheck:
         self._nodes = SharedBlocks(self._blocks, read_node, Reason.WITNESS_MISSING)
         self._names: dict[bytes, bytes | Reason | None] = {}
 
-    def offer(self, blocks: pa.Table) -> None:
-        """Take blocks that were read beside events, as multihash and bytes, for events that need them."""
-        self._offered.append(blocks.filter(pc.less_equal(pc.binary_length(blocks["bytes"]), LARGEST_KEPT)).combine_chunks())
+    def offer(self, last_rowid: int, blocks: pa.Table) -> None:
+        """Take blocks that were read beside a batch of events, as multihash and bytes, before that batch comes to be checked.
+
+        They are small and most of them are shared: whatever these and later events need beside their own.
+        """
+        small = pc.less_equal(pc.binary_length(blocks["bytes"]), LARGEST_KEPT)
+        self._offered[last_rowid] = blocks.filter(small).combine_chunks()
 
     def failures(self, raw: pa.RecordBatch, kind: NDArray[np.int8], plain: Mask, times: Sequence[Places]) -> Failures:
         """The rows that a node could not serve, each with the reason.
@@ -78,7 +81,7 @@ class NodeCheck:
             times: those of the time events that are in the usual layout.
         """
         with self._lock:
-            self._begin()
+            self._begin(self._offered.pop(raw["rowid"][-1].as_py(), None) if raw.num_rows else None)
             passed = np.zeros(raw.num_rows, dtype=np.bool_)
             signed = (kind == INIT) | (kind == DATA)
             passed[self._pass_signed(raw, np.flatnonzero(signed & plain))] = True
@@ -90,20 +93,18 @@ class NodeCheck:
             needed = {int(row): [root] for row, root in zip(unsigned, _roots(raw, unsigned), strict=True)}
             return failed | self._not_listed(raw, needed)
 
-    def _begin(self) -> None:
+    def _begin(self, offered: pa.Table | None) -> None:
         """Take in what was offered, and forget what has not been wanted for long."""
         for shared in (self._capabilities, self._proofs, self._nodes):
             shared.forget()
-        self._witnesses.begin_page()
-        while self._offered:
-            blocks = self._offered.popleft()
-            if not blocks.num_rows:
-                continue
-            multihashes, contents = (blocks[name].chunk(0) for name in ("multihash", "bytes"))
-            others = pa.array(~self._witnesses.add(multihashes, contents))
-            if len(self._beside) >= KEPT_BLOCKS:
-                self._beside_before, self._beside = self._beside, {}
-            self._beside.update(zip(multihashes.filter(others).to_pylist(), contents.filter(others).to_pylist(), strict=True))
+        self._witnesses.make_room(offered.num_rows if offered else 0)
+        if not offered:
+            return
+        multihashes, contents = (offered[name].chunk(0) for name in ("multihash", "bytes"))
+        others = pa.array(~self._witnesses.add(multihashes, contents))
+        if len(self._beside) >= KEPT_BLOCKS:
+            self._beside_before, self._beside = self._beside, {}
+        self._beside.update(zip(multihashes.filter(others).to_pylist(), contents.filter(others).to_pylist(), strict=True))
 
     def _blocks(self, multihashes: pa.Array) -> dict[bytes, bytes]:
         held = {}

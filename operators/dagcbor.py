@@ -4,11 +4,14 @@ The decoder returns plain bytes both for a link and for a byte string, so a `pre
 bytes tell. Everything here takes a block that the decoder has already accepted, so lengths can be trusted.
 """
 
+import re
 from struct import Struct
 from typing import Any
 
 from libipld import decode_dag_cbor
 
+_NEGATIVE = 1
+_TOO_NEGATIVE = 1 << 63
 _TAGGED = 6
 _TINY_STRING = 24
 """From this length on a head takes a second byte."""
@@ -17,6 +20,42 @@ _SHORT_STRING = 255
 _UNSIGNED = {24: Struct(">B"), 25: Struct(">H"), 26: Struct(">I"), 27: Struct(">Q")}
 _ITEMS = {4: 1, 5: 2, 6: 0}
 """Items inside a head of this major type, for each unit of its argument; a tag holds one, whatever its number."""
+
+MAX_DEPTH = 127
+"""Lists and maps inside each other that a node can read: its decoder takes 256 steps, two for each of them and one for what they hold."""
+
+VERY_NEGATIVE = (0x3B, 0x80)
+"""How an integer below -2^63 begins, which a node can't read: this byte, and one as large as that. In other bytes it means nothing."""
+
+_MAY_BE_VERY_NEGATIVE = re.compile(b"\x3b[\x80-\xff]")
+
+_ALL_BUT_CONTAINERS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
+"""Bytes that can't begin a list or map with something in it."""
+
+
+def is_beyond_node(block: bytes) -> bool:
+    """Whether a node's decoder refuses a block that this one took: nested more than MAX_DEPTH deep, or with an integer below -2^63."""
+    may_be_deep = len(block) > MAX_DEPTH and len(block.translate(None, _ALL_BUT_CONTAINERS)) > MAX_DEPTH
+    if not may_be_deep and _MAY_BE_VERY_NEGATIVE.search(block) is None:
+        return False
+    at, left = 0, [1]
+    while left:
+        if not left[-1]:
+            left.pop()
+            continue
+        left[-1] -= 1
+        major, argument, at = _head(block, at)
+        if major == _NEGATIVE and argument >= _TOO_NEGATIVE:
+            return True
+        if major in {2, 3}:
+            at += argument
+        elif major == _TAGGED:
+            left[-1] += 1
+        elif argument and major in _ITEMS:
+            left.append(argument * _ITEMS[major])
+            if len(left) > MAX_DEPTH + 1:
+                return True
+    return False
 
 
 def linked_keys(block: bytes) -> set[str]:

@@ -17,7 +17,7 @@ from libipld import decode_dag_cbor
 
 from operators.check import NodeCheck
 from operators.cid import multihash
-from operators.dagcbor import ends_linked, linked_keys
+from operators.dagcbor import ends_linked, is_beyond_node, linked_keys
 from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, Places, Rows, plain_envelopes, read_alike
 from operators.measure import Measure, unmeasured
 from operators.schemas import DATA, INIT, LEFT, LINKS, TIME, UNSIGNED_INIT, Reason
@@ -64,6 +64,8 @@ def read_event(root: bytes, payload: bytes) -> Links | Reason:
         fields = decode_dag_cbor(root)
     except (ValueError, RecursionError):
         return Reason.NOT_DAG_CBOR
+    if is_beyond_node(root):
+        return Reason.NOT_DAG_CBOR
     if not isinstance(fields, dict):
         return Reason.NOT_AN_EVENT
     if {"id", "prev", "proof", "path"} <= fields.keys():
@@ -77,7 +79,7 @@ def read_event(root: bytes, payload: bytes) -> Links | Reason:
 def _read_payload(envelope: dict[str, Any], payload: bytes) -> Links | Reason:
     if not isinstance(envelope["payload"], bytes) or multihash(envelope["payload"]) is None:
         return Reason.PAYLOAD_NO_CID
-    if not isinstance(envelope["signatures"], list):
+    if not isinstance(envelope["signatures"], list) or not all(map(_is_signature, envelope["signatures"])):
         return Reason.NOT_AN_EVENT
     if not payload:
         return Reason.PAYLOAD_MISSING
@@ -85,9 +87,11 @@ def _read_payload(envelope: dict[str, Any], payload: bytes) -> Links | Reason:
         fields = decode_dag_cbor(payload)
     except (ValueError, RecursionError):
         return Reason.NOT_DAG_CBOR
+    if is_beyond_node(payload):
+        return Reason.NOT_DAG_CBOR
     if not isinstance(fields, dict):
         return Reason.NOT_AN_EVENT
-    if {"id", "prev", "data"} <= fields.keys():
+    if {"id", "prev", "data"} <= fields.keys() and _has_types(fields.get("header"), _DATA_HEADER):
         return Links(fields["id"], fields["prev"], DATA) if _data_is_linked(fields, payload) else Reason.NO_LINK
     return Links(None, None, INIT) if _is_init(fields) else Reason.NOT_AN_EVENT
 
@@ -101,7 +105,30 @@ def _data_is_linked(fields: dict[str, Any], payload: bytes) -> bool:
 
 def _is_init(fields: dict[str, Any]) -> bool:
     header = fields.get("header")
-    return isinstance(header, dict) and isinstance(header.get("model"), bytes)
+    return (
+        isinstance(header, dict)
+        and isinstance(header.get("model"), bytes)
+        and isinstance(header.get("controllers", []), list)
+        and all(isinstance(controller, str) for controller in header.get("controllers", []))
+        and _has_types(header, _INIT_HEADER)
+    )
+
+
+# A node decodes these fields into types, and refuses the event otherwise; null stands for none, and it ignores all other fields.
+_DATA_HEADER: dict[str, type] = {"shouldIndex": bool, "modelVersion": bytes}
+_INIT_HEADER: dict[str, type] = {"sep": str, "shouldIndex": bool, "unique": bytes, "context": bytes}
+_SIGNATURE: dict[str, type] = {"header": dict, "protected": bytes}
+
+
+def _has_types(fields: object, types: dict[str, type]) -> bool:
+    """Whether this is none, or a map in which each of these fields is of its type, null, or absent."""
+    if fields is None:
+        return True
+    return isinstance(fields, dict) and all(fields.get(name) is None or isinstance(fields[name], kind) for name, kind in types.items())
+
+
+def _is_signature(signature: object) -> bool:
+    return isinstance(signature, dict) and isinstance(signature.get("signature"), bytes) and _has_types(signature, _SIGNATURE)
 
 
 def payload_multihash(root: bytes) -> bytes | None:

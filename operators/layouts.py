@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from libipld import decode_dag_cbor_multi
 from numpy.typing import NDArray
 
+from operators.dagcbor import MAX_DEPTH, VERY_NEGATIVE, is_beyond_node
 from operators.gather import DIGEST, spans
 from operators.schemas import DATA, TIME
 
@@ -59,6 +60,16 @@ SIGNATURE_FROM_END = len(_SIGNATURE) + 64
 
 DEEPEST = 32
 """A tree of so many levels anchors all events there are."""
+
+_WORD = 8
+_BYTE_SUM = np.uint64(0x0101010101010101)
+"""Times this, a word has the sum of its bytes in the highest one."""
+
+_FEW = 16
+"""Events among which one can't be read alike: each is read alone."""
+
+_TEXT_MAX = 0x80
+"""Larger bytes alone begin a list or map with something in it."""
 
 _TEXT_OF_ONE_BYTE = 0x78
 """The head of a text whose length takes one more byte; below, the head holds it."""
@@ -107,13 +118,14 @@ def read_alike(column: pa.BinaryArray, rows: Mask, layout: Layout) -> list[Place
         at = np.flatnonzero(begins)
         if len(at):
             blocks = column if len(at) == len(column) else column.filter(begins)
-            found += filter(None, (_read_with(blocks, at, layout, begin, of_stream, of_prev) for of_prev in (CBOR_CID, JOSE_CID)))
+            for of_prev in (CBOR_CID, JOSE_CID):
+                found += _read_with(blocks, at, layout, begin, of_stream, of_prev)
     return found
 
 
 def _read_with(  # noqa: PLR0917 # what a layout is made of
     blocks: pa.BinaryArray, rows: Rows, layout: Layout, begin: bytes, of_stream: bytes, of_prev: bytes
-) -> Places | None:
+) -> list[Places]:
     """Read those of some blocks, of these rows and with this beginning, whose prevs have CIDs that begin like this."""
     end = b"\x64prev" + link_head(of_prev)
     behind_prev = len(_PROOF) + DIGEST if layout.has_proof else 0
@@ -130,15 +142,20 @@ def _read_with(  # noqa: PLR0917 # what a layout is made of
     conforms = pc.and_(conforms, long)
     if conforms.true_count < len(blocks):
         blocks, rows = blocks.filter(conforms), rows[np.asarray(conforms)]
+    if not len(blocks):
+        return []
     middle = pc.binary_slice(blocks, value_from, value_to)
-    values = _decode_each(middle) if len(blocks) else None
+    values = _decode_each(middle, may_nest=not layout.middle_is_text)
     if values is None or (layout.middle_is_text and {type(value) for (value,) in values} != {str}):
-        return None
+        # one that can't be read alike: the others are, by halves
+        half = len(blocks) // 2
+        halves = ((blocks[:half], rows[:half]), (blocks[half:], rows[half:])) if len(blocks) > _FEW else ()
+        return [places for part in halves for places in _read_with(*part, layout, begin, of_stream, of_prev)]
     stream_at = len(begin) - len(of_stream)
     stream = pc.binary_slice(blocks, stream_at, stream_at + len(of_stream) + DIGEST)
     prev_at = -(len(of_prev) + DIGEST + behind_prev)
     prev = pc.binary_slice(blocks, prev_at, -behind_prev or None)
-    return Places(rows, stream, prev, np.full(len(blocks), layout.kind, dtype=np.int8), middle)
+    return [Places(rows, stream, prev, np.full(len(blocks), layout.kind, dtype=np.int8), middle)]
 
 
 def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -165,7 +182,22 @@ def _holds(blocks: pa.BinaryArray, start: int, stop: int, expected: bytes) -> pa
     return pc.equal(pc.binary_slice(blocks, start, stop), pa.scalar(expected, pa.binary()))
 
 
-def _decode_each(encoded: pa.BinaryArray) -> list[list[Any]] | None:
+def _beyond_node(encoded: pa.BinaryArray) -> bool:
+    """Whether a node's decoder refuses one of these values, which this one took."""
+    data, start, end = spans(encoded)
+    suspects = np.zeros(len(encoded), dtype=np.bool_)
+    if (end - start).max() >= MAX_DEPTH:
+        # of the bytes from here on few begin a list or map, but those that do are among them; they are counted by words of eight
+        high = np.zeros(-(-len(data) // _WORD) * _WORD, dtype=np.bool_)
+        np.greater(data, _TEXT_MAX, out=high[: len(data)])
+        in_words = (high.view(np.uint64) * _BYTE_SUM) >> np.uint64(56)
+        suspects |= np.add.reduceat(in_words, start // _WORD) > MAX_DEPTH - _WORD
+    negative = np.flatnonzero((data[:-1] == VERY_NEGATIVE[0]) & (data[1:] >= VERY_NEGATIVE[1]))
+    suspects[np.searchsorted(start, negative, side="right") - 1] = True
+    return any(is_beyond_node(b"\x81" + encoded[row].as_py()) for row in np.flatnonzero(suspects).tolist())
+
+
+def _decode_each(encoded: pa.BinaryArray, *, may_nest: bool) -> list[list[Any]] | None:
     """Decode values in one call, each into a list of one; None unless each of them is exactly one value.
 
     A byte string that nobody can have foreseen stands between them. Only where every one of these comes back as a value of its own
@@ -179,4 +211,7 @@ def _decode_each(encoded: pa.BinaryArray) -> list[list[Any]] | None:
     except (ValueError, RecursionError):
         return None
     values, fences = items[::2], items[1::2]
-    return values if len(items) == 2 * len(encoded) - 1 and fences.count(fence) == len(fences) else None
+    if len(items) != 2 * len(encoded) - 1 or fences.count(fence) != len(fences):
+        return None
+    # such values are decided by reading their blocks one by one
+    return None if may_nest and _beyond_node(encoded) else values

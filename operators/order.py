@@ -112,6 +112,8 @@ HELD = pa.schema(
 )
 """The state of a shard: about 100 bytes an event."""
 
+_NOTHING = pa.RecordBatch.from_pylist([], schema=HELD)
+
 UNASKED, POSTPONED, MISSING, UNDELIVERED, ELSEWHERE, DELIVERED = range(6)
 
 
@@ -120,7 +122,7 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
     look_up: LookUp | None
     columns: Sequence[str]
     measure: Measure
-    held: pa.RecordBatch = field(default_factory=lambda: pa.RecordBatch.from_pylist([], schema=HELD))
+    held: pa.RecordBatch = field(default_factory=lambda: _NOTHING)
     """Events that have waited through a settle, schema HELD."""
     new: tuple[pa.RecordBatch, ...] = ()
     """Batches of schema LINKS that have come since."""
@@ -156,6 +158,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
     def _settle(self, *, at_end: bool) -> tuple[pa.RecordBatch, Settled]:
         """All waiting events, with schema HELD and what was learnt of their prevs, and how they are cut."""
         events = _hold(self.held, self.new)
+        # freed before more is made of them; `_cut` keeps what goes on waiting
+        self.held, self.new = _NOTHING, ()
         init = np.asarray(events["prev"].is_null())
         asked = np.array(events["asked"])
         stream = np.asarray(events["stream"].indices)
@@ -201,7 +205,7 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
 
     def _cut(self, events: pa.RecordBatch, settled: Settled) -> list[pa.RecordBatch]:
         """Keep what is stuck, and let out what can go."""
-        self.held, self.new = _shrunk(events.take(pa.array(settled.stuck))), ()
+        self.held = _shrunk(events.take(pa.array(settled.stuck)))
         if not len(settled.order):
             return []
         ready = events.select(self.columns).take(pa.array(settled.order))
@@ -245,18 +249,18 @@ def _look_up(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
     return np.asarray(answer)
 
 
-_PLAIN = LINKS.append(HELD.field("asked"))
 _STREAM, _ASKED = map(HELD.get_field_index, ("stream", "asked"))
 
 
 def _hold(held: pa.RecordBatch, new: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
     """All events of a shard with schema HELD: those that were held and, unasked, the new ones of schema LINKS."""
-    batches = [pa.record_batch([*_release(held).columns, held["asked"]], schema=_PLAIN)]
+    batches = [held]
     for batch in new:
         unasked = pa.array(np.full(batch.num_rows, UNASKED, dtype=np.int8))
-        batches.append(pa.record_batch([*batch.columns, unasked], schema=_PLAIN))
-    events = pa.concat_batches(batches)
-    return events.set_column(_STREAM, HELD.field(_STREAM), events["stream"].dictionary_encode())
+        columns = [batch[name] for name in LINKS.names]
+        columns[_STREAM] = batch["stream"].dictionary_encode()
+        batches.append(pa.record_batch([*columns, unasked], schema=HELD))
+    return pa.concat_batches(batches)
 
 
 def _release(events: pa.RecordBatch) -> pa.RecordBatch:
@@ -266,8 +270,11 @@ def _release(events: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _shrunk(events: pa.RecordBatch) -> pa.RecordBatch:
-    """The same events, without the streams that are no longer among them."""
-    return events.set_column(_STREAM, HELD.field(_STREAM), events["stream"].dictionary_decode().dictionary_encode())
+    """The same events, without the streams that are no longer among them, if these are many."""
+    streams = events["stream"]
+    if len(streams.dictionary) <= events.num_rows:
+        return events
+    return events.set_column(_STREAM, HELD.field(_STREAM), streams.dictionary_decode().dictionary_encode())
 
 
 def _explain(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:

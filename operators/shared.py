@@ -8,7 +8,7 @@ import pyarrow as pa
 from libipld import decode_dag_cbor
 
 from operators.cid import multihash
-from operators.dagcbor import linked_items, linked_keys
+from operators.dagcbor import is_beyond_node, linked_items, linked_keys
 from operators.schemas import Reason
 
 FetchBlocks = Callable[[pa.Array], dict[bytes, bytes]]
@@ -100,7 +100,7 @@ def read_proof(block: bytes) -> Link | Reason:
 def read_node(block: bytes) -> Node | Reason:
     """The links of a witness node, a list."""
     items = _decoded(block)
-    if not isinstance(items, list):
+    if not isinstance(items, list) or is_beyond_node(block):
         return Reason.WITNESS_UNREADABLE
     return tuple(_link_to(item) if linked else None for item, linked in zip(items, linked_items(block), strict=True))
 

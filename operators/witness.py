@@ -17,8 +17,8 @@ from operators.layouts import CBOR_CID, JOSE_CID, link_head
 KEPT_NODES = 262_144
 """About 40 MB: of each its digest, those of its items, and an entry in the index."""
 
-NODES_OF_A_PAGE = 8192 * 12
-"""So much room is made before a page of events is checked; what does not fit is left to the slow way."""
+FETCHED_NODES = 65_536
+"""Room for the nodes that a page of events fetches; what does not fit is left to the slow way."""
 
 MOST_ITEMS = 3
 NO_LINK, CBOR, JOSE = range(3)
@@ -71,13 +71,16 @@ class Witnesses:
         self._words = np.empty(0, dtype=np.uint64)
         self._rows = np.empty(0, dtype=np.int32)
 
-    def begin_page(self) -> None:
-        """Make room for the nodes of a page: what has not been wanted for longest goes."""
+    def make_room(self, offered: int) -> None:
+        """Before a page of events is checked: what has not been wanted for longest goes, if so many nodes and what is fetched need it."""
         self._page += 1
-        if self.kept + NODES_OF_A_PAGE <= KEPT_NODES:
+        room = min(offered + FETCHED_NODES, KEPT_NODES)
+        if self.kept + room <= KEPT_NODES:
             return
+        # half of all at the most, so that this is rarely needed
+        excess = self.kept - min(KEPT_NODES - room, KEPT_NODES // 2)
         used = self._used[: self.kept]
-        kept = np.flatnonzero(used > np.partition(used, len(used) // 2)[len(used) // 2])
+        kept = np.flatnonzero(used > np.partition(used, excess - 1)[excess - 1])
         for column in (self._key, self._items, self._form, self._used):
             column[: len(kept)] = column[kept]
         self.kept = len(kept)

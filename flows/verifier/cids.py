@@ -54,9 +54,9 @@ def _length(cid: bytes) -> int | None:
         length = len(_CID_V0) + _DIGEST_BYTES
         return length if len(cid) >= length else None
     numbers = iter(cid)
-    version, _codec, _hash_code, digest = (_varint(numbers) for _ in range(4))
+    version, codec, hash_code, digest = (_varint(numbers) for _ in range(4))
     left = len(bytes(numbers))
-    if version != 1 or digest is None or digest > min(left, _MAX_DIGEST_BYTES):
+    if version != 1 or codec is None or hash_code is None or digest is None or digest > min(left, _MAX_DIGEST_BYTES):
         return None
     return len(cid) - left + digest
 

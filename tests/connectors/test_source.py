@@ -35,7 +35,7 @@ Row = tuple[int, bytes, bytes, bytes, bytes]
 
 
 def source_of(path: Path, partitions: int, tally: Tally | None = None) -> UndeliveredSource:
-    return UndeliveredSource(path, partitions, payload_multihash, tally or Tally(), offer=lambda _: None)
+    return UndeliveredSource(path, partitions, payload_multihash, tally or Tally(), offer=lambda *_: None)
 
 
 def pages_of(source: UndeliveredSource, part: str, resume_state: int | None = None) -> list[tuple[pa.RecordBatch, int]]:

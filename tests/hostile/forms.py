@@ -32,8 +32,8 @@ VALUES: dict[str, tuple[str, bytes]] = {
     "a number in nine bytes that fits one": ("nr-", b"\x1b" + bytes(7) + b"\x01"),
     "the largest number": ("nrv", b"\x1b" + b"\xff" * 8),
     "-2^63": ("nrv", b"\x3b\x7f" + b"\xff" * 7),
-    "-2^63 - 1": ("-rv", b"\x3b\x80" + bytes(7)),
-    "-2^64": ("-rv", b"\x3b" + b"\xff" * 8),
+    "-2^63 - 1": ("---", b"\x3b\x80" + bytes(7)),
+    "-2^64": ("---", b"\x3b" + b"\xff" * 8),
     "a text with a long head": ("nr-", b"\x78\x01a"),
     "bytes with a long head": ("nr-", b"\x58\x01a"),
     "a list with a long head": ("nr-", b"\x98\x01\x01"),
@@ -64,43 +64,43 @@ VALUES: dict[str, tuple[str, bytes]] = {
     "a link to a CID and more": ("nrv", link(b"\x01\x71" + _DIGEST + b"\x00\x00")),
     "a link to a CID of version 0": ("nrv", link(_DIGEST)),
     "a link to a CID of version 2": ("---", link(b"\x02\x71" + _DIGEST)),
-    "a link with a codec in a byte too many": ("--v", link(b"\x01\xf1\x00" + _DIGEST)),
+    "a link with a codec in a byte too many": ("---", link(b"\x01\xf1\x00" + _DIGEST)),
     "lists, 126 deep": ("nrv", b"\x81" * 126 + b"\x01"),
-    "lists, 127 deep": ("-r-", b"\x81" * 127 + b"\x01"),
-    "lists, 900 deep": ("-r-", b"\x81" * 900 + b"\x01"),
+    "lists, 127 deep": ("---", b"\x81" * 127 + b"\x01"),
+    "lists, 900 deep": ("---", b"\x81" * 900 + b"\x01"),
     "lists, 1,100 deep": ("---", b"\x81" * 1100 + b"\x01"),
-    "maps, 127 deep": ("-r-", b"\xa1\x61a" * 127 + b"\x01"),
+    "maps, 127 deep": ("---", b"\xa1\x61a" * 127 + b"\x01"),
 }
 """Encoded values of `data`: who takes a payload with it (n: a node, r: `run`, v: `verify`)."""
 
 SIGNATURES: dict[str, tuple[str, DagCborTypes]] = {
     "two signatures": ("nrv", [{"signature": b"s"}, {"signature": b"s", "header": {"a": 1}}]),
-    "a signature that is a number": ("-r-", [1]),
-    "a signature without its bytes": ("-r-", [{"protected": b"{}"}]),
-    "a second signature without its bytes": ("-r-", [{"signature": b"s"}, {}]),
-    "a signature that is a text": ("-r-", [{"signature": "s"}]),
-    "a protected header that is a text": ("-r-", [{"protected": "{}", "signature": b"s"}]),
-    "a header that is a list": ("-r-", [{"header": [], "signature": b"s"}]),
+    "a signature that is a number": ("---", [1]),
+    "a signature without its bytes": ("---", [{"protected": b"{}"}]),
+    "a second signature without its bytes": ("---", [{"signature": b"s"}, {}]),
+    "a signature that is a text": ("---", [{"signature": "s"}]),
+    "a protected header that is a text": ("---", [{"protected": "{}", "signature": b"s"}]),
+    "a header that is a list": ("---", [{"header": [], "signature": b"s"}]),
 }
 """`signatures` of an envelope."""
 
 DATA_HEADERS: dict[str, tuple[str, DagCborTypes]] = {
     "a header of nothing": ("nrv", None),
     "a header with unknown fields": ("nrv", {"a": 1, "shouldIndex": None}),
-    "a header that is a text": ("-rv", "text"),
-    "a number for shouldIndex": ("-rv", {"shouldIndex": 1}),
-    "a text for modelVersion": ("-rv", {"modelVersion": "text"}),
+    "a header that is a text": ("---", "text"),
+    "a number for shouldIndex": ("---", {"shouldIndex": 1}),
+    "a text for modelVersion": ("---", {"modelVersion": "text"}),
 }
 """`header` of a data event."""
 
 INIT_HEADERS: dict[str, tuple[str, dict[str, DagCborTypes]]] = {
     "a header with unknown fields": ("nrv", {"a": 1, "sep": None, "unique": b"u"}),
-    "a text for controllers": ("-rv", {"controllers": "did:key:z"}),
-    "null for controllers": ("-rv", {"controllers": None}),
-    "a number for sep": ("-rv", {"sep": 1}),
-    "a text for unique": ("-rv", {"unique": "u"}),
-    "a text for context": ("-rv", {"context": "c"}),
-    "a number for shouldIndex": ("-rv", {"shouldIndex": 1}),
+    "a text for controllers": ("---", {"controllers": "did:key:z"}),
+    "null for controllers": ("---", {"controllers": None}),
+    "a number for sep": ("---", {"sep": 1}),
+    "a text for unique": ("---", {"unique": "u"}),
+    "a text for context": ("---", {"context": "c"}),
+    "a number for shouldIndex": ("---", {"shouldIndex": 1}),
 }
 """Fields of the `header` of an init event, beside `model`."""
 

@@ -254,7 +254,7 @@ def test_events_in_the_usual_form_are_not_looked_at_alone(monkeypatch: pytest.Mo
 def test_blocks_that_are_offered_are_not_fetched() -> None:
     check = NodeCheck(fetched := Stored({}))
     shared = {one.multihash: one.content for event in (WITH_CAP, ANCHORED) for one in event.blocks}
-    check.offer(pa.table({"multihash": pa.array(shared.keys(), pa.binary()), "bytes": pa.array(shared.values(), pa.binary())}))
+    check.offer(1, pa.table({"multihash": pa.array(shared.keys(), pa.binary()), "bytes": pa.array(shared.values(), pa.binary())}))
     assert decode_events(raw_of([Case(WITH_CAP), Case(ANCHORED)]), check).links.num_rows == 2
     assert fetched.fetched == []
 
