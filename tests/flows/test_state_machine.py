@@ -262,5 +262,7 @@ def test_kills_between_anything_lose_nothing(tmp_path: Path, children: Children)
 
 @pytest.mark.soak
 def test_many_long_lives(tmp_path: Path, children: Children) -> None:  # noqa: F811 # the fixture
-    _live(Database, tmp_path, lives=1000, steps=50)
-    _live(lambda path: KilledDatabase(path, children), tmp_path, lives=100, steps=30)
+    for part in ("run", "killed"):
+        (tmp_path / part).mkdir()
+    _live(Database, tmp_path / "run", lives=1000, steps=50)
+    _live(lambda path: KilledDatabase(path, children), tmp_path / "killed", lives=100, steps=30)
