@@ -1,7 +1,6 @@
 """The page: what a run did, as one HTML file that needs no network."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import plotly.graph_objects as go
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
-from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.errors import InterruptedRunError
 from flows.facts import Bar, Facts, LogFacts, RowidBin
 from flows.pace import Sample
+from flows.place import write_whole
 from operators.cid import cid_text
 
 BLUE, ORANGE, RED, GREY = "#0072b2", "#e69f00", "#b2182b", "#8c959f"
@@ -29,30 +29,15 @@ td { overflow-wrap: anywhere } td.cid { font-family: ui-monospace, monospace }
 """
 
 
-def require_place(path: Path) -> None:
-    """Check that a page can be written to `path`, before the work that it is to show.
-
-    Raises:
-        CannotStartError: it is a folder, or in none that exists.
-    """
-    if path.is_dir() or not path.parent.is_dir():
-        reason = "it is a folder" if path.is_dir() else f"`{path.parent}` is no folder"
-        raise CannotStartError(f"Can't write a page to `{path}`: {reason}. Nothing was changed. Name a file in a folder that exists.")
-
-
 def write_page(path: Path, facts: Facts) -> None:
     """Write the page, in place of an earlier one.
 
     Raises:
         InterruptedRunError: the disk is full or fails.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(page(facts), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, page(facts))
     except OSError as cause:
-        with suppress(OSError):
-            partial.unlink()
         raise InterruptedRunError(
             f"Can't write a page to `{path}`: {cause.strerror}. All else is complete and kept. Make room (a page takes 5 MB), or try "
             "another folder."

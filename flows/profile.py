@@ -8,13 +8,14 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.errors import InterruptedRunError
 from connectors.tally import Measured
+from flows.place import write_whole
 
 SLOTS = 200
 """Of the timeline, at the most: as many as a picture can show."""
@@ -151,47 +152,15 @@ def _rounded(stage: Stage) -> dict[str, Any]:
     }
 
 
-def require_place(path: Path, database: Path) -> None:
-    """Check that a profile can be written to `path`, before the run that it is of.
-
-    Raises:
-        CannotStartError: it is something else than a file, belongs to `database`, or its folder can't be written to.
-    """
-    target, of_database = path.resolve(), database.resolve()
-    if target in {of_database.with_name(of_database.name + suffix) for suffix in ("", "-wal", "-shm", "-journal", "-order-lock")}:
-        raise _no_place(path, "it belongs to the database")
-    if target.exists() and not target.is_file():
-        raise _no_place(path, "it is no regular file")
-    partial = _partial(target)
-    try:
-        partial.touch()
-        partial.unlink()
-    except OSError as cause:
-        raise _no_place(path, cause.strerror or type(cause).__name__) from cause
-
-
-def _no_place(path: Path, reason: str) -> CannotStartError:
-    return CannotStartError(f"Can't write a profile to `{path}`: {reason}. Nothing was changed. Name a file in a folder that exists.")
-
-
 def write_profile(path: Path, document: dict[str, Any]) -> None:
     """Write a profile, in place of an earlier one.
 
     Raises:
         InterruptedRunError: the disk is full or fails.
     """
-    target = path.resolve()
-    partial = _partial(target)
     try:
-        partial.write_text(json.dumps(document) + "\n", encoding="utf-8")
-        partial.replace(target)
+        write_whole(path, json.dumps(document) + "\n")
     except OSError as cause:
-        with suppress(OSError):
-            partial.unlink()
         raise InterruptedRunError(
             f"The run is complete, but its profile can't be written to `{path}`: {cause.strerror}. Running again does no harm."
         ) from cause
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")

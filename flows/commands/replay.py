@@ -7,6 +7,7 @@ from rich.table import Table
 
 from flows.commands.flow_options import flow_options
 from flows.console import output_options, print_json, say, story
+from flows.place import require_place
 from flows.replay import replay
 from flows.replayed import Replay
 from flows.run import RunOptions
@@ -38,11 +39,11 @@ def command(
     waiting.parquet and rejected.parquet with what can't be delivered, and replay.json with what the replay did.
     """
     if page is not None:
-        from flows.page import require_place, write_page  # noqa: PLC0415 # it brings the plotting library
-
-        require_place(page)
+        require_place(page, snapshot, "a page")
     replayed = replay(snapshot, out, options, overwrite=overwrite, counted=page is not None, verified=not no_verify)
     if page is not None:
+        from flows.page import write_page  # noqa: PLC0415 # it brings the plotting library
+
         write_page(page, replayed.facts())
     if as_json:
         print_json(replayed.to_json())

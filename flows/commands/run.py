@@ -10,7 +10,8 @@ from rich.table import Table
 
 from flows.commands.flow_options import flow_options
 from flows.console import output_options, print_json, say, story
-from flows.profile import Profile, require_place, write_profile
+from flows.place import require_place
+from flows.profile import Profile, write_profile
 from flows.run import RunOptions, dry_run, run
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def command(
     options = replace(options, durable=durable, report=report)
     profile, where = None, None
     if file is not None:
-        require_place(file, database)
+        require_place(file, database, "a profile")
         profile = Profile()
         options = replace(options, measure=profile.measure)
     summary = dry_run(database, options) if dry else run(database, options)

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from connectors.errors import CannotStartError, InterruptedRunError
 from flows.facts import Bar, Facts, LogFacts, RowidBin, log_facts
 from flows.pace import Sample
-from flows.page import page, require_place, write_page
+from flows.page import page, write_page
+from flows.place import require_place
 from flows.replay import replay
 from flows.run import RunOptions
 from flows.synth import write_database
@@ -147,11 +149,32 @@ def test_a_browser_draws_a_page_of_nothing(tmp_path: Path) -> None:
 
 
 def test_a_place_where_no_page_can_be_is_refused_before_the_work(tmp_path: Path) -> None:
-    require_place(tmp_path / "page.html")
-    with pytest.raises(CannotStartError, match="it is a folder"):
-        require_place(tmp_path)
-    with pytest.raises(CannotStartError, match="is no folder"):
-        require_place(tmp_path / "nowhere" / "page.html")
+    snapshot = store(tmp_path / "node.db", [])
+    before = snapshot.read_bytes()
+    require_place(tmp_path / "page.html", snapshot, "a page")
+    (tmp_path / "link.html").symlink_to(snapshot)
+    for place, reason in {
+        tmp_path: "it is no regular file",
+        tmp_path / "nowhere" / "page.html": "No such file or directory",
+        snapshot: "it belongs to the database",
+        tmp_path / "link.html": "it belongs to the database",
+        snapshot.with_name("node.db-wal"): "it belongs to the database",
+    }.items():
+        with pytest.raises(CannotStartError, match=f"Can't write a page to `{place}`: {reason}"):
+            require_place(place, snapshot, "a page")
+    assert snapshot.read_bytes() == before
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_replay_does_not_write_its_page_over_its_snapshot(tmp_path: Path) -> None:
+    snapshot = store(tmp_path / "node.db", chain(3))
+    before = snapshot.read_bytes()
+    command = [sys.executable, "-m", "flows", "replay", str(snapshot), "--out", str(tmp_path / "log"), "--html", str(snapshot)]
+    ran = subprocess.run(command, check=False, capture_output=True, cwd=Path(__file__).parents[2], text=True)
+    assert ran.returncode == 2
+    assert "it belongs to the database" in ran.stderr
+    assert snapshot.read_bytes() == before
+    assert not (tmp_path / "log").exists()
 
 
 def test_a_page_that_can_not_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
