@@ -99,6 +99,8 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
         except queue.Empty:
             return []
         if page is None:
+            # what pages took is free, but still held: at the end of input the rest is ordered all at once
+            pa.default_memory_pool().release_unused()
             self._source.tally.end_partition()
             raise StopIteration
         if isinstance(page, BaseException):
