@@ -7,7 +7,7 @@ is SQL, one file for each fact (`flows/verifier/sql/facts`) and for each rule (`
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ from flows.verifier.facts import conclude, run, sql
 from flows.verifier.judge import judge
 from flows.verifier.load import load_database, load_events
 from flows.verifier.log import load_log
+from flows.verifier.memory import Shares, amount, share_out
 from flows.verifier.report import prepare_report, write_report
-from flows.verifier.rows import READ_ERRORS
+from flows.verifier.rows import READ_ERRORS, connect_still, rowids
 from flows.verifier.verification import Verification
 
 MEMORY_LIMIT = "2GB"
-"""For DuckDB, which goes on in temporary files beyond it. Python and Arrow take some 150 MB for each core besides."""
+"""For this process and all that decode for it (`flows.verifier.memory`); what does not fit goes to temporary files."""
+
+LEAST_EVENT_BYTES = 500
+"""Of its row, its block and the entries of both in the indices."""
 
 OnProgress = Callable[[str, int, int], None]
 """Is told the step, how far it is, and about how far it goes."""
@@ -53,20 +57,23 @@ def verify(
             have numbered them in another order), and if nothing else was delivered at the log's numbers or above.
         hashes: also hash every block.
         report: a folder for `violations.parquet` (schema `flows.verifier.report.VIOLATIONS`), which is replaced.
-        memory_limit: of DuckDB, like `2GB`.
+        memory_limit: of this process and all that it starts, together, like `2GB`. What the caller holds comes on top of it.
         on_progress: is told about progress, in this thread.
 
     Raises:
         CannotStartError: an input can't be used; nothing was changed.
         InterruptedRunError: the memory limit or the room for temporary files is too small, or the database was changed meanwhile.
     """
+    limit = amount(memory_limit)
     started = time.monotonic()
     told = on_progress or (lambda _step, _done, _total: None)
-    prepare_report(report)
     with ExitStack() as opened:
         path = opened.enter_context(_still_file(database))
+        with _explained(database, memory_limit):
+            shares = share_out(limit, _events(path))
+        prepare_report(report)
         old_path = opened.enter_context(_still_file(baseline)) if baseline is not None else None
-        tables = opened.enter_context(_tables(memory_limit))
+        tables = opened.enter_context(_tables(shares))
         with _explained(database, memory_limit):
             run(tables, sql("macros"))
             run(tables, sql("stored"))
@@ -74,7 +81,8 @@ def verify(
             tables.execute("INSERT INTO given BY NAME SELECT $baseline AS baseline, $log AS log, $hashes AS hashes", given).fetchall()
             if log is not None:
                 load_log(tables, log)
-            blocks = load_database(tables, path, hashes=hashes, on_blocks=lambda done, total: told("reading blocks", done, total))
+            blocks = load_database(tables, path, shares.processes, lambda done, total: told("reading blocks", done, total), hashes=hashes)
+            tables.execute(f"SET memory_limit = '{shares.afterwards}B'")
         if old_path is not None and baseline is not None:
             with _explained(baseline, memory_limit):
                 load_events(tables, old_path, "baseline_event")
@@ -102,18 +110,22 @@ def _still_file(path: Path) -> Iterator[Path]:
         yield Path(file)
 
 
+def _events(path: Path) -> int:
+    """About how many there are, but no more than there is room for in the file."""
+    with closing(connect_still(path)) as connection:
+        return min(rowids(connection, "ceramic_one_event").span, path.stat().st_size // LEAST_EVENT_BYTES)
+
+
 @contextmanager
-def _tables(memory_limit: str) -> Iterator[Any]:
+def _tables(shares: Shares) -> Iterator[Any]:
     with scratch_folder() as folder:
-        try:
-            tables = duckdb.connect(
-                config={"memory_limit": memory_limit, "temp_directory": str(folder), "preserve_insertion_order": False},
-            )
-        except duckdb.Error as cause:
-            raise CannotStartError(
-                f"`{memory_limit}` is no amount of memory. Nothing was changed. Give a number with a unit, like `500MB` or `4GB`."
-            ) from cause
-        with tables:
+        config: dict[str, Any] = {
+            "memory_limit": f"{shares.while_decoding}B",
+            "threads": shares.threads,
+            "temp_directory": str(folder),
+            "preserve_insertion_order": False,
+        }
+        with duckdb.connect(config=config) as tables:
             yield tables
 
 
@@ -125,6 +137,11 @@ def _explained(path: Path, memory_limit: str) -> Iterator[None]:
         raise InterruptedRunError(
             f"`{memory_limit}` of memory, and what fits in temporary files, is not enough to verify `{path}`. Nothing was changed. "
             f"Raise `--memory-limit`, or set TMPDIR to a folder with more room than `{tempfile.gettempdir()}`."
+        ) from cause
+    except duckdb.IOException as cause:
+        raise InterruptedRunError(
+            f"Can't keep temporary files in `{tempfile.gettempdir()}`: {str(cause).splitlines()[0]}. Nothing was changed. Set TMPDIR to a "
+            "folder with more room, or raise `--memory-limit`."
         ) from cause
     except READ_ERRORS as cause:
         raise CannotStartError(

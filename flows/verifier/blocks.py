@@ -4,6 +4,7 @@ A block does not say what it is for, so it is read as everything that it could b
 event needs of it. Each reading is a row of one table of `READINGS`, whose names, columns and field types are the contract with the SQL.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from json import loads
@@ -54,8 +55,9 @@ MAX_DEPTH = 127
 _ALL_BUT_HEADS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
 """Bytes that can't begin a list or map with something in it."""
 
-REMEMBERED_HEADERS = 65_536
-"""A session signs all its events with the same header. At some 300 bytes each these are 20 MB for each process."""
+REMEMBERED_HEADERS = 32_768
+REMEMBERED_BYTES = 512
+"""A session signs all its events with the same header of some 200 bytes. Longer ones are not remembered, so these take 30 MB at most."""
 
 _CAPABILITY_TEXTS = {"h": ("t",), "p": ("aud", "domain", "iat", "iss", "nonce", "version"), "s": ("t", "s")}
 
@@ -83,7 +85,10 @@ def read_block(block: bytes) -> list[Reading]:
         return [usual]
     if len(block) > MAX_DEPTH and len(block.translate(None, _ALL_BUT_HEADS)) > MAX_DEPTH and _is_too_deep(content):
         return [("block_other", (f"nested more than {MAX_DEPTH} deep",))]
-    return list(_readings(content)) or [("block_other", ("no block of an event has this shape",))]
+    readings = list(_readings(content))
+    if _VERY_NEGATIVE.search(block) and _is_too_negative(content):
+        readings = [reading for reading in readings if reading[0] in _TAKES_ALL_INTEGERS]
+    return readings or [("block_other", ("no block of an event has this shape",))]
 
 
 def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
@@ -99,6 +104,19 @@ def _is_too_deep(content: Any) -> bool:
             return False
         level = [item for parent in inside for item in (parent.values() if isinstance(parent, dict) else parent)]
     return True
+
+
+_VERY_NEGATIVE = re.compile(rb"\x3b[\x80-\xff]")
+"""How an integer below -2^63 begins; in other bytes it means nothing."""
+
+_TAKES_ALL_INTEGERS = {"block_proof", "block_capability", "block_node"}
+"""The node keeps other blocks in a type that has no integers below -2^63 (tests/hostile/forms.py)."""
+
+
+def _is_too_negative(content: Any) -> bool:
+    if isinstance(content, dict | list):
+        return any(map(_is_too_negative, content.values() if isinstance(content, dict) else content))
+    return isinstance(content, int) and content < -(2**63)
 
 
 def _usual_reading(content: Any) -> Reading | None:
@@ -134,7 +152,7 @@ def _readings(content: Any) -> Iterator[Reading]:
             yield "block_envelope", envelope
     if "prev" in content and type(content.get("id")) is type(content["prev"]) is Link:
         yield from _child_readings(content)
-    if "header" in content and type(content["header"]) is dict and type(content["header"].get("model")) is bytes:
+    if "header" in content and _is_init_header(content["header"]):
         yield "block_init", ()
     if "txHash" in content and _is_proof(content):
         yield "block_proof", (content["root"],)
@@ -144,10 +162,30 @@ def _readings(content: Any) -> Iterator[Reading]:
 
 def _child_readings(content: dict[str, Any]) -> Iterator[Reading]:
     stream, prev = content["id"], content["prev"]
-    if "data" in content:
+    if "data" in content and ("header" not in content or _is_data_header(content["header"])):
         yield "block_data", (stream, prev)
     if type(content.get("proof")) is Link and type(content.get("path")) is str:
         yield "block_time", (stream, prev, content["proof"], content["path"])
+
+
+def _is_init_header(header: Any) -> bool:
+    if type(header) is not dict or type(header.get("model")) is not bytes:
+        return False
+    controllers = header.get("controllers", [])
+    return (
+        type(controllers) is list
+        and {*map(type, controllers)} <= {str}
+        and _has(header, sep=str, shouldIndex=bool, unique=bytes, context=bytes)
+    )
+
+
+def _is_data_header(header: Any) -> bool:
+    return header is None or (type(header) is dict and _has(header, shouldIndex=bool, modelVersion=(Link, bytes)))
+
+
+def _has(fields: dict[str, Any], **types: type | tuple[type, ...]) -> bool:
+    """Whether each of these fields is of its type, null or absent: the node refuses the whole event otherwise."""
+    return all(fields.get(name) is None or isinstance(fields[name], kind) for name, kind in types.items())
 
 
 def _is_proof(content: dict[str, Any]) -> bool:
@@ -173,8 +211,12 @@ NO_BLOCK = b"\x01\x55\x00\x00"
 """A CID by the identity of nothing, which no node stores."""
 
 
-@lru_cache(REMEMBERED_HEADERS)
 def _capability_cid(protected: bytes) -> bytes | None:
+    return _remembered_cid(protected) if len(protected) <= REMEMBERED_BYTES else _remembered_cid.__wrapped__(protected)
+
+
+@lru_cache(REMEMBERED_HEADERS)
+def _remembered_cid(protected: bytes) -> bytes | None:
     # few headers name a capability, and reading JSON takes long; `\` may spell the word in escapes
     if b"cap" not in protected and b"\\" not in protected:
         return None

@@ -16,15 +16,18 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from connectors.database import query, scalar, sqlite_says
+from connectors.database import scalar, sqlite_says
 from flows.verifier.blocks import read_blocks
 from flows.verifier.keccak import keccak_256
-from flows.verifier.rows import LONG_VALUE, READ_ERRORS, connect_still, stream
+from flows.verifier.rows import LONG_VALUE, READ_ERRORS, connect_still, rowids, stream
 
 SLICE_ROWS = 65_536
 """Blocks whose readings are handed on together: DuckDB takes a millisecond for each insert, whatever it holds. A part is made of
 slices, because some regions of a table hold other kinds of block than others."""
-FLUSH_BYTES = 64 << 20
+FLUSH_BYTES = 16 << 20
+"""Or as soon as they take this much."""
+MOST_SLICES = 4_096
+"""Should rowids lie far apart, each slice spans more of them: looking for rows where there are none takes time, too."""
 UNREADABLE = 2
 """Exit code of the process if SQLite can't read the blocks; stderr has SQLite's words."""
 
@@ -64,12 +67,6 @@ class _Page(NamedTuple):
     bytes: list[bytes]
 
 
-def block_rowids(connection: Any) -> range:
-    """The rowids of the block table, and those between them."""
-    ends = query(connection, "SELECT min(rowid) AS first, max(rowid) AS last FROM ceramic_one_block").to_pylist()[0]
-    return range(0) if ends["first"] is None else range(ends["first"], ends["last"] + 1)
-
-
 def decoded(path: Path, part: int = 0, parts: int = 1, *, hashes: bool) -> Iterator[Decoded]:
     """Read and decode one of equal `parts` of all blocks.
 
@@ -77,11 +74,12 @@ def decoded(path: Path, part: int = 0, parts: int = 1, *, hashes: bool) -> Itera
         READ_ERRORS: SQLite can't read them.
     """
     with closing(connect_still(path)) as connection:
-        rowids = block_rowids(connection)
-        for first in rowids[part * SLICE_ROWS :: parts * SLICE_ROWS]:
+        ends = rowids(connection, "ceramic_one_block")
+        rows_of_slice = max(SLICE_ROWS, ends.span // MOST_SLICES)
+        for first in range(ends.first + part * rows_of_slice, ends.last + 1, parts * rows_of_slice):
             held: list[dict[str, pa.Table]] = []
             rows = size = 0
-            for page in _pages(connection, first, min(first + SLICE_ROWS - 1, rowids[-1])):
+            for page in _pages(connection, first, min(first + rows_of_slice - 1, ends.last)):
                 with _no_cyclic_garbage_collection():
                     tables = read_blocks(page.multihash, page.bytes)
                 if hashes:
@@ -105,16 +103,18 @@ def _joined(parts: list[dict[str, pa.Table]], blocks: int) -> Decoded:
 
 def _pages(connection: Any, first: int, last: int) -> Iterator[_Page]:
     with stream(connection, _BLOCKS, (first, last)) as batches:
-        for batch in batches:
-            # by way of numpy: Arrow itself makes a Python object for each value twice
-            ids, multihashes, blocks = (batch[name].to_numpy(zero_copy_only=False).tolist() for name in _Page._fields)
-            page = _Page(ids, multihashes, blocks)
+        for page in map(_page, batches):
             while b"" in page.bytes:
                 row = page.bytes.index(b"")
                 page.bytes.pop(row)
                 rowid = page.id.pop(row)
                 yield _Page([rowid], [page.multihash.pop(row)], [scalar(connection, _BLOCK, (rowid,))])
             yield page
+
+
+def _page(batch: pa.RecordBatch) -> _Page:
+    # by way of numpy: Arrow itself makes a Python object for each value twice
+    return _Page(*(batch[name].to_numpy(zero_copy_only=False).tolist() for name in _Page._fields))
 
 
 def _wrong_hashes(page: _Page) -> pa.Table:

@@ -27,6 +27,9 @@ def conclude(tables: Any, on_steps: Callable[[int, int], None]) -> None:
     """
     for done, step in enumerate(STEPS, 1):
         run(tables, sql(f"facts/{step}"))
+        if step == "witness":
+            while tables.execute("SELECT count(*) FROM way").fetchall() != [(0,)]:
+                run(tables, sql("facts/witness_step"))
         on_steps(done, len(STEPS))
     # whatever can be delivered hangs below something that can be delivered at once: without that there is nothing to climb
     ((at_once, waiting),) = tables.execute("SELECT count(*) FILTER (is_reached), count(up) FROM climb").fetchall()

@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from connectors.errors import InterruptedRunError
 from flows.verifier.blocks import READINGS
-from flows.verifier.decoder import UNREADABLE, Decoded, block_rowids, decoded
-from flows.verifier.rows import EVENTS, LISTED, connect_still, stream
+from flows.verifier.decoder import UNREADABLE, Decoded, decoded
+from flows.verifier.rows import EVENTS, LISTED, connect_still, rowids, stream
 
 if TYPE_CHECKING:
     from io import BufferedReader
 
 BLOCKS_FOR_PROCESSES = 100_000
-"""From here on each core decodes in a process of its own. Starting one takes a quarter of a second, as decoding half of this does."""
+"""From here on processes of their own decode. Starting one takes a quarter of a second, as decoding half of this does."""
 POLL_SECONDS = 0.2
 
 Progress = Callable[[int, int], None]
@@ -33,10 +33,10 @@ class _Loading:
     is_stopped: bool = False
 
 
-def insert(tables: Any, table: str, incoming: pa.Table | pa.RecordBatchReader) -> None:  # noqa: ARG001 # DuckDB finds it by its name
+def insert(tables: Any, table: str, incoming: pa.Table | pa.RecordBatchReader, columns: str = "*") -> None:  # noqa: ARG001 # DuckDB finds it by its name
     """Append Arrow rows to a DuckDB table, column by name."""
     # what is registered within a transaction is held until that ends
-    tables.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming").fetchall()  # noqa: S608 # a table of ours
+    tables.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM incoming").fetchall()  # noqa: S608 # a table of ours
 
 
 def _create(tables: Any, table: str, incoming: pa.Table) -> None:  # noqa: ARG001 # as above
@@ -49,14 +49,15 @@ def load_events(tables: Any, path: Path, table: str) -> None:
         insert(tables, table, events)
 
 
-def load_database(tables: Any, path: Path, *, hashes: bool, on_blocks: Progress) -> int:
+def load_database(tables: Any, path: Path, processes: int, on_blocks: Progress, *, hashes: bool) -> int:
     """Fill `stored_event`, `listed`, the `block_*` tables and, if `hashes`, `wrong_hash` (sql/stored.sql).
 
     Args:
         tables: a DuckDB connection.
         path: a ceramic database.
-        hashes: compare the bytes of each block with its multihash.
+        processes: how many decode if there are many blocks; without any, and with few blocks, this process does.
         on_blocks: is told how many blocks are decoded, and about how many there are (the range of their rowids).
+        hashes: compare the bytes of each block with its multihash.
 
     Returns:
         How many blocks there are.
@@ -67,7 +68,7 @@ def load_database(tables: Any, path: Path, *, hashes: bool, on_blocks: Progress)
     """
     for name, schema in READINGS.items():
         _create(tables, name, schema.empty_table())
-    sources, expected = _sources(path, hashes=hashes)
+    sources, expected = _sources(path, processes, hashes=hashes)
     loading = _Loading()
     cursors = [tables.cursor() for _ in range(len(sources) + 1)]
     with ThreadPoolExecutor(len(cursors)) as threads:
@@ -87,19 +88,18 @@ def load_database(tables: Any, path: Path, *, hashes: bool, on_blocks: Progress)
     return loading.blocks
 
 
-def _sources(path: Path, *, hashes: bool) -> tuple[list[Iterator[Decoded]], int]:
+def _sources(path: Path, processes: int, *, hashes: bool) -> tuple[list[Iterator[Decoded]], int]:
     with closing(connect_still(path)) as connection:
-        expected = len(block_rowids(connection))
-    if expected < BLOCKS_FOR_PROCESSES:
+        expected = rowids(connection, "ceramic_one_block").span
+    if expected < BLOCKS_FOR_PROCESSES or not processes:
         return [decoded(path, hashes=hashes)], expected
-    processes = len(os.sched_getaffinity(0))
     return [_decoded_elsewhere(path, part, processes, hashes=hashes) for part in range(processes)], expected
 
 
 def _load_rows(tables: Any, path: Path) -> None:
     load_events(tables, path, "stored_event")
     with closing(connect_still(path)) as connection, stream(connection, LISTED) as listed:
-        insert(tables, "listed", listed)
+        insert(tables, "listed", listed, "hash(event_cid) AS event, hash(multihash) AS block")
 
 
 def _keep(tables: Any, source: Iterator[Decoded], loading: _Loading) -> None:

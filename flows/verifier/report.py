@@ -10,6 +10,8 @@ from connectors.errors import CannotStartError
 from flows.verifier.cids import cid_text
 
 FILE = "violations.parquet"
+BATCH_ROWS = 8_192
+"""Violations of a row group. DuckDB would hand over a million at once, and they take some 1,000 bytes each with their texts."""
 
 VIOLATIONS = pa.schema(
     [
@@ -47,7 +49,7 @@ def write_report(tables: Any, folder: Path) -> None:
     partial = folder / f".{FILE}.partial"
     rows = tables.sql("SELECT rule, cid, number, related, detail, in_baseline FROM violation ORDER BY rule, number, cid")
     with pq.ParquetWriter(partial, VIOLATIONS, compression="zstd") as file:
-        for batch in rows.to_arrow_reader():
+        for batch in rows.to_arrow_reader(BATCH_ROWS):
             columns = {name: batch[name] for name in batch.schema.names}
             for name in ("cid", "related"):
                 texts = [None if cid is None else cid_text(cid) for cid in batch[name].to_pylist()]

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from connectors.database import SqliteError, connect
+from connectors.database import SqliteError, connect, scalar
 
-BATCH_ROWS = 4096
-LONG_VALUE = 16_384
-"""Bytes. A longer value is read by itself, so a batch of blocks is never more than 64 MB."""
+BATCH_ROWS = 2048
+LONG_VALUE = 8_192
+"""Bytes. A longer value is read by itself, so a batch of blocks is never more than 17 MB."""
 
 READ_ERRORS = (SqliteError, pa.ArrowException, OSError)
 """What a damaged file raises, depending on who reads its next page."""
@@ -30,6 +30,25 @@ LISTED = """
 def connect_still(path: Path) -> Any:
     """Open a file that nobody writes to and beside which there is no journal: what a static `connectors.snapshot.Reader` opens."""
     return connect(path, "ro", immutable=True)
+
+
+class Rowids(NamedTuple):
+    """Where the rows of a table are; between the ends there may be none."""
+
+    first: int
+    last: int
+
+    @property
+    def span(self) -> int:
+        """How many rows there are at the most."""
+        return self.last - self.first + 1
+
+
+def rowids(connection: Any, table: str) -> Rowids:
+    """The ends of a table."""
+    # SQLite looks up one end of a table, but scans for both in one SELECT
+    first, last = (scalar(connection, f"SELECT {end}(rowid) FROM {table}") for end in ("min", "max"))  # noqa: S608 # a table of ours
+    return Rowids(0, -1) if first is None else Rowids(first, last)
 
 
 @contextmanager

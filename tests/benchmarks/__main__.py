@@ -22,6 +22,7 @@ from tests.benchmarks.picture import draw_results, draw_timeline
 from tests.benchmarks.targets import (
     ALLOWED_BYTES,
     CHECKS,
+    MEBIBYTE,
     FirstDelivery,
     Result,
     console,
@@ -130,8 +131,11 @@ def read_only(database: Database) -> dict[str, float]:
     replay = ceramic_order("replay", database.path, "--out", str(FOLDER / "replay"), "--overwrite", "--no-verify")
     verify = ceramic_order("verify", ordered)
     ratio, rate = replay.document["seconds"] / run.document["seconds"], database.events / verify.document["seconds"]
-    console.print(f"{database.events:,} events: a replay takes {ratio:.2f} times the run; {rate:,.0f} events/s verified")
-    return {"replay_to_run": ratio, "verified_events_per_second": rate}
+    peak = verify.anonymous_bytes / MEBIBYTE
+    console.print(
+        f"{database.events:,} events: a replay takes {ratio:.2f} times the run; {rate:,.0f} events/s verified in at most {peak:.0f} MiB"
+    )
+    return {"replay_to_run": ratio, "verified_events_per_second": rate, "verify_peak_anonymous_mebibytes": peak}
 
 
 def profiled(database: Database) -> dict[str, Any]:

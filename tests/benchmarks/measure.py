@@ -61,7 +61,7 @@ class Measured:
     cpu_seconds: float
     """Of all threads, the interpreter's start included."""
     anonymous_bytes: int
-    """The peak of `RssAnon`: memory that is not a page of a file."""
+    """The peak of `RssAnon`, of all processes together: memory that is not a page of a file."""
     log_bytes: int
     """The largest size of `-wal`."""
     read_bytes: int
@@ -143,11 +143,15 @@ def machine() -> dict[str, Any]:
 
 
 def _anonymous_bytes(pid: int) -> int:
+    """Of a process and all that it has started."""
+    process = Path(f"/proc/{pid}")
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = (process / "status").read_text()
+        started = " ".join(children.read_text() for children in process.glob("task/*/children"))
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
+    own = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
+    return own + sum(_anonymous_bytes(int(child)) for child in started.split())
 
 
 def _size(file: Path) -> int:

@@ -3,8 +3,9 @@
 -- One row for each row of `ceramic_one_event`. `number` is `delivered`; it is null, and `is_no_integer` true, for a value of another type.
 CREATE TABLE stored_event (id BIGINT, cid BLOB, number BIGINT, is_no_integer BOOLEAN);
 
--- `ceramic_one_event_block`: which blocks are listed for which event.
-CREATE TABLE listed (event_cid BLOB, multihash BLOB);
+-- `ceramic_one_event_block`: which blocks are listed for which event, by the hashes of the event's CID and of the block's multihash. That
+-- two pairs of a billion have the same 128 bits, so that a missing row is not missed, has a chance of 10^-20.
+CREATE TABLE listed (event UBIGINT, block UBIGINT);
 
 -- Rows of `ceramic_one_block` whose bytes do not have the hash that their multihash names (only with --hashes).
 CREATE TABLE wrong_hash (id BIGINT, multihash BLOB, detail VARCHAR);

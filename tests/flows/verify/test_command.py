@@ -146,17 +146,6 @@ def test_a_database_that_is_in_use_is_refused(tmp_path: Path) -> None:
         assert "open in another process" in refused(database)
 
 
-def test_an_amount_of_memory_that_is_none_is_refused(tmp_path: Path) -> None:
-    assert "`much`" in refused(store(tmp_path / "db"), "--memory-limit", "much")
-
-
 def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path) -> None:
     database = store(tmp_path / "db")
     assert f"`{database / 'report'}`" in refused(database, "--report", database / "report")
-
-
-def test_too_little_memory_stops_it_with_a_way_out(tmp_path: Path) -> None:
-    ended = run(store(tmp_path / "db"), "--memory-limit", "1MB")
-    assert (ended.returncode, ended.stdout) == (3, "")
-    assert "--memory-limit" in ended.stderr
-    assert "Traceback" not in ended.stderr

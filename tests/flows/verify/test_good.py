@@ -10,7 +10,7 @@ from flows.synth import create_database, insert_events
 from flows.synth_schema import SchemaVersion
 from flows.verifier.rules import RULES
 from flows.verify import verify
-from tests.flows.verify.world import DELIVERED, NUMBERS, WORLD, deliver, log_rows, store, write_log
+from tests.flows.verify.world import DELIVERED, NUMBERS, WORLD, change, deliver, log_rows, store, write_log
 
 SNAPSHOTS = Path(__file__).parents[3] / "../shared/snapshots"
 
@@ -77,3 +77,9 @@ def test_what_a_node_wrote_is_good_once_its_events_are_numbered_down_their_prevs
     verification = verify(database, baseline=baseline, hashes=True)
     assert verification.failed == set()
     assert verification.delivered == verification.events
+
+
+def test_rowids_may_lie_as_far_apart_as_can_be(tmp_path: Path) -> None:
+    ends = f"({-(1 << 63)}, x'01', x'f6'), ({(1 << 63) - 1}, x'02', x'f6')"
+    database = change(store(tmp_path / "db"), f"INSERT INTO ceramic_one_block (rowid, multihash, bytes) VALUES {ends}")  # noqa: S608 # numbers
+    assert verify(database).is_good

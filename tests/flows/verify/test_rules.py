@@ -19,7 +19,7 @@ SQL = FLOWS / "verifier" / "sql"
 
 def test_each_rule_has_its_file_and_each_file_its_rule() -> None:
     assert {path.stem for path in (SQL / "rules").iterdir()} == {rule.name for rule in RULES}
-    assert {path.stem for path in (SQL / "facts").iterdir()} == {*facts.STEPS, "climb_double"}
+    assert {path.stem for path in (SQL / "facts").iterdir()} == {*facts.STEPS, "climb_double", "witness_step"}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

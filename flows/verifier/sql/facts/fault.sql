@@ -21,7 +21,7 @@ SELECT n.id, 'unlisted', n.cid, n.role || ' block'
 FROM (
     SELECT n.id, n.role, n.cid
     FROM need n
-    ANTI JOIN listed l ON l.event_cid = n.event_cid AND l.multihash = n.multihash
+    ANTI JOIN listed l ON l.event = n.event AND l.block = hash(n.multihash)
 ) n
 ANTI JOIN (SELECT id, cid FROM fault WHERE fault = 'missing') m ON m.id = n.id AND m.cid = n.cid;
 

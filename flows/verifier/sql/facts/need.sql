@@ -1,14 +1,14 @@
 -- Every block that the node loads to serve an event, as far as the event's other blocks tell.
 CREATE VIEW need AS
-SELECT id, cid AS event_cid, 'root' AS role, cid, root AS multihash FROM event
+SELECT id, hash(cid) AS event, 'root' AS role, cid, root AS multihash FROM event
 UNION ALL
-SELECT id, cid, 'payload', payload, payload_multihash FROM event WHERE payload IS NOT NULL
+SELECT id, hash(cid), 'payload', payload, payload_multihash FROM event WHERE payload IS NOT NULL
 UNION ALL
-SELECT id, cid, 'capability', capability, multihash(capability) FROM event WHERE capability IS NOT NULL
+SELECT id, hash(cid), 'capability', capability, multihash(capability) FROM event WHERE capability IS NOT NULL
 UNION ALL
-SELECT id, cid, 'proof', proof, multihash(proof) FROM event WHERE kind = 'time'
+SELECT id, hash(cid), 'proof', proof, multihash(proof) FROM event WHERE kind = 'time'
 UNION ALL
-SELECT id, event_cid, 'witness node', cid, multihash(cid) FROM witness WHERE NOT is_behind AND cid IS NOT NULL;
+SELECT id, event, 'witness node', cid, multihash(cid) FROM witness WHERE NOT is_behind AND cid IS NOT NULL;
 
 -- Needed blocks that can't be read as what they are needed for, because they are missing or because of what they hold.
 CREATE TABLE unfit AS

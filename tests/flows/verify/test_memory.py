@@ -1,0 +1,106 @@
+"""`--memory-limit` bounds the anonymous memory of all processes of a verification together."""
+
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.errors import CannotStartError
+from flows.commands.synth import command as synth
+from flows.verifier.memory import OWN_BYTES, PROCESS_BYTES, amount, share_out
+from tests.benchmarks.measure import ceramic_order
+from tests.flows.verify.test_command import refused, run
+from tests.flows.verify.world import store
+
+STREAMS = 30_000
+LENGTH = 10
+LEAST = "250MB"
+ONE_PROCESS = "350MB"
+"""From here on blocks are decoded in another process."""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wholly delivered, and so large that it takes more than the least limit where nothing binds."""
+    path = tmp_path_factory.mktemp("memory") / "db"
+    synth.main(
+        [str(path), f"--streams={STREAMS}", f"--delivered={STREAMS}", f"--length={LENGTH}", "--order=shuffled", "--quiet"],
+        standalone_mode=False,
+    )
+    return path
+
+
+@pytest.mark.parametrize("limit", [LEAST, ONE_PROCESS])
+def test_all_processes_together_stay_within_the_limit(database: Path, limit: str) -> None:
+    measured = ceramic_order("verify", database, "--memory-limit", limit)
+    assert measured.document["ok"]
+    assert measured.document["events"] == STREAMS * LENGTH
+    assert measured.anonymous_bytes < amount(limit)
+
+
+def test_the_database_of_these_tests_takes_more_where_nothing_binds(database: Path) -> None:
+    assert ceramic_order("verify", database, "--memory-limit", "8GB").anonymous_bytes > 1.2 * amount(LEAST)
+
+
+def test_what_can_not_be_kept_in_temporary_files_stops_it_with_a_way_out(database: Path, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows", "verify", str(database), "--memory-limit", LEAST, "--quiet"],
+        env={"TMPDIR": str(tmp_path)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "File too large" in ended.stderr
+    assert "TMPDIR" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_is_refused_and_the_least_that_is_enough_is_named(tmp_path: Path) -> None:
+    database = store(tmp_path / "db")
+    least = re.search(r"at least `(\d+MB)`", refused(database, "--memory-limit", "249MB"))
+    assert least is not None
+    assert least[1] == LEAST
+    assert run(database, "--memory-limit", LEAST).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["much", "", "500", "-1GB", "1e3MB", "80%", "5 XB", "MB", "\N{SUPERSCRIPT TWO}GB"])
+def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
+    with pytest.raises(CannotStartError, match="no amount of memory"):
+        amount(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("500MB", 500_000_000), ("1.5gb", 1_500_000_000), ("2 GiB", 2 << 30), ("3MiB", 3 << 20), ("1TB", 10**12)]
+)
+def test_an_amount_of_memory_has_a_number_and_a_unit(text: str, count: int) -> None:
+    assert amount(text) == count
+
+
+@given(st.integers(0, 10**13), st.integers(0, 10**10))
+def test_shares_add_up_to_no_more_than_the_limit(limit: int, events: int) -> None:
+    try:
+        shares = share_out(limit, events)
+    except CannotStartError as error:
+        least = re.search(r"at least `(\d+MB)`", str(error))
+        assert least is not None
+        assert limit < amount(least[1])
+        share_out(amount(least[1]), events)
+        return
+    assert OWN_BYTES + shares.processes * PROCESS_BYTES + shares.while_decoding <= limit
+    assert OWN_BYTES + shares.afterwards <= limit
+    assert shares.threads >= 1
+    assert 0 < shares.while_decoding <= shares.afterwards
+
+
+def test_more_events_need_more_memory() -> None:
+    share_out(amount(LEAST), 1_000_000)
+    with pytest.raises(CannotStartError, match="10,000,000 events"):
+        share_out(amount(LEAST), 10_000_000)
