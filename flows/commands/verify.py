@@ -22,7 +22,9 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
 @click.option("--baseline", type=click.Path(path_type=Path), help="A copy from before the run: old numbers and all else must be as in it.")
 @click.option("--log", type=click.Path(path_type=Path), help="The folder that `replay` wrote: log and DATABASE must agree.")
 @click.option("--hashes", is_flag=True, help="Also compare the bytes of every block with its multihash.")
-@click.option("--memory-limit", default=MEMORY_LIMIT, show_default=True, help="For all processes together; the rest goes to files in TMPDIR.")
+@click.option(
+    "--memory-limit", default=MEMORY_LIMIT, show_default=True, help="For all processes together; the rest goes to files in TMPDIR."
+)
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="A folder for violations.parquet.")
 @output_options
 def command(
