@@ -47,11 +47,11 @@ def settle(rowid: Rows, parent: Rows, ready: Mask) -> Settled:
     ancestors. Ordered by turn and then by depth, parents come first, and rows that lie parents-first keep their order.
     """
     top = np.where(parent == NONE, np.arange(len(parent)), parent)
-    depth = (parent != NONE).astype(np.int64)
+    depth = (parent != NONE).astype(np.int32)
     turn = rowid.astype(np.int64)
     for _ in range(len(parent).bit_length()):
         above = top[top]
-        turn = np.maximum(turn, turn[top])
+        np.maximum(turn, turn[top], out=turn)
         if np.array_equal(above, top):
             break
         depth += depth[top]
@@ -62,7 +62,7 @@ def settle(rowid: Rows, parent: Rows, ready: Mask) -> Settled:
     return Settled(rows[_by_turn(turn[rows], depth[rows])], np.flatnonzero(~deliverable), top)
 
 
-def _by_turn(turn: Rows, depth: Rows) -> Rows:
+def _by_turn(turn: Rows, depth: NDArray[np.int32]) -> Rows:
     """The stable order by turn, then depth. One key that holds both sorts in half the time of two."""
     if not len(turn):
         return np.zeros(0, dtype=np.int64)

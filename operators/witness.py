@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from operators.gather import DIGEST, Bytes, Digests, digests, gather, spans
 from operators.layouts import CBOR_CID, JOSE_CID, link_head
 
-KEPT_NODES = 262_144
-"""About 40 MB: of each its digest, those of its items, and an entry in the index."""
+KEPT_NODES = 196_608
+"""About 30 MB: of each its digest, those of its items, and an entry in the index."""
 
 FETCHED_NODES = 65_536
 """Room for the nodes that a page of events fetches; what does not fit is left to the slow way."""

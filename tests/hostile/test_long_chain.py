@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import bytewax.operators as op
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
 
+from flows.commands.synth import command as synth
 from operators.order import order
 from operators.schemas import DATA, INIT, LINKS
 from operators.settle import Rows
+from tests.benchmarks.measure import ceramic_order
 from tests.main_job import run_flow
 
 SHORT, LONG = 100_000, 1_000_000
@@ -21,6 +24,9 @@ MOST = 4
 times the tenfold time."""
 BATCH = 8192
 """Events of a page of the source."""
+
+FIXED_BYTES, BYTES_AN_EVENT = 300_000_000, 120
+"""Of anonymous memory that a run may hold at the most, beside everything and for each waiting event."""
 
 ORDERS: dict[str, Callable[[int], Rows]] = {
     "forward": np.arange,
@@ -70,3 +76,18 @@ def test_the_time_of_a_chain_grows_with_its_length(name: str) -> None:
     long = _seconds(ORDERS[name](LONG))
     print(f"{name}: {short} s, {long} s")  # noqa: T201 # pytest shows it with a failure
     assert long < MOST * LONG / SHORT * short
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("row_order", ["parents", "shuffled"])
+def test_a_run_of_a_chain_keeps_to_its_memory_and_grows_with_its_length(row_order: str, tmp_path: Path) -> None:
+    measured = {}
+    for length in (SHORT, LONG):
+        path = tmp_path / f"{length}.db"
+        options = ["--streams", "1", "--length", str(length), "--order", row_order, "--quiet"]
+        synth.main([str(path), *options], standalone_mode=False)
+        measured[length] = ceramic_order("run", path)
+        assert measured[length].document["delivered"] == length - 1
+        path.unlink()
+    assert measured[LONG].anonymous_bytes < FIXED_BYTES + BYTES_AN_EVENT * LONG
+    assert measured[LONG].cpu_seconds < MOST * LONG / SHORT * measured[SHORT].cpu_seconds
