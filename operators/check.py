@@ -5,11 +5,8 @@ the witness nodes that lead to its prev) must be in the database, readable, and 
 pass are found for a whole batch at once; each of the others is looked at alone, and gets its reason there.
 """
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +15,12 @@ from libipld import decode_dag_cbor
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from operators.cid import multihash, parse_cid, root_multihashes
 from operators.gather import DIGEST, Digests, digests, gather, spans
 from operators.layouts import CBOR_CID, JOSE_CID, PAYLOAD_AT, PROTECTED_AT, SIGNATURE_FROM_END, Mask, Places, Rows, read_path
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
-from operators.shared import FetchBlocks, Link, Node, SharedBlocks, read_capability, read_node, read_proof
+from operators.shared import FetchBlocks, SharedBlocks, read_capability, read_node, read_proof
+from operators.single import MULTIHASH_BYTES, Failures, FetchListed, SingleCheck, named_capability
 from operators.witness import CBOR, JOSE, NO_LINK, SHA2_256, Witnesses
-
-MULTIHASH_BYTES = len(SHA2_256) + DIGEST
-"""Of every multihash that a node lists."""
 
 REMEMBERED_HEADERS = 65_536
 """Protected headers whose capability is remembered, about 20 MB."""
@@ -36,11 +30,6 @@ KEPT_BLOCKS = 16_384
 
 LARGEST_KEPT = pa.scalar(1024, pa.int32())
 """Bytes; a capability has about 700, a proof less than 200."""
-
-FetchListed = Callable[[pa.Array], pa.Array]
-"""From distinct CIDs of events to the multihashes of the blocks that are listed for each, one behind the other."""
-
-Failures = dict[int, Reason]
 
 
 class NodeCheck:
@@ -52,7 +41,6 @@ class NodeCheck:
     def __init__(self, fetch: FetchBlocks, fetch_listed: FetchListed | None = None) -> None:
         """Find further blocks by `fetch`, and all that is listed for events by `fetch_listed`; None: what they bring is all."""
         self._fetch = fetch
-        self._fetch_listed = fetch_listed
         self._lock = Lock()
         self._offered: dict[int, pa.Table] = {}
         self._beside: dict[bytes, bytes] = {}
@@ -60,7 +48,8 @@ class NodeCheck:
         self._witnesses = Witnesses()
         self._capabilities = SharedBlocks(self._blocks, read_capability, Reason.CAPABILITY_MISSING)
         self._proofs = SharedBlocks(self._blocks, read_proof, Reason.PROOF_MISSING)
-        self._nodes = SharedBlocks(self._blocks, read_node, Reason.WITNESS_MISSING)
+        nodes = SharedBlocks(self._blocks, read_node, Reason.WITNESS_MISSING)
+        self._single = SingleCheck(self._capabilities, self._proofs, nodes, fetch_listed)
         self._names: dict[bytes, bytes | Reason | None] = {}
 
     def offer(self, last_rowid: int, blocks: pa.Table) -> None:
@@ -87,15 +76,13 @@ class NodeCheck:
             passed[self._pass_signed(raw, np.flatnonzero(signed & plain))] = True
             for places in times:
                 passed[places.rows[self._pass_time(raw, places)]] = True
-            failed = self._fail_signed(raw, np.flatnonzero(signed & ~passed))
-            failed |= self._fail_time(raw, np.flatnonzero((kind == TIME) & ~passed))
-            unsigned = np.flatnonzero(kind == UNSIGNED_INIT)
-            needed = {int(row): [root] for row, root in zip(unsigned, _roots(raw, unsigned), strict=True)}
-            return failed | self._not_listed(raw, needed)
+            failed = self._single.fail_signed(raw, np.flatnonzero(signed & ~passed))
+            failed |= self._single.fail_time(raw, np.flatnonzero((kind == TIME) & ~passed))
+            return failed | self._single.fail_unsigned(raw, np.flatnonzero(kind == UNSIGNED_INIT))
 
     def _begin(self, offered: pa.Table | None) -> None:
         """Take in what was offered, and forget what has not been wanted for long."""
-        for shared in (self._capabilities, self._proofs, self._nodes):
+        for shared in (self._capabilities, self._proofs, self._single.nodes):
             shared.forget()
         self._witnesses.make_room(offered.num_rows if offered else 0)
         if not offered:
@@ -156,7 +143,7 @@ class NodeCheck:
             return self._names[encoded]
         if len(self._names) >= REMEMBERED_HEADERS:
             self._names.clear()
-        name = self._names[encoded] = _named_capability(decode_dag_cbor(encoded))
+        name = self._names[encoded] = named_capability(decode_dag_cbor(encoded))
         return name
 
     def _pass_time(self, raw: pa.RecordBatch, times: Places) -> NDArray[np.bool_]:
@@ -191,105 +178,6 @@ class NodeCheck:
         # of two proofs whose digests begin alike only one is among these
         same = (proof[first][which] == proof).all(axis=1)
         return root[which], np.where(same, np.array(form, dtype=np.uint8)[which], NO_LINK)
-
-    def _fail_signed(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
-        failed: Failures = {}
-        needed: dict[int, list[bytes]] = {}
-        named: dict[int, bytes] = {}
-        envelopes = raw["root"].take(pa.array(rows)).to_pylist()
-        for row, root, envelope in zip(rows.tolist(), _roots(raw, rows), envelopes, strict=True):
-            fields = decode_dag_cbor(envelope)
-            if not fields["signatures"]:
-                failed[row] = Reason.SIGNATURES_EMPTY
-                continue
-            needed[row] = [root, multihash(fields["payload"]) or b""]
-            name = _named_capability(_protected(fields["signatures"][0]))
-            if isinstance(name, Reason):
-                failed[row] = name
-            elif name is not None:
-                named[row] = name
-                needed[row].append(name)
-        capabilities = self._capabilities.get(set(named.values()))
-        failed |= {row: found for row, name in named.items() if isinstance(found := capabilities[name], Reason)}
-        return self._not_listed(raw, needed) | failed
-
-    def _fail_time(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
-        blocks = raw["root"].take(pa.array(rows)).to_pylist()
-        ways = [
-            _Way.of(row, root, decode_dag_cbor(block)) for row, root, block in zip(rows.tolist(), _roots(raw, rows), blocks, strict=True)
-        ]
-        proofs = self._proofs.get({way.proof for way in ways})
-        for way in ways:
-            way.begin(proofs[way.proof])
-        # all go down their trees at once, so that what they want next is fetched in one look-up
-        going = [way for way in ways if way.path]
-        while going:
-            nodes = self._nodes.get({way.at for way in going})
-            going = [way for way in going if way.descend(nodes[way.at])]
-        failed = {way.row: way.failure for way in ways if way.failure is not None}
-        return self._not_listed(raw, {way.row: way.needed for way in ways if way.failure is None}) | failed
-
-    def _not_listed(self, raw: pa.RecordBatch, needed: dict[int, list[bytes]]) -> Failures:
-        """Those of the rows for which not every block that they need is listed."""
-        rows = _lacking(needed, raw["listed"].take(pa.array(needed.keys(), pa.int64())))
-        if rows and self._fetch_listed is not None:
-            # what was listed at another time than the event was stored does not lie beside it
-            everything = self._fetch_listed(raw["cid"].take(pa.array(rows, pa.int64())))
-            rows = _lacking({row: needed[row] for row in rows}, everything)
-        return dict.fromkeys(rows, Reason.NOT_LISTED)
-
-
-_NO_INDEX = 10**9
-"""No list is so long."""
-
-
-@dataclass(slots=True)
-class _Way:
-    """The way from a time event's proof down to what it anchors."""
-
-    row: int
-    proof: bytes
-    prev: bytes
-    path: list[int]
-    """The indices still to follow, the next one last."""
-    needed: list[bytes]
-    """Multihashes of the blocks that the event needs."""
-    at: bytes = b""
-    """Multihash of the node to read next."""
-    failure: Reason | None = None
-
-    @classmethod
-    def of(cls, row: int, root: bytes, fields: dict[str, Any]) -> "_Way":
-        proof, text = multihash(fields["proof"]) or fields["proof"], fields["path"]
-        return cls(row, proof, fields["prev"], [_index(part) for part in reversed(text.split("/"))] if text else [], [root, proof])
-
-    def begin(self, root: "Link | Reason") -> None:
-        if isinstance(root, Reason):
-            self.failure = root
-            self.path.clear()
-        elif self.path:
-            self.at = root[1]
-        elif root[0] != self.prev:
-            self.failure = Reason.WITNESS_PATH
-
-    def descend(self, node: "Node | Reason") -> bool:
-        """Go down by one node; whether another is wanted."""
-        if isinstance(node, Reason):
-            self.failure = node
-            return False
-        self.needed.append(self.at)
-        step = self.path.pop()
-        link = node[step] if step < len(node) else None
-        if link is not None and self.path:
-            self.at = link[1]
-            return True
-        if link is None or link[0] != self.prev:
-            self.failure = Reason.WITNESS_PATH
-        return False
-
-
-def _index(part: str) -> int:
-    return int(part) if part.isascii() and part.isdecimal() and len(part) < len(str(_NO_INDEX)) else _NO_INDEX
 
 
 def _is_usual(cid: bytes, begin: bytes) -> bool:
@@ -338,42 +226,3 @@ def _in_order(each: Digests) -> Digests:
     events, blocks, _ = each.shape
     order: NDArray[np.int64] = np.argsort(each[:, :, 0], axis=1) + np.arange(events)[:, None] * blocks
     return each.reshape(-1, 4)[order]
-
-
-def _roots(raw: pa.RecordBatch, rows: Rows) -> list[bytes]:
-    """The multihashes of the root blocks of some events."""
-    multihashes: list[bytes] = root_multihashes(raw["cid"].take(pa.array(rows))).to_pylist()
-    return multihashes
-
-
-def _lacking(needed: dict[int, list[bytes]], lists: pa.Array) -> list[int]:
-    """The rows for which not every needed multihash is in their list."""
-    lacking = []
-    for (row, blocks), listed in zip(needed.items(), lists.to_pylist(), strict=True):
-        held = {listed[at : at + MULTIHASH_BYTES] for at in range(0, len(listed), MULTIHASH_BYTES)}
-        if not held.issuperset(blocks):
-            lacking.append(row)
-    return lacking
-
-
-def _protected(signature: object) -> bytes:
-    protected = signature.get("protected") if isinstance(signature, dict) else None
-    return protected if isinstance(protected, bytes) else b""
-
-
-def _named_capability(protected: bytes) -> bytes | Reason | None:
-    """The multihash of the capability that a protected header names, None if it names none."""
-    try:
-        header = json.loads(protected)
-    except (ValueError, RecursionError):
-        return None
-    uri = header.get("cap") if isinstance(header, dict) else None
-    if uri is None:
-        return None
-    if not isinstance(uri, str) or not uri.startswith("ipfs://"):
-        return Reason.CAPABILITY_UNREADABLE
-    try:
-        cid = parse_cid(uri.removeprefix("ipfs://"))
-    except ValueError:
-        return Reason.CAPABILITY_UNREADABLE
-    return multihash(cid) or Reason.CAPABILITY_UNREADABLE

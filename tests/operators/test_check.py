@@ -16,6 +16,7 @@ from flows.synthetic import Block, Event, Witness, anchor, block, build_event, c
 from operators.check import NodeCheck
 from operators.decode import decode_events, payload_multihash
 from operators.schemas import RAW, Reason
+from operators.single import SingleCheck
 
 INIT = init_event(1)
 CAP = capability("did:pkh:eip155:1:0x0", 1)
@@ -238,12 +239,12 @@ def test_blocks_that_events_share_are_fetched_once() -> None:
 
 
 def test_events_in_the_usual_form_are_not_looked_at_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def look_at(_: NodeCheck, __: pa.RecordBatch, rows: NDArray[np.int64]) -> dict[int, Reason]:
+    def look_at(_: SingleCheck, __: pa.RecordBatch, rows: NDArray[np.int64]) -> dict[int, Reason]:
         assert not len(rows)
         return {}
 
-    for name in ("_fail_signed", "_fail_time"):
-        monkeypatch.setattr(NodeCheck, name, look_at)
+    for name in ("fail_signed", "fail_time"):
+        monkeypatch.setattr(SingleCheck, name, look_at)
     events = [data_event(INIT.stream, INIT.cid, n, cap=cap, header={"a": 1} if n % 2 else None) for n in range(4) for cap in (None, CAP)]
     events += [INIT, time_event(INIT.stream, PREV)]
     events += [time_event(INIT.stream, PREV, way) for way in anchor([CHANGE.cid] * 5 + [PREV], depth=10)[-1:]]
