@@ -21,7 +21,7 @@ from flows.verifier.baseline import compare
 from flows.verifier.facts import conclude, run, sql
 from flows.verifier.judge import judge
 from flows.verifier.load import load_database, load_events
-from flows.verifier.log import load_log
+from flows.verifier.log import check_log, load_log
 from flows.verifier.memory import Shares, amount, share_out
 from flows.verifier.report import prepare_report, write_report
 from flows.verifier.rows import READ_ERRORS, connect_still, rowids
@@ -80,9 +80,11 @@ def verify(
             given = {"baseline": baseline is not None, "log": log is not None, "hashes": hashes}
             tables.execute("INSERT INTO given BY NAME SELECT $baseline AS baseline, $log AS log, $hashes AS hashes", given).fetchall()
             if log is not None:
-                load_log(tables, log)
+                check_log(tables, log)
             blocks = load_database(tables, path, shares.processes, lambda done, total: told("reading blocks", done, total), hashes=hashes)
             tables.execute(f"SET memory_limit = '{shares.afterwards}B'")
+            if log is not None:
+                load_log(tables, log)
         if old_path is not None and baseline is not None:
             with _explained(baseline, memory_limit):
                 load_events(tables, old_path, "baseline_event")
@@ -135,15 +137,20 @@ def _explained(path: Path, memory_limit: str) -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as cause:
         raise InterruptedRunError(
-            f"`{memory_limit}` of memory, and what fits in temporary files, is not enough to verify `{path}`. Nothing was changed. "
-            f"Raise `--memory-limit`, or set TMPDIR to a folder with more room than `{tempfile.gettempdir()}`."
+            f"`{memory_limit}` of memory, and what fits in temporary files, is not enough to verify `{path}`: {_duckdb_says(cause)}. "
+            f"Nothing was changed. Raise `--memory-limit`, or set TMPDIR to a folder with more room than `{tempfile.gettempdir()}`."
         ) from cause
     except duckdb.IOException as cause:
         raise InterruptedRunError(
-            f"Can't keep temporary files in `{tempfile.gettempdir()}`: {str(cause).splitlines()[0]}. Nothing was changed. Set TMPDIR to a "
+            f"Can't keep temporary files in `{tempfile.gettempdir()}`: {_duckdb_says(cause)}. Nothing was changed. Set TMPDIR to a "
             "folder with more room, or raise `--memory-limit`."
         ) from cause
     except READ_ERRORS as cause:
         raise CannotStartError(
             f"Can't read `{path}`: {sqlite_says(cause)}. Nothing was changed. Let `PRAGMA integrity_check` say what is damaged."
         ) from cause
+
+
+def _duckdb_says(error: duckdb.Error) -> str:
+    """DuckDB's own words, without its advice."""
+    return str(error).splitlines()[0]

@@ -8,6 +8,16 @@ import duckdb
 from connectors.errors import CannotStartError
 
 PATTERN = "order-*.parquet"
+_ROWS = "SELECT delivered, cid, stream, prev, kind, rowid FROM read_parquet($paths)"
+
+
+def check_log(tables: Any, folder: Path) -> None:
+    """See whether `load_log` will find a log, without reading its rows.
+
+    Raises:
+        CannotStartError: as `load_log`, as far as the first file tells.
+    """
+    _read(tables, folder, f"DESCRIBE {_ROWS}")
 
 
 def load_log(tables: Any, folder: Path) -> None:
@@ -16,16 +26,17 @@ def load_log(tables: Any, folder: Path) -> None:
     Raises:
         CannotStartError: no folder, no log file in it, or a file that is no log.
     """
+    _read(tables, folder, f"INSERT INTO log {_ROWS}")
+
+
+def _read(tables: Any, folder: Path, statement: str) -> None:
     paths = sorted(folder.glob(PATTERN)) if folder.is_dir() else []
     if not paths:
         raise CannotStartError(
             f"`{folder}` holds no `{PATTERN}`, so it is no log. Nothing was changed. Name the folder that `replay --out` wrote."
         )
     try:
-        tables.execute(
-            "INSERT INTO log SELECT delivered, cid, stream, prev, kind, rowid FROM read_parquet($paths)",
-            {"paths": [str(path) for path in paths]},
-        ).fetchall()
+        tables.execute(statement, {"paths": [str(path) for path in paths]}).fetchall()
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as cause:

@@ -19,10 +19,11 @@ OWN_BYTES = 150 * MEGABYTE
 above all for joins of up to a million integers (50 MB)."""
 PROCESS_BYTES = 100 * MEGABYTE
 """A decoding process (75 MB), and the readings that are on their way from it to DuckDB."""
-THREAD_BYTES = 100 * MEGABYTE
-THREAD_BYTES_PER_ROOT = 64_000
+THREAD_BYTES = 125 * MEGABYTE
+THREAD_BYTES_PER_ROOT = 80_000
 """What each thread of DuckDB needs to join tables that do not fit into its share, and that by the square root of the number of events: a
-join is cut into parts that fit, and each part that is written holds a page. 3 million events take 60 MB, 10 million between 100 and 150."""
+join is cut into parts that fit, and each part that is written holds a page. With one thread, 1 million events took up to 100 MB, and
+10 million less than 200."""
 
 
 class Shares(NamedTuple):

@@ -19,7 +19,7 @@ from tests.flows.verify.world import store
 
 STREAMS = 30_000
 LENGTH = 10
-LEAST = "250MB"
+LEAST = "275MB"
 ONE_PROCESS = "350MB"
 """From here on blocks are decoded in another process."""
 
@@ -65,7 +65,7 @@ def test_what_can_not_be_kept_in_temporary_files_stops_it_with_a_way_out(databas
 
 def test_too_little_is_refused_and_the_least_that_is_enough_is_named(tmp_path: Path) -> None:
     database = store(tmp_path / "db")
-    least = re.search(r"at least `(\d+MB)`", refused(database, "--memory-limit", "249MB"))
+    least = re.search(r"at least `(\d+MB)`", refused(database, "--memory-limit", "274MB"))
     assert least is not None
     assert least[1] == LEAST
     assert run(database, "--memory-limit", LEAST).returncode == 0

@@ -10,8 +10,7 @@ FROM (
     FROM log l
     JOIN event e USING (cid)
     JOIN child c ON c.id = e.id
-    LEFT JOIN event pe ON pe.id = c.parent
-    LEFT JOIN log p ON p.cid = pe.cid
+    LEFT JOIN log p ON p.cid = CASE WHEN c.parent IS NOT NULL THEN e.prev END
     WHERE l.number <= coalesce(p.number, c.parent_number) OR coalesce(p.number, c.parent_number) IS NULL
 ) l
 LEFT JOIN event e USING (cid);
