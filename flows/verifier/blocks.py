@@ -106,6 +106,7 @@ def _is_too_deep(content: Any) -> bool:
     return True
 
 
+_LEAST_INTEGER = -(2**63)
 _VERY_NEGATIVE = re.compile(rb"\x3b[\x80-\xff]")
 """How an integer below -2^63 begins; in other bytes it means nothing."""
 
@@ -114,9 +115,14 @@ _TAKES_ALL_INTEGERS = {"block_proof", "block_capability", "block_node"}
 
 
 def _is_too_negative(content: Any) -> bool:
-    if isinstance(content, dict | list):
-        return any(map(_is_too_negative, content.values() if isinstance(content, dict) else content))
-    return isinstance(content, int) and content < -(2**63)
+    for item in content.values() if type(content) is dict else content if type(content) is list else (content,):
+        kind = type(item)
+        if kind is int:
+            if item < _LEAST_INTEGER:
+                return True
+        elif (kind is dict or kind is list) and _is_too_negative(item):
+            return True
+    return False
 
 
 def _usual_reading(content: Any) -> Reading | None:
@@ -172,20 +178,24 @@ def _is_init_header(header: Any) -> bool:
     if type(header) is not dict or type(header.get("model")) is not bytes:
         return False
     controllers = header.get("controllers", [])
-    return (
-        type(controllers) is list
-        and {*map(type, controllers)} <= {str}
-        and _has(header, sep=str, shouldIndex=bool, unique=bytes, context=bytes)
-    )
+    return type(controllers) is list and {*map(type, controllers)} <= {str} and _has(header, _INIT_HEADER)
 
 
 def _is_data_header(header: Any) -> bool:
-    return header is None or (type(header) is dict and _has(header, shouldIndex=bool, modelVersion=(Link, bytes)))
+    return header is None or (type(header) is dict and _has(header, _DATA_HEADER))
 
 
-def _has(fields: dict[str, Any], **types: type | tuple[type, ...]) -> bool:
+_INIT_HEADER = {"sep": str, "shouldIndex": bool, "unique": bytes, "context": bytes}
+_DATA_HEADER = {"shouldIndex": bool, "modelVersion": bytes}
+
+
+def _has(fields: dict[str, Any], types: dict[str, type]) -> bool:
     """Whether each of these fields is of its type, null or absent: the node refuses the whole event otherwise."""
-    return all(fields.get(name) is None or isinstance(fields[name], kind) for name, kind in types.items())
+    for name, kind in types.items():
+        value = fields.get(name)
+        if value is not None and not isinstance(value, kind):
+            return False
+    return True
 
 
 def _is_proof(content: dict[str, Any]) -> bool:

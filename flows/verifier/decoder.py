@@ -22,8 +22,8 @@ from flows.verifier.keccak import keccak_256
 from flows.verifier.rows import LONG_VALUE, READ_ERRORS, connect_still, rowids, stream
 
 SLICE_ROWS = 65_536
-"""Blocks whose readings are handed on together: DuckDB takes a millisecond for each insert, whatever it holds. A part is made of
-slices, because some regions of a table hold other kinds of block than others."""
+"""Blocks whose readings are handed on together, or somewhat fewer, so that all parts have as many: DuckDB takes a millisecond for each
+insert, whatever it holds. A part is made of slices, because some regions of a table hold other kinds of block than others."""
 FLUSH_BYTES = 16 << 20
 """Or as soon as they take this much."""
 MOST_SLICES = 4_096
@@ -75,7 +75,8 @@ def decoded(path: Path, part: int = 0, parts: int = 1, *, hashes: bool) -> Itera
     """
     with closing(connect_still(path)) as connection:
         ends = rowids(connection, "ceramic_one_block")
-        rows_of_slice = max(SLICE_ROWS, ends.span // MOST_SLICES)
+        slices = parts * max(1, min(-(-ends.span // (parts * SLICE_ROWS)), MOST_SLICES))
+        rows_of_slice = max(1, -(-ends.span // slices))
         for first in range(ends.first + part * rows_of_slice, ends.last + 1, parts * rows_of_slice):
             held: list[dict[str, pa.Table]] = []
             rows = size = 0

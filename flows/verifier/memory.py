@@ -16,7 +16,7 @@ _AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([a-z]+)", re.IGNORECASE)
 
 OWN_BYTES = 150 * MEGABYTE
 """Python and its libraries (50 MB), rows on their way from SQLite or being decoded here (40 MB), and what DuckDB takes beside its share,
-above all for joins of up to a million integers (50 MB)."""
+above all for joins of up to a million integers (50 MB). At most 126 MB were seen."""
 PROCESS_BYTES = 100 * MEGABYTE
 """A decoding process (75 MB), and the readings that are on their way from it to DuckDB."""
 THREAD_BYTES = 125 * MEGABYTE

@@ -20,7 +20,7 @@ from tests.flows.verify.world import store
 STREAMS = 30_000
 LENGTH = 10
 LEAST = "275MB"
-ONE_PROCESS = "350MB"
+ONE_PROCESS = "375MB"
 """From here on blocks are decoded in another process."""
 
 
