@@ -1,8 +1,21 @@
 """Fixtures that all tests share."""
 
+import os
 import socket
 
 import pytest
+
+TERMINAL = {"TERM": "xterm", "COLUMNS": None, "LINES": None, "NO_COLOR": None, "FORCE_COLOR": None}
+TERMINAL |= {"CLICOLOR": None, "CLICOLOR_FORCE": None, "TTY_COMPATIBLE": None, "TTY_INTERACTIVE": None}
+"""What programs read to find out about a terminal: the same for all tests, wherever they are run. None: not set."""
+
+
+def pytest_configure() -> None:
+    """Before any test, and for the programs that they start."""
+    for name, value in TERMINAL.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 @pytest.fixture(params=[1, 2], ids=["1 worker", "2 workers"])

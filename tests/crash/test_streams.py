@@ -149,3 +149,12 @@ def test_a_signal_leaves_the_terminal_with_a_cursor_and_one_line(large: Template
     assert written.count("Stopped by") == 1
     assert HIDE_CURSOR in written
     assert written.rfind(SHOW_CURSOR) > written.rfind(HIDE_CURSOR), "the cursor stays hidden"
+
+
+def test_a_dumb_terminal_gets_no_control_codes(small: Template, children: Children) -> None:
+    database, terminal = small.copy(children.folder), Terminal(80)
+    child = children.spawn(arguments(database), {"TERM": "dumb"}, stdout=terminal.theirs, stderr=terminal.theirs)
+    written = terminal.read(child)
+    assert child.returncode == 0, written
+    assert "\x1b" not in written
+    check(small.contents, read(database))
