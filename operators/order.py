@@ -16,6 +16,7 @@ from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
 from operators.measure import Measure, unmeasured
+from operators.remembered import Remembered
 from operators.schemas import LEFT, LINKS, Reason
 from operators.settle import NONE, Rows, Settled, parent_rows, settle
 
@@ -26,7 +27,7 @@ SETTLE_ROWS = 1024
 """A shard settles when this many events have come, and as many as are waiting. Below, the calls cost more than the events."""
 
 RECENT_ROWS = 8192
-"""How many delivered CIDs one generation of a shard remembers; two generations of 16 shards are 262,144 CIDs, about 37 MB."""
+"""How many delivered events one generation of a shard remembers; two generations of 16 shards are 262,144 events, about 16 MB."""
 
 KNOWN = pa.schema(
     [
@@ -126,9 +127,9 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
     """Events that have waited through a settle, schema HELD."""
     new: tuple[pa.RecordBatch, ...] = ()
     """Batches of schema LINKS that have come since."""
-    recent: set[bytes] = field(default_factory=set)
-    """The keys of what was delivered lately in this run, perhaps before the sink has written it."""
-    older: set[bytes] = field(default_factory=set)
+    recent: Remembered = field(default_factory=Remembered)
+    """What was delivered lately in this run, perhaps before the sink has written it."""
+    older: Remembered = field(default_factory=Remembered)
     """The generation before."""
     newest_of_older: pa.Array | None = None
     """The CID in `older` that came last."""
@@ -140,7 +141,7 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
             return [], self.RETAIN
         with self.measure("order", rows):
             events, settled = self._settle(at_end=False)
-            self._remember(events.take(pa.array(settled.order)))
+            self._remember(events.select(["cid", "stream"]).take(pa.array(settled.order)))
             return self._cut(events, settled), self.RETAIN
 
     def on_eof(self) -> tuple[Iterable[pa.RecordBatch], bool]:
@@ -148,7 +149,7 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
             events, settled = self._settle(at_end=True)
             left = [_explain(events, settled)] if len(settled.stuck) else []
             # nothing comes any more that could have one of these as its parent
-            self.recent, self.older = set(), set()
+            self.recent, self.older = Remembered(), Remembered()
             return [*self._cut(events, settled), *left], self.RETAIN
 
     def snapshot(self) -> tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]:
@@ -178,7 +179,7 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
     def _ask(self, roots: pa.RecordBatch, *, at_end: bool) -> NDArray[np.int8]:
         """What is known of the prevs of events whose parent is not waiting."""
         roots = _release(roots)
-        remembered = [key in self.recent or key in self.older for key in _keys(roots["prev"], roots["stream"])]
+        remembered = self.recent.holds(roots["prev"], roots["stream"]) | self.older.holds(roots["prev"], roots["stream"])
         asked = np.where(remembered, DELIVERED, UNASKED).astype(np.int8)
         unseen = np.flatnonzero(asked == UNASKED)
         if self.look_up is None:
@@ -217,20 +218,13 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
     def _remember(self, ready: pa.RecordBatch) -> None:
         if not ready.num_rows:
             return
-        keys = _keys(ready["cid"], ready["stream"].dictionary_decode())
-        self.recent.update(keys)
+        self.recent.add(ready["cid"], ready["stream"])
         if self.look_up is None or len(self.recent) < RECENT_ROWS:
             return
         # batches are written in order, so once the newest of the older generation is, all of it is, and the look-up knows it
         if self.newest_of_older is None or any(self.look_up(self.newest_of_older)["delivered"].to_pylist()):
-            self.older, self.recent = self.recent, set()
-            self.newest_of_older = ready["cid"].slice(len(keys) - 1)
-
-
-def _keys(cid: pa.Array, stream: pa.Array) -> list[bytes]:
-    """Each CID together with its stream, which has to be the right one."""
-    keys: list[bytes] = pc.binary_join_element_wise(cid, stream, b"").to_pylist()
-    return keys
+            self.older, self.recent = self.recent, Remembered()
+            self.newest_of_older = ready["cid"].slice(ready.num_rows - 1)
 
 
 def _look_up(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
