@@ -103,6 +103,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             self._write_waiting(whole=False)
 
     def snapshot(self) -> int:
+        # while the flow waits for what is written here, what its steps have freed is of no use to it
+        pa.default_memory_pool().release_unused()
         self._write_waiting(whole=False)
         self._await_batch()
         return self._last_number or 0
@@ -208,8 +210,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
     def _number(self, rowids: Rowids, first_number: int) -> None:
         # in the order of the rows each page of the table is touched once; random order costs a page of WAL an event
         by_rowid = np.argsort(rowids)
-        numbers = np.arange(first_number, first_number + len(rowids), dtype=np.int64)
-        parameters = pa.record_batch([pa.array(numbers[by_rowid]), pa.array(rowids[by_rowid])], names=["delivered", "rowid"])
+        numbers = first_number + by_rowid
+        parameters = pa.record_batch([pa.array(numbers), pa.array(rowids[by_rowid])], names=["delivered", "rowid"])
         with self._connection.cursor() as cursor:
             cursor.executemany(SET_DELIVERED, parameters)
             changed = cursor.rowcount
