@@ -10,8 +10,7 @@ from typing import Any
 
 from libipld import decode_dag_cbor
 
-_NEGATIVE = 1
-_TOO_NEGATIVE = 1 << 63
+_LEAST_INTEGER = -(1 << 63)
 _TAGGED = 6
 _TINY_STRING = 24
 """From this length on a head takes a second byte."""
@@ -33,28 +32,20 @@ _ALL_BUT_CONTAINERS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range
 """Bytes that can't begin a list or map with something in it."""
 
 
-def is_beyond_node(block: bytes) -> bool:
+def is_beyond_node(block: bytes, content: Any) -> bool:
     """Whether a node's decoder refuses a block that this one took: nested more than MAX_DEPTH deep, or with an integer below -2^63."""
     may_be_deep = len(block) > MAX_DEPTH and len(block.translate(None, _ALL_BUT_CONTAINERS)) > MAX_DEPTH
     if not may_be_deep and _MAY_BE_VERY_NEGATIVE.search(block) is None:
         return False
-    at, left = 0, [1]
-    while left:
-        if not left[-1]:
-            left.pop()
-            continue
-        left[-1] -= 1
-        major, argument, at = _head(block, at)
-        if major == _NEGATIVE and argument >= _TOO_NEGATIVE:
+    level, depth = [content], 0
+    while level:
+        if any(type(item) is int and item < _LEAST_INTEGER for item in level):
             return True
-        if major in {2, 3}:
-            at += argument
-        elif major == _TAGGED:
-            left[-1] += 1
-        elif argument and major in _ITEMS:
-            left.append(argument * _ITEMS[major])
-            if len(left) > MAX_DEPTH + 1:
-                return True
+        filled = [item for item in level if type(item) in {list, dict} and item]
+        level = [inner for item in filled for inner in (item.values() if isinstance(item, dict) else item)]
+        depth += bool(filled)
+        if depth > MAX_DEPTH:
+            return True
     return False
 
 

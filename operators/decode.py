@@ -18,7 +18,7 @@ from libipld import decode_dag_cbor
 from operators.check import NodeCheck
 from operators.cid import multihash
 from operators.dagcbor import ends_linked, is_beyond_node, linked_keys
-from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, Places, Rows, plain_envelopes, read_alike
+from operators.layouts import DATA_LAYOUT, DATA_WITH_HEADER, TIME_LAYOUT, Places, Rows, plain_envelopes, read_alike
 from operators.measure import Measure, unmeasured
 from operators.schemas import DATA, INIT, LEFT, LINKS, TIME, UNSIGNED_INIT, Reason
 
@@ -64,7 +64,7 @@ def read_event(root: bytes, payload: bytes) -> Links | Reason:
         fields = decode_dag_cbor(root)
     except (ValueError, RecursionError):
         return Reason.NOT_DAG_CBOR
-    if is_beyond_node(root):
+    if is_beyond_node(root, fields):
         return Reason.NOT_DAG_CBOR
     if not isinstance(fields, dict):
         return Reason.NOT_AN_EVENT
@@ -87,7 +87,7 @@ def _read_payload(envelope: dict[str, Any], payload: bytes) -> Links | Reason:
         fields = decode_dag_cbor(payload)
     except (ValueError, RecursionError):
         return Reason.NOT_DAG_CBOR
-    if is_beyond_node(payload):
+    if is_beyond_node(payload, fields):
         return Reason.NOT_DAG_CBOR
     if not isinstance(fields, dict):
         return Reason.NOT_AN_EVENT
@@ -149,7 +149,7 @@ def decode_events(raw: pa.RecordBatch, check: NodeCheck | None = None, measure: 
     with _no_cyclic_garbage_collection():
         plain = plain_envelopes(raw["root"])
         times = read_alike(raw["root"], ~plain, TIME_LAYOUT)
-        groups = [*read_alike(raw["payload"], plain, DATA_LAYOUT), *times]
+        groups = [*read_alike(raw["payload"], plain, DATA_LAYOUT), *read_alike(raw["payload"], plain, DATA_WITH_HEADER), *times]
         alone, reasons = _read_alone(raw, groups)
         links, rows = _in_input_order(raw, [*groups, alone])
         if check is not None:

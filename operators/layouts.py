@@ -7,6 +7,7 @@ that of `operators.decode.read_event` or none at all: a row that is not exactly 
 
 import os
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,21 +34,33 @@ def link_head(cid: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Layout:
-    """A map of `id`, one value in the middle, `prev`, and perhaps `proof`, in the order of its bytes."""
+    """A map of `id`, one value in the middle, `prev`, and what stands behind it, in the order of its bytes."""
 
     entries: int
     middle: bytes
     """The key of the value in the middle, encoded."""
     middle_is_text: bool
     """Whether that value must be a text, or may be anything."""
-    has_proof: bool
     kind: int
+    tails: tuple[bytes, ...] = (b"",)
+    """What can stand at the end of the block, encoded, or before the digest of a proof."""
+    has_proof: bool = False
+    """Whether a digest is the end."""
+
+    def begin(self, of_stream: bytes) -> bytes:
+        """The bytes up to the digest of a stream whose CID begins like this."""
+        return bytes([0xA0 + self.entries]) + b"\x62id" + link_head(of_stream)
 
 
-DATA_LAYOUT = Layout(3, b"\x64data", middle_is_text=False, has_proof=False, kind=DATA)
-TIME_LAYOUT = Layout(4, b"\x64path", middle_is_text=True, has_proof=True, kind=TIME)
-
-_PROOF = b"\x65proof" + link_head(CBOR_CID)
+DATA_LAYOUT = Layout(3, b"\x64data", middle_is_text=False, kind=DATA)
+DATA_WITH_HEADER = Layout(
+    4,
+    b"\x64data",
+    middle_is_text=False,
+    kind=DATA,
+    tails=tuple(b"\x66header\xa1\x6bshouldIndex" + should_index for should_index in (b"\xf4", b"\xf5")),
+)
+TIME_LAYOUT = Layout(4, b"\x64path", middle_is_text=True, kind=TIME, tails=(b"\x65proof" + link_head(CBOR_CID),), has_proof=True)
 
 PAYLOAD_AT = 13
 """Where in a plain envelope the multihash of its payload begins."""
@@ -61,18 +74,20 @@ SIGNATURE_FROM_END = len(_SIGNATURE) + 64
 DEEPEST = 32
 """A tree of so many levels anchors all events there are."""
 
-_WORD = 8
-_BYTE_SUM = np.uint64(0x0101010101010101)
-"""Times this, a word has the sum of its bytes in the highest one."""
+_EIGHT = 8
+"""Bytes that are counted together."""
 
 _FEW = 16
 """Events among which one can't be read alike: each is read alone."""
 
-_TEXT_MAX = 0x80
+_EMPTY_LIST = 0x80
 """Larger bytes alone begin a list or map with something in it."""
 
-_TEXT_OF_ONE_BYTE = 0x78
-"""The head of a text whose length takes one more byte; below, the head holds it."""
+_TEXT, _TEXT_OF_ONE_BYTE = 0x60, 0x78
+"""The head of an empty text, and that of one whose length takes one more byte; between them, the head holds it."""
+
+_NO_ASCII = 0x80
+"""From here on a byte is none, and the length of a text takes one byte below."""
 
 
 class Places(NamedTuple):
@@ -113,30 +128,30 @@ def read_alike(column: pa.BinaryArray, rows: Mask, layout: Layout) -> list[Place
         return found
     masked = pa.array(rows)
     for of_stream in (CBOR_CID, JOSE_CID):
-        begin = bytes([0xA0 + layout.entries]) + b"\x62id" + link_head(of_stream)
-        begins = pc.and_(pc.starts_with(column, begin), masked)
+        begins = pc.and_(pc.starts_with(column, layout.begin(of_stream)), masked)
         at = np.flatnonzero(begins)
         if len(at):
             blocks = column if len(at) == len(column) else column.filter(begins)
-            for of_prev in (CBOR_CID, JOSE_CID):
-                found += _read_with(blocks, at, layout, begin, of_stream, of_prev)
+            for of_prev, tail in product((CBOR_CID, JOSE_CID), layout.tails):
+                found += _read_with(blocks, at, layout, of_stream, of_prev, tail)
     return found
 
 
 def _read_with(  # noqa: PLR0917 # what a layout is made of
-    blocks: pa.BinaryArray, rows: Rows, layout: Layout, begin: bytes, of_stream: bytes, of_prev: bytes
+    blocks: pa.BinaryArray, rows: Rows, layout: Layout, of_stream: bytes, of_prev: bytes, tail: bytes
 ) -> list[Places]:
-    """Read those of some blocks, of these rows and with this beginning, whose prevs have CIDs that begin like this."""
+    """Read those of some blocks, of these rows and with the beginning for such streams, that have such prevs and this tail."""
+    digest_from = len(layout.begin(of_stream))
     end = b"\x64prev" + link_head(of_prev)
-    behind_prev = len(_PROOF) + DIGEST if layout.has_proof else 0
-    value_from = len(begin) + DIGEST + len(layout.middle)
+    behind_prev = len(tail) + (DIGEST if layout.has_proof else 0)
+    value_from = digest_from + DIGEST + len(layout.middle)
     value_to = -(len(end) + DIGEST + behind_prev)
     conforms = pc.and_(
-        _holds(blocks, len(begin) + DIGEST, value_from, layout.middle),
+        _holds(blocks, digest_from + DIGEST, value_from, layout.middle),
         _holds(blocks, value_to, value_to + len(end), end),
     )
-    if layout.has_proof:
-        conforms = pc.and_(conforms, _holds(blocks, -behind_prev, -DIGEST, _PROOF))
+    if tail:
+        conforms = pc.and_(conforms, _holds(blocks, -behind_prev, len(tail) - behind_prev or None, tail))
     # the fixed parts must not overlap, and a value has at least one byte
     long = pc.greater_equal(pc.binary_length(blocks), pa.scalar(value_from - value_to + 1, pa.int32()))
     conforms = pc.and_(conforms, long)
@@ -145,13 +160,12 @@ def _read_with(  # noqa: PLR0917 # what a layout is made of
     if not len(blocks):
         return []
     middle = pc.binary_slice(blocks, value_from, value_to)
-    values = _decode_each(middle, may_nest=not layout.middle_is_text)
-    if values is None or (layout.middle_is_text and {type(value) for (value,) in values} != {str}):
-        # one that can't be read alike: the others are, by halves
+    if not _are_values(middle, are_texts=layout.middle_is_text):
+        # one of them is none: the others are read alike, by halves
         half = len(blocks) // 2
         halves = ((blocks[:half], rows[:half]), (blocks[half:], rows[half:])) if len(blocks) > _FEW else ()
-        return [places for part in halves for places in _read_with(*part, layout, begin, of_stream, of_prev)]
-    stream_at = len(begin) - len(of_stream)
+        return [places for part in halves for places in _read_with(*part, layout, of_stream, of_prev, tail)]
+    stream_at = digest_from - len(of_stream)
     stream = pc.binary_slice(blocks, stream_at, stream_at + len(of_stream) + DIGEST)
     prev_at = -(len(of_prev) + DIGEST + behind_prev)
     prev = pc.binary_slice(blocks, prev_at, -behind_prev or None)
@@ -177,27 +191,46 @@ def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return path, np.where(usual & reads, depth, -1)
 
 
-def _holds(blocks: pa.BinaryArray, start: int, stop: int, expected: bytes) -> pa.BooleanArray:
+def _holds(blocks: pa.BinaryArray, start: int, stop: int | None, expected: bytes) -> pa.BooleanArray:
     """Whether the bytes from `start` to `stop`, counted from the end if negative, are `expected`."""
     return pc.equal(pc.binary_slice(blocks, start, stop), pa.scalar(expected, pa.binary()))
 
 
-def _beyond_node(encoded: pa.BinaryArray) -> bool:
-    """Whether a node's decoder refuses one of these values, which this one took."""
+def _are_values(encoded: pa.BinaryArray, *, are_texts: bool) -> bool:
+    """Whether each of these is one value that a node can read, and a text if it has to be one."""
+    if are_texts and _are_plain_texts(encoded):
+        return True
+    values = _decode_each(encoded)
+    if values is None:
+        return False
+    return all(type(value) is str for (value,) in values) if are_texts else not _beyond_node(encoded, values)
+
+
+def _are_plain_texts(encoded: pa.BinaryArray) -> bool:
+    """Whether each of these is a text of less than 128 bytes, all of them ASCII; the decoder tells of any others."""
+    data, start, end = spans(encoded)
+    head, length = data[start], end - start
+    short = (head >= _TEXT) & (head < _TEXT_OF_ONE_BYTE) & (length == head.astype(np.int64) - _TEXT + 1)
+    # a head has a byte behind it, if only that of another value
+    longer = (head == _TEXT_OF_ONE_BYTE) & (length == data[np.minimum(start + 1, len(data) - 1)].astype(np.int64) + 2)
+    return bool((short | longer).all() and data[start[0] : end[-1]].max() < _NO_ASCII)
+
+
+def _beyond_node(encoded: pa.BinaryArray, values: list[list[Any]]) -> bool:
+    """Whether a node's decoder refuses one of these values, each in a list of one, which this one took."""
     data, start, end = spans(encoded)
     suspects = np.zeros(len(encoded), dtype=np.bool_)
     if (end - start).max() >= MAX_DEPTH:
-        # of the bytes from here on few begin a list or map, but those that do are among them; they are counted by words of eight
-        high = np.zeros(-(-len(data) // _WORD) * _WORD, dtype=np.bool_)
-        np.greater(data, _TEXT_MAX, out=high[: len(data)])
-        in_words = (high.view(np.uint64) * _BYTE_SUM) >> np.uint64(56)
-        suspects |= np.add.reduceat(in_words, start // _WORD) > MAX_DEPTH - _WORD
-    negative = np.flatnonzero((data[:-1] == VERY_NEGATIVE[0]) & (data[1:] >= VERY_NEGATIVE[1]))
+        # of the bytes from here on few begin a list or map, but those that do are among them; they are counted by eights
+        counts = np.bitwise_count(np.packbits(data > _EMPTY_LIST))
+        suspects |= np.add.reduceat(counts, start // _EIGHT, dtype=np.int64) > MAX_DEPTH - _EIGHT
+    heads = np.flatnonzero(data[:-1] == VERY_NEGATIVE[0])
+    negative = heads[data[heads + 1] >= VERY_NEGATIVE[1]]
     suspects[np.searchsorted(start, negative, side="right") - 1] = True
-    return any(is_beyond_node(b"\x81" + encoded[row].as_py()) for row in np.flatnonzero(suspects).tolist())
+    return any(is_beyond_node(b"\x81" + encoded[row].as_py(), values[row]) for row in np.flatnonzero(suspects).tolist())
 
 
-def _decode_each(encoded: pa.BinaryArray, *, may_nest: bool) -> list[list[Any]] | None:
+def _decode_each(encoded: pa.BinaryArray) -> list[list[Any]] | None:
     """Decode values in one call, each into a list of one; None unless each of them is exactly one value.
 
     A byte string that nobody can have foreseen stands between them. Only where every one of these comes back as a value of its own
@@ -210,8 +243,6 @@ def _decode_each(encoded: pa.BinaryArray, *, may_nest: bool) -> list[list[Any]] 
         items = decode_dag_cbor_multi(b"\x81" + pc.binary_join(pa.ListArray.from_arrays([0, len(encoded)], encoded), between)[0].as_py())
     except (ValueError, RecursionError):
         return None
-    values, fences = items[::2], items[1::2]
-    if len(items) != 2 * len(encoded) - 1 or fences.count(fence) != len(fences):
-        return None
-    # such values are decided by reading their blocks one by one
-    return None if may_nest and _beyond_node(encoded) else values
+    fences = items[1::2]
+    exact = len(items) == 2 * len(encoded) - 1 and fences.count(fence) == len(fences)
+    return items[::2] if exact else None

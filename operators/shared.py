@@ -100,7 +100,7 @@ def read_proof(block: bytes) -> Link | Reason:
 def read_node(block: bytes) -> Node | Reason:
     """The links of a witness node, a list."""
     items = _decoded(block)
-    if not isinstance(items, list) or is_beyond_node(block):
+    if not isinstance(items, list) or is_beyond_node(block, items):
         return Reason.WITNESS_UNREADABLE
     return tuple(_link_to(item) if linked else None for item, linked in zip(items, linked_items(block), strict=True))
 
