@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from libipld import decode_dag_cbor
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from operators.gather import DIGEST, Digests, digests, gather, spans
+from operators.gather import DIGEST, Digests, digests, gather, holds, spans
 from operators.layouts import CBOR_CID, JOSE_CID, PAYLOAD_AT, PROTECTED_AT, SIGNATURE_FROM_END, Mask, Places, Rows, read_path
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 from operators.shared import FetchBlocks, SharedBlocks, read_capability, read_node, read_proof
@@ -186,12 +185,7 @@ def _is_usual(cid: bytes, begin: bytes) -> bool:
 
 def _may_name_capability(headers: pa.Array) -> Mask:
     """Which protected headers hold the key `"cap"`, or an escape, with which a JSON key can be spelled too."""
-    data, start, _ = spans(headers)
-    quoted = sliding_window_view(np.append(data, np.zeros(3, dtype=np.uint8)), 4).view(np.uint32)[:, 0]
-    hits = np.flatnonzero((data == ord("\\")) | (quoted == np.frombuffer(b'"cap', dtype=np.uint32)))
-    found = np.zeros(len(headers), dtype=np.bool_)
-    found[np.searchsorted(start, hits, side="right") - 1] = True
-    return found
+    return np.asarray(pc.or_(pc.match_substring(headers, b'"cap"'), pc.match_substring(headers, b"\\")))
 
 
 def _words(each: Iterable[bytes]) -> Digests:
@@ -205,7 +199,7 @@ def _own_digests(raw: pa.RecordBatch, rows: Rows, begin: bytes) -> tuple[Digests
     rows = rows[usual]
     own = np.zeros((len(usual), 4), dtype=np.uint64)
     own[usual] = digests(cids, end[rows] - DIGEST)
-    usual[usual] = (gather(cids, start[rows], len(begin)) == np.frombuffer(begin, dtype=np.uint8)).all(axis=1)
+    usual[usual] = holds(cids, start[rows], begin)
     return own, usual
 
 
@@ -214,7 +208,7 @@ def _lists(raw: pa.RecordBatch, rows: Rows, needed: Digests) -> NDArray[np.intp]
     listed, start, end = spans(raw["listed"])
     blocks = needed.shape[1]
     at = np.flatnonzero(end[rows] - start[rows] == blocks * MULTIHASH_BYTES)
-    held = gather(listed, start[rows[at]], blocks * MULTIHASH_BYTES).reshape(len(at), blocks, MULTIHASH_BYTES)
+    held = gather(listed, start[rows[at]], blocks * MULTIHASH_BYTES).view(np.uint8).reshape(len(at), blocks, MULTIHASH_BYTES)
     by_sha = (held.view(np.uint16)[:, :, 0] == np.frombuffer(SHA2_256, dtype=np.uint16)).all(axis=1)
     same = _in_order(np.ascontiguousarray(held[:, :, len(SHA2_256) :]).view(np.uint64)) == _in_order(needed[at])
     alike: NDArray[np.intp] = at[by_sha & same.all(axis=(1, 2))]

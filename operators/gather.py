@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
@@ -24,13 +23,26 @@ def spans(column: pa.Array) -> tuple[Bytes, Starts, Starts]:
     return data, ends[:-1], ends[1:]
 
 
-def gather(data: Bytes, starts: Starts, width: int) -> Bytes:
-    """The `width` bytes from each of n starts on, which must lie within `data`; of shape (n, width)."""
+def gather(data: Bytes, starts: Starts, width: int) -> NDArray[np.void]:
+    """The `width` bytes from each of n starts on, which must lie within `data`; items of one type, which compare as bytes do."""
     if not len(starts):
-        return np.empty((0, width), dtype=np.uint8)
-    return sliding_window_view(data, width)[starts]
+        return np.empty(0, dtype=f"V{width}")
+    windows: NDArray[np.void] = np.ndarray((len(data) - width + 1,), dtype=f"V{width}", buffer=data, strides=(1,))
+    return windows[starts]
+
+
+def holds(data: Bytes, starts: Starts, expected: bytes) -> NDArray[np.bool_]:
+    """At which of n starts these bytes stand; there must be as many."""
+    same: NDArray[np.bool_] = gather(data, starts, len(expected)) == np.void(expected)
+    return same
+
+
+def cut(data: Bytes, starts: Starts, width: int) -> pa.Array:
+    """The `width` bytes from each of n starts on, which must lie within `data`, as a column of binary values."""
+    ends = np.arange(0, (len(starts) + 1) * width, width, dtype=np.int32)
+    return pa.Array.from_buffers(pa.binary(), len(starts), [None, pa.py_buffer(ends), pa.py_buffer(gather(data, starts, width))])
 
 
 def digests(data: Bytes, starts: Starts) -> Digests:
     """The digests that begin at n places, of shape (n, 4)."""
-    return gather(data, starts, DIGEST).view(np.uint64)
+    return gather(data, starts, DIGEST).view(np.uint64).reshape(-1, 4)

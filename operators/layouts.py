@@ -17,7 +17,7 @@ from libipld import decode_dag_cbor_multi
 from numpy.typing import NDArray
 
 from operators.dagcbor import MAX_DEPTH, VERY_NEGATIVE, is_beyond_node
-from operators.gather import DIGEST, spans
+from operators.gather import DIGEST, cut, gather, holds, spans
 from operators.schemas import DATA, TIME
 
 Rows = NDArray[np.int64]
@@ -46,10 +46,6 @@ class Layout:
     """What can stand at the end of the block, encoded, or before the digest of a proof."""
     has_proof: bool = False
     """Whether a digest is the end."""
-
-    def begin(self, of_stream: bytes) -> bytes:
-        """The bytes up to the digest of a stream whose CID begins like this."""
-        return bytes([0xA0 + self.entries]) + b"\x62id" + link_head(of_stream)
 
 
 DATA_LAYOUT = Layout(3, b"\x64data", middle_is_text=False, kind=DATA)
@@ -104,72 +100,58 @@ class Places(NamedTuple):
 
 def plain_envelopes(roots: pa.BinaryArray) -> Mask:
     """Which root blocks are envelopes of one signature, whole and in the layout nodes write; their bytes decide that alone."""
-    head = pc.binary_slice(roots, PROTECTED_AT, PROTECTED_AT + 3)
-    conforms = pc.and_(
-        pc.and_(pc.starts_with(roots, _ENVELOPE_HEAD), _holds(roots, _SIGNATURES_AT, PROTECTED_AT, _SIGNATURES)),
-        pc.and_(_holds(roots, -SIGNATURE_FROM_END, -64, _SIGNATURE), pc.equal(pc.binary_length(head), pa.scalar(3, pa.int32()))),
-    )
-    rows = np.flatnonzero(conforms)
-    heads = np.frombuffer(b"".join(head.take(pa.array(rows)).to_pylist()), dtype=np.uint8).reshape(-1, 3).astype(np.int64)
+    data, start, end = spans(roots)
+    rows = np.flatnonzero(end - start >= PROTECTED_AT + 3 + SIGNATURE_FROM_END)
+    rows = rows[holds(data, start[rows], _ENVELOPE_HEAD)]
+    rows = rows[holds(data, start[rows] + _SIGNATURES_AT, _SIGNATURES)]
+    rows = rows[holds(data, end[rows] - SIGNATURE_FROM_END, _SIGNATURE)]
     # what is left between the fixed parts must be one byte string: 0x58 and its length in a byte, or 0x59 and two bytes
+    heads = gather(data, start[rows] + PROTECTED_AT, 3).view(np.uint8).reshape(-1, 3).astype(np.int64)
     one_byte = heads[:, 0] == 0x58  # noqa: PLR2004 # as the comment says
     protected = np.where(one_byte, 2 + heads[:, 1], 3 + heads[:, 1] * 256 + heads[:, 2])
-    length = np.asarray(pc.binary_length(roots))[rows]
-    whole = (PROTECTED_AT + protected + SIGNATURE_FROM_END == length) & (one_byte | (heads[:, 0] == 0x59))  # noqa: PLR2004 # likewise
+    whole = PROTECTED_AT + protected + SIGNATURE_FROM_END == (end - start)[rows]
     found = np.zeros(len(roots), dtype=np.bool_)
-    found[rows[whole]] = True
+    found[rows[whole & (one_byte | (heads[:, 0] == 0x59))]] = True  # noqa: PLR2004 # likewise
     return found
 
 
 def read_alike(column: pa.BinaryArray, rows: Mask, layout: Layout) -> list[Places]:
     """Read those of the masked rows whose blocks are in `layout`, for each way in which the CIDs of stream and prev can begin."""
     found: list[Places] = []
-    if not rows.any():
-        return found
-    masked = pa.array(rows)
+    masked = np.flatnonzero(rows)
+    data, start, end = spans(column)
+    length = end - start
     for of_stream in (CBOR_CID, JOSE_CID):
-        begins = pc.and_(pc.starts_with(column, layout.begin(of_stream)), masked)
-        at = np.flatnonzero(begins)
-        if len(at):
-            blocks = column if len(at) == len(column) else column.filter(begins)
-            for of_prev, tail in product((CBOR_CID, JOSE_CID), layout.tails):
-                found += _read_with(blocks, at, layout, of_stream, of_prev, tail)
+        begin = bytes([0xA0 + layout.entries]) + b"\x62id" + link_head(of_stream)
+        value_from = len(begin) + DIGEST + len(layout.middle)
+        begun = masked[length[masked] > value_from]
+        begun = begun[holds(data, start[begun], begin)]
+        begun = begun[holds(data, start[begun] + len(begin) + DIGEST, layout.middle)]
+        for of_prev, tail in product((CBOR_CID, JOSE_CID), layout.tails):
+            prev = b"\x64prev" + link_head(of_prev)
+            behind_prev = len(tail) + (DIGEST if layout.has_proof else 0)
+            behind_value = len(prev) + DIGEST + behind_prev
+            # the fixed parts must not overlap, and a value has at least one byte
+            alike = begun[length[begun] > value_from + behind_value]
+            alike = alike[holds(data, end[alike] - behind_value, prev)]
+            alike = alike[holds(data, end[alike] - behind_prev, tail)] if tail else alike
+            for some, middle in _with_values(column, alike, layout, value_from, behind_value):
+                streams = cut(data, start[some] + len(begin) - len(of_stream), len(of_stream) + DIGEST)
+                prevs = cut(data, end[some] - behind_prev - DIGEST - len(of_prev), len(of_prev) + DIGEST)
+                found.append(Places(some, streams, prevs, np.full(len(some), layout.kind, dtype=np.int8), middle))
     return found
 
 
-def _read_with(  # noqa: PLR0917 # what a layout is made of
-    blocks: pa.BinaryArray, rows: Rows, layout: Layout, of_stream: bytes, of_prev: bytes, tail: bytes
-) -> list[Places]:
-    """Read those of some blocks, of these rows and with the beginning for such streams, that have such prevs and this tail."""
-    digest_from = len(layout.begin(of_stream))
-    end = b"\x64prev" + link_head(of_prev)
-    behind_prev = len(tail) + (DIGEST if layout.has_proof else 0)
-    value_from = digest_from + DIGEST + len(layout.middle)
-    value_to = -(len(end) + DIGEST + behind_prev)
-    conforms = pc.and_(
-        _holds(blocks, digest_from + DIGEST, value_from, layout.middle),
-        _holds(blocks, value_to, value_to + len(end), end),
-    )
-    if tail:
-        conforms = pc.and_(conforms, _holds(blocks, -behind_prev, len(tail) - behind_prev or None, tail))
-    # the fixed parts must not overlap, and a value has at least one byte
-    long = pc.greater_equal(pc.binary_length(blocks), pa.scalar(value_from - value_to + 1, pa.int32()))
-    conforms = pc.and_(conforms, long)
-    if conforms.true_count < len(blocks):
-        blocks, rows = blocks.filter(conforms), rows[np.asarray(conforms)]
-    if not len(blocks):
+def _with_values(column: pa.BinaryArray, rows: Rows, layout: Layout, value_from: int, behind_value: int) -> list[tuple[Rows, pa.Array]]:
+    """Those of the rows whose values are readable, in groups, with their values encoded."""
+    if not len(rows):
         return []
-    middle = pc.binary_slice(blocks, value_from, value_to)
-    if not _are_values(middle, are_texts=layout.middle_is_text):
-        # one of them is none: the others are read alike, by halves
-        half = len(blocks) // 2
-        halves = ((blocks[:half], rows[:half]), (blocks[half:], rows[half:])) if len(blocks) > _FEW else ()
-        return [places for part in halves for places in _read_with(*part, layout, of_stream, of_prev, tail)]
-    stream_at = digest_from - len(of_stream)
-    stream = pc.binary_slice(blocks, stream_at, stream_at + len(of_stream) + DIGEST)
-    prev_at = -(len(of_prev) + DIGEST + behind_prev)
-    prev = pc.binary_slice(blocks, prev_at, -behind_prev or None)
-    return [Places(rows, stream, prev, np.full(len(blocks), layout.kind, dtype=np.int8), middle)]
+    middle = pc.binary_slice(column.take(pa.array(rows)), value_from, -behind_value)
+    if _are_values(middle, are_texts=layout.middle_is_text):
+        return [(rows, middle)]
+    # one of them is none: the others are read alike, by halves
+    halves = np.array_split(rows, 2) if len(rows) > _FEW else []
+    return [group for half in halves for group in _with_values(column, half, layout, value_from, behind_value)]
 
 
 def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -189,11 +171,6 @@ def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     between = (data[np.minimum(at + 1, len(data) - 1)] == ord("/")) | (steps == depth[:, None] - 1)
     reads = (((path <= 9) & between) | (steps >= depth[:, None])).all(axis=1)  # noqa: PLR2004 # the last digit
     return path, np.where(usual & reads, depth, -1)
-
-
-def _holds(blocks: pa.BinaryArray, start: int, stop: int | None, expected: bytes) -> pa.BooleanArray:
-    """Whether the bytes from `start` to `stop`, counted from the end if negative, are `expected`."""
-    return pc.equal(pc.binary_slice(blocks, start, stop), pa.scalar(expected, pa.binary()))
 
 
 def _are_values(encoded: pa.BinaryArray, *, are_texts: bool) -> bool:

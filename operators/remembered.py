@@ -66,7 +66,7 @@ def _words(cid: pa.Array) -> NDArray[np.uint64]:
     data, start, end = spans(cid)
     word = np.zeros(len(cid), dtype=np.uint64)
     long = end - start >= _WORD
-    word[long] = gather(data, end[long] - _WORD, _WORD).view(np.uint64)[:, 0]
+    word[long] = gather(data, end[long] - _WORD, _WORD).view(np.uint64)
     return word
 
 

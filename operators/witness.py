@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.gather import DIGEST, Bytes, Digests, digests, gather, spans
+from operators.gather import DIGEST, Digests, digests, holds, spans
 from operators.layouts import CBOR_CID, JOSE_CID, link_head
 
 KEPT_NODES = 196_608
@@ -92,7 +92,7 @@ class Witnesses:
         """Keep the nodes of the usual form among n blocks; which of the blocks those are."""
         data, start, end = spans(multihashes)
         usual = end - start == len(SHA2_256) + DIGEST
-        usual[usual] = (gather(data, start[usual], len(SHA2_256)) == np.frombuffer(SHA2_256, dtype=np.uint8)).all(axis=1)
+        usual[usual] = holds(data, start[usual], SHA2_256)
         items, form, alike = _read_nodes(blocks)
         alike &= usual
         key = digests(data, start[alike] + len(SHA2_256))
@@ -176,15 +176,10 @@ def _read_nodes(blocks: pa.Array) -> tuple[Digests, NDArray[np.uint8], NDArray[n
         # an item that is cut off makes the end differ
         size = (data[at[rows]] == _NULL).astype(np.int64)
         for of_link, head in _HEADS.items():
-            links = np.flatnonzero(_begin_with(data, at[rows], head))
+            links = np.flatnonzero(holds(data, at[rows], head))
             items[rows[links], item] = digests(data, at[rows[links]] + len(head))
             form[rows[links], item] = of_link
             size[links] = len(head) + DIGEST
         alike[rows[size == 0]] = False
         at[rows] += size
     return items, form, alike & (at == end)
-
-
-def _begin_with(data: Bytes, starts: NDArray[np.int64], head: bytes) -> NDArray[np.bool_]:
-    begins: NDArray[np.bool_] = (gather(data, starts, len(head)) == np.frombuffer(head, dtype=np.uint8)).all(axis=1)
-    return begins
