@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from libipld import decode_dag_cbor
 from numpy.typing import NDArray
 
-from operators.gather import DIGEST, Digests, digests, gather, holds, spans
+from operators.gather import DIGEST, Digests, digests, gather, holds, occurrences, spans
 from operators.layouts import CBOR_CID, JOSE_CID, PAYLOAD_AT, PROTECTED_AT, SIGNATURE_FROM_END, Mask, Places, Rows, read_path
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 from operators.shared import FetchBlocks, SharedBlocks, read_capability, read_node, read_proof
@@ -185,7 +185,11 @@ def _is_usual(cid: bytes, begin: bytes) -> bool:
 
 def _may_name_capability(headers: pa.Array) -> Mask:
     """Which protected headers hold the key `"cap"`, or an escape, with which a JSON key can be spelled too."""
-    return np.asarray(pc.or_(pc.match_substring(headers, b'"cap"'), pc.match_substring(headers, b"\\")))
+    data, start, _ = spans(headers)
+    found = np.zeros(len(headers), dtype=np.bool_)
+    for sign in (b'"cap', b"\\"):
+        found[np.searchsorted(start, occurrences(data, sign), side="right") - 1] = True
+    return found
 
 
 def _words(each: Iterable[bytes]) -> Digests:

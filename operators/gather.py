@@ -1,5 +1,7 @@
 """Bytes at computed places of an Arrow column, for all its rows at once."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -25,10 +27,14 @@ def spans(column: pa.Array) -> tuple[Bytes, Starts, Starts]:
 
 def gather(data: Bytes, starts: Starts, width: int) -> NDArray[np.void]:
     """The `width` bytes from each of n starts on, which must lie within `data`; items of one type, which compare as bytes do."""
-    if not len(starts):
-        return np.empty(0, dtype=f"V{width}")
-    windows: NDArray[np.void] = np.ndarray((len(data) - width + 1,), dtype=f"V{width}", buffer=data, strides=(1,))
-    return windows[starts]
+    item = np.dtype(f"V{width}")
+    return _windows(data, item)[starts] if len(starts) else np.empty(0, dtype=item)
+
+
+def occurrences(data: Bytes, wanted: bytes) -> Starts:
+    """Where these one, two, four or eight bytes begin."""
+    number = np.frombuffer(wanted, dtype=f"u{len(wanted)}")
+    return np.flatnonzero(_windows(data, number.dtype) == number)
 
 
 def holds(data: Bytes, starts: Starts, expected: bytes) -> NDArray[np.bool_]:
@@ -46,3 +52,8 @@ def cut(data: Bytes, starts: Starts, width: int) -> pa.Array:
 def digests(data: Bytes, starts: Starts) -> Digests:
     """The digests that begin at n places, of shape (n, 4)."""
     return gather(data, starts, DIGEST).view(np.uint64).reshape(-1, 4)
+
+
+def _windows(data: Bytes, item: np.dtype[Any]) -> NDArray[Any]:
+    """What stands at each place when it is read as such an item, without a copy."""
+    return np.ndarray((max(len(data) - item.itemsize + 1, 0),), dtype=item, buffer=data, strides=(1,))
