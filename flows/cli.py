@@ -22,10 +22,11 @@ COMMANDS = {
 }
 """Name to summary. A command is `command` in the module of its name in `flows.commands`; importing all of them takes 0.6 s."""
 
-ALLOCATOR = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
-"""How Arrow allocates memory; it reads that as it is loaded. Its own allocator made a run take 10 to 15 % more time."""
+LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""What libraries read as they are loaded. Nothing here uses the threads that numpy would start for matrices, and with Arrow's own
+allocator a run took 10 to 15 % more time."""
 
-ALLOCATORS = {"verify": {"ARROW_DEFAULT_MEMORY_POOL": "mimalloc", "MIMALLOC_PURGE_DELAY": "0"}}
+LIBRARIES_OF = {"verify": LIBRARIES | {"ARROW_DEFAULT_MEMORY_POOL": "mimalloc", "MIMALLOC_PURGE_DELAY": "0"}}
 """`verify` keeps to a limit: its allocator gives memory back at once."""
 
 UNWRITTEN = 3
@@ -39,7 +40,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 # click's signature
         if cmd_name not in COMMANDS:
             return None
-        for variable, value in ALLOCATORS.get(cmd_name, ALLOCATOR).items():
+        for variable, value in LIBRARIES_OF.get(cmd_name, LIBRARIES).items():
             os.environ.setdefault(variable, value)
         module = importlib.import_module(f"flows.commands.{cmd_name}")
         command: click.Command = module.command

@@ -44,25 +44,32 @@ FIRST_ROUNDS = 5
 
 def main() -> None:
     """Measure, print, draw and keep."""
-    results = []
+    results: list[Result] = []
+    document: dict[str, Any] = {"machine": machine(), "runs": []}
     for events, order, check in product(ROUNDS, ("parents", "shuffled"), CHECKS):
         if order == "parents" and events > COMPARED_EVENTS and not FULL:
             continue
         results.append(measure(made(Database(events, order)), check, ROUNDS[events]))
+        document["runs"].append(asdict(results[-1]))
+        keep(document)
         console.print(f"{events:,} events, {order}, --check {check}: ratio {results[-1].ratio:.2f}, {results[-1].cores:.2f} cores busy")
     first = first_delivery(made(Database(1_000_000, "shuffled", delivered=999_000)))
-    others = read_only(made(Database(COMPARED_EVENTS, "shuffled")))
-    profile = profiled(made(Database(max(ROUNDS) if FULL else COMPARED_EVENTS, "shuffled")))
+    document["first_delivery"] = [asdict(start) for start in first]
+    document |= read_only(made(Database(COMPARED_EVENTS, "shuffled")))
+    document["profile"] = profiled(made(Database(max(ROUNDS) if FULL else COMPARED_EVENTS, "shuffled")))
+    keep(document)
     for copy in ("ordered.db", "work.db"):
         remove(FOLDER / copy)
     show_results(results)
     show_first_delivery(first)
     show_targets(results, first)
-    runs = [asdict(result) for result in results]
-    document = {"machine": machine(), "runs": runs, "first_delivery": [asdict(start) for start in first], **others, "profile": profile}
-    (FOLDER / "results.json").write_text(json.dumps(document, indent=2))
     draw_results(FOLDER / "results.png", results)
-    draw_timeline(FOLDER / "timeline.png", profile)
+    draw_timeline(FOLDER / "timeline.png", document["profile"])
+
+
+def keep(document: dict[str, Any]) -> None:
+    """Write what was measured so far, so that a long benchmark that is cut off has not been in vain."""
+    (FOLDER / "results.json").write_text(json.dumps(document, indent=2))
 
 
 def made(database: Database) -> Database:
