@@ -7,10 +7,12 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flows.synthetic import block, data_event, sign, time_event
 from operators.decode import Links, decode, decode_events, payload_multihash, read_event
-from operators.layouts import DATA_LAYOUT, TIME_LAYOUT, Layout, plain_envelopes, read_alike
+from operators.layouts import DATA_LAYOUT, DATA_WITH_HEADER, TIME_LAYOUT, Layout, plain_envelopes, read_alike
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 from tests.main_job import run_flow
 from tests.operators.blocks import (
@@ -63,6 +65,9 @@ def test_most_events_as_nodes_write_them_take_the_fast_way() -> None:
     assert rows_read(payloads, 3, DATA_LAYOUT) == [0, 1]  # the parent by keccak-256 is left to the decoder
     times = pa.array([time_event(UNSIGNED.stream, prev).blocks[0].content for prev in (JOSE_CID, CBOR_CID)], pa.binary())
     assert rows_read(times, 2, TIME_LAYOUT) == [0, 1]
+    with_header = [data_event(SIGNED.stream, prev, [], header={"shouldIndex": bool(n % 2)}) for n, prev in enumerate((JOSE_CID, CBOR_CID))]
+    payloads = pa.array([one.blocks[0].content for one in with_header], pa.binary())
+    assert rows_read(payloads, 2, DATA_WITH_HEADER) == [0, 1]
 
 
 def test_an_empty_batch_decodes_to_nothing() -> None:
@@ -115,6 +120,8 @@ def test_what_cannot_be_read_has_its_reason(raw: Raw, reason: Reason) -> None:
 
 _A_DATA_EVENT_INSIDE = b"\xa3" + ID + b"\x64data\xf6" + PREV
 
+INDEXED = b"\x66header\xa1\x6bshouldIndex\xf5"
+
 TRAPS = {
     "prev is a byte string": b"\xa3" + ID + b"\x64data\xf6" + PREV_AS_BYTES,
     "prev is a text of that length": b"\xa3" + ID + b"\x64data\xf6\x64prev\x78\x25" + b"x" * 37,
@@ -151,6 +158,15 @@ TRAPS = {
     "with a header, the end is imitated in data": b"\xa4" + ID + b"\x64data" + bytes_item(PREV + HEADER) + PREV_AS_BYTES + HEADER,
     "with a header that imitates the end": b"\xa4" + ID + b"\x64data\xf6" + PREV_AS_BYTES + b"\x66header" + bytes_item(PREV + HEADER),
     "with a header that holds the like of itself": b"\xa4" + ID + b"\x64data\xf6" + PREV_AS_BYTES + b"\x66header\xa2" + PREV + HEADER,
+    "to be indexed": b"\xa4" + ID + b"\x64data\xf6" + PREV + INDEXED,
+    "not to be indexed": b"\xa4" + ID + b"\x64data\xf6" + PREV + INDEXED[:-1] + b"\xf4",
+    "to be indexed, or not": b"\xa4" + ID + b"\x64data\xf6" + PREV + INDEXED[:-1] + b"\xf6",
+    "to be indexed by a number": b"\xa4" + ID + b"\x64data\xf6" + PREV + INDEXED[:-1] + b"\x01",
+    "to be indexed, three entries": b"\xa3" + ID + b"\x64data\xf6" + PREV + INDEXED,
+    "to be indexed, prev is a byte string": b"\xa4" + ID + b"\x64data\xf6" + PREV_AS_BYTES + INDEXED,
+    "to be indexed, the end is imitated in data": b"\xa4" + ID + b"\x64data" + bytes_item(PREV + INDEXED),
+    "to be indexed, data is no value": b"\xa4" + ID + b"\x64data\xff" + PREV + INDEXED,
+    "to be indexed, an integer that a node can't read": b"\xa4" + ID + b"\x64data\x3b" + b"\xff" * 8 + PREV + INDEXED,
 }
 
 
@@ -181,6 +197,15 @@ _PATH, _PROOF = b"\x64path\x60", b"\x65proof" + link(CBOR_CID)
         b"\xa4" + ID + _PATH + PREV_AS_BYTES + b"\x65proof" + bytes_item(PREV + _PROOF),
         b"\xa4" + ID + b"\x64path" + bytes_item(PREV) + PREV_AS_BYTES + _PROOF,
         b"\xa4" + ID + b"\x64path\x40" + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64path\x63" + "é1".encode() + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64path\x62\xc3(" + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64path\x610/1" + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64path\x630" + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64path\x78" + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64path\x78\x010" + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64path\x78\x7f" + b"0" * 127 + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64path\x78\x80" + b"0" * 128 + PREV + _PROOF,
+        b"\xa4" + ID + b"\x64path\x79\x00\x010" + PREV + _PROOF,
         b"\xa4" + ID + b"\x64pith\x60" + PREV + _PROOF,
         b"\xa4" + ID + _PATH + PREV + b"\x65proof" + link(JOSE_CID),
         b"\xa3" + ID + _PATH + PREV + _PROOF,
@@ -190,6 +215,20 @@ def test_a_root_that_imitates_a_time_event_is_read_as_what_it_is(root: bytes) ->
     plain = Raw(encode_dag_cbor(TIME_FIELDS))
     for raws in ([Raw(root)], [Raw(root), plain], [plain, Raw(root), plain]):
         assert_read_row_by_row(raws)
+
+
+encoded_paths = st.one_of(
+    st.text(max_size=140).map(encode_dag_cbor),
+    st.builds(
+        lambda head, text: head + text, st.sampled_from([b"\x61", b"\x63", b"\x77", b"\x78\x18", b"\x78\x03"]), st.binary(max_size=30)
+    ),
+    st.binary(max_size=4),
+)
+
+
+@given(paths=st.lists(encoded_paths, min_size=1, max_size=6))
+def test_a_path_is_a_text_for_a_batch_if_it_is_one_alone(paths: list[bytes]) -> None:
+    assert_read_row_by_row([Raw(b"\xa4" + ID + b"\x64path" + path + PREV + _PROOF) for path in paths])
 
 
 def _envelope_bytes(protected_head: bytes, protected: bytes, tail: bytes = b"") -> bytes:
