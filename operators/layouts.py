@@ -73,6 +73,8 @@ DEEPEST = 32
 _EIGHT = 8
 """Bytes that are counted together."""
 
+_NOTHING = pa.array([b""], pa.binary())
+
 _FEW = 16
 """Events among which one can't be read alike: each is read alone."""
 
@@ -215,11 +217,12 @@ def _decode_each(encoded: pa.BinaryArray) -> list[list[Any]] | None:
     """
     fence = os.urandom(16)
     # each value is put into a list of one: in its block it stands inside a map, and the decoder limits how deep a value may nest
-    between = pa.scalar(b"\x50" + fence + b"\x81", pa.binary())
+    before = pa.scalar(b"\x50" + fence + b"\x81", pa.binary())
+    # joined by what comes before each, and behind nothing: putting that before the whole afterwards would copy it once more
+    fenced = pa.ListArray.from_arrays([0, len(encoded) + 1], pa.concat_arrays([_NOTHING, encoded]))
     try:
-        items = decode_dag_cbor_multi(b"\x81" + pc.binary_join(pa.ListArray.from_arrays([0, len(encoded)], encoded), between)[0].as_py())
+        items = decode_dag_cbor_multi(pc.binary_join(fenced, before)[0].as_py())
     except (ValueError, RecursionError):
         return None
-    fences = items[1::2]
-    exact = len(items) == 2 * len(encoded) - 1 and fences.count(fence) == len(fences)
-    return items[::2] if exact else None
+    exact = len(items) == 2 * len(encoded) and items[::2].count(fence) == len(encoded)
+    return items[1::2] if exact else None
