@@ -117,12 +117,12 @@ class NodeCheck:
         headers = pc.binary_slice(raw["root"], PROTECTED_AT, -SIGNATURE_FROM_END).take(pa.array(rows))
         names_one = _may_name_capability(headers)
         without = np.flatnonzero(~names_one)
-        passed = rows[without[_lists(raw, rows[without], np.stack([own[without], payload[without]], axis=1))]]
+        passed = rows[without[_lists(raw, rows[without], np.stack([payload[without], own[without]], axis=1))]]
         if not names_one.any():
             return passed
         capability, at = self._usable_capabilities(headers.filter(pa.array(names_one)))
         named = np.flatnonzero(names_one)[at]
-        with_capability = np.stack([own[named], payload[named], capability], axis=1)
+        with_capability = np.stack([capability, payload[named], own[named]], axis=1)
         return np.concatenate([passed, rows[named[_lists(raw, rows[named], with_capability)]]])
 
     def _usable_capabilities(self, headers: pa.Array) -> tuple[Digests, Rows]:
@@ -212,11 +212,24 @@ def _lists(raw: pa.RecordBatch, rows: Rows, needed: Digests) -> NDArray[np.intp]
     listed, start, end = spans(raw["listed"])
     blocks = needed.shape[1]
     at = np.flatnonzero(end[rows] - start[rows] == blocks * MULTIHASH_BYTES)
-    held = gather(listed, start[rows[at]], blocks * MULTIHASH_BYTES).view(np.uint8).reshape(len(at), blocks, MULTIHASH_BYTES)
-    by_sha = (held.view(np.uint16)[:, :, 0] == np.frombuffer(SHA2_256, dtype=np.uint16)).all(axis=1)
-    same = _in_order(np.ascontiguousarray(held[:, :, len(SHA2_256) :]).view(np.uint64)) == _in_order(needed[at])
-    alike: NDArray[np.intp] = at[by_sha & same.all(axis=(1, 2))]
+    held = gather(listed, start[rows[at]], blocks * MULTIHASH_BYTES)
+    same = held == _multihashes(needed[at]).view(held.dtype)
+    # nodes mostly list them in the order in which they are needed here
+    others = np.flatnonzero(~same)
+    other = held[others].view(np.uint8).reshape(-1, blocks, MULTIHASH_BYTES)
+    by_sha = (other[:, :, : len(SHA2_256)] == np.frombuffer(SHA2_256, dtype=np.uint8)).all(axis=(1, 2))
+    its = np.ascontiguousarray(other[:, :, len(SHA2_256) :]).view(np.uint64)
+    same[others] = by_sha & (_in_order(its) == _in_order(needed[at[others]])).all(axis=(1, 2))
+    alike: NDArray[np.intp] = at[same]
     return alike
+
+
+def _multihashes(each: Digests) -> NDArray[np.uint8]:
+    """Of digests of any shape (..., 4) the multihashes, one behind the other."""
+    whole = np.empty((each.size // 4, MULTIHASH_BYTES), dtype=np.uint8)
+    whole[:, : len(SHA2_256)] = np.frombuffer(SHA2_256, dtype=np.uint8)
+    whole[:, len(SHA2_256) :] = np.ascontiguousarray(each).view(np.uint8).reshape(-1, DIGEST)
+    return whole.reshape(-1)
 
 
 def _in_order(each: Digests) -> Digests:
