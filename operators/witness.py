@@ -133,12 +133,13 @@ class Witnesses:
             leads = leads[self._form[node[leads], step[leads]] != NO_LINK]
             going, node, step = going[leads], node[leads], step[leads]
             passed[going, level], self._used[node] = self._key[node], self._page
-            digest[going], form[going] = self._items[node, step], self._form[node, step]
             ends = depth[going] == level + 1
-            arrived[going[ends]] = True
+            there = going[ends]
+            digest[there], form[there], arrived[there] = self._items[node[ends], step[ends]], self._form[node[ends], step[ends]], True
             going, node, step = going[~ends], node[~ends], step[~ends]
             child = self._child[node, step]
             unknown = np.flatnonzero(child == _NONE)
+            digest[going[unknown]] = self._items[node[unknown], step[unknown]]
             child[unknown] = self._find(digest[going[unknown]])
             self._child[node[unknown], step[unknown]] = child[unknown]
             node = child
