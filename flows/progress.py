@@ -15,6 +15,9 @@ LINE_SECONDS = 5.0
 
 REDRAW_SECONDS = 0.25
 
+START_SECONDS = 2.0
+"""How long a run waits at the most for its display: a terminal that takes nothing must not keep it."""
+
 
 @contextmanager
 def shown_progress(tally: Tally, count: Callable[[], int], *, quiet: bool) -> Iterator[None]:
@@ -25,10 +28,12 @@ def shown_progress(tally: Tally, count: Callable[[], int], *, quiet: bool) -> It
     if quiet:
         yield
         return
-    done = threading.Event()
+    started, done = threading.Event(), threading.Event()
     show = _draw if story().is_interactive else _print_lines
-    display = threading.Thread(target=show, args=(tally, count, done), name="progress", daemon=True)
+    display = threading.Thread(target=show, args=(tally, count, started, done), name="progress", daemon=True)
     display.start()
+    # the flow takes stderr over as it begins, and the first thing that is written, which hides the cursor, would go with it
+    started.wait(START_SECONDS)
     try:
         yield
     finally:
@@ -36,10 +41,11 @@ def shown_progress(tally: Tally, count: Callable[[], int], *, quiet: bool) -> It
         display.join()
 
 
-def _draw(tally: Tally, count: Callable[[], int], done: threading.Event) -> None:
+def _draw(tally: Tally, count: Callable[[], int], started: threading.Event, done: threading.Event) -> None:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     # the flow lends and takes back sys.stderr meanwhile, so rich must not
     with Progress(*columns, console=story(), transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
+        started.set()
         task = progress.add_task("counting", total=None)
         threading.Thread(target=lambda: progress.update(task, total=2 * count()), daemon=True).start()
         while not done.wait(REDRAW_SECONDS):
@@ -52,13 +58,14 @@ def _redraw(progress: Progress, task: TaskID, tally: Tally) -> None:
     progress.update(task, completed=completed, description=_counts(tally, progress.tasks[0].elapsed or 0.0))
 
 
-def _print_lines(tally: Tally, count: Callable[[], int], done: threading.Event) -> None:
-    started = time.monotonic()
+def _print_lines(tally: Tally, count: Callable[[], int], started: threading.Event, done: threading.Event) -> None:
+    started.set()
+    began = time.monotonic()
     if done.wait(LINE_SECONDS):
         return
     total = count()
     while not done.is_set():
-        story().print(f"{_counts(tally, time.monotonic() - started)}, of {total:,} undelivered", highlight=False)
+        story().print(f"{_counts(tally, time.monotonic() - began)}, of {total:,} undelivered", highlight=False)
         done.wait(LINE_SECONDS)
 
 
