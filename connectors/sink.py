@@ -99,13 +99,14 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         rows = sum(len(ordered.rowid) for ordered in self._waiting)
         if rows >= self._sink.batch_rows:
             self._write_waiting(whole=True)
-        elif rows >= DENSE_ROWS and (self._batch is None or self._batch.done()) and self._is_dense(rows):
+        elif rows >= DENSE_ROWS and (self._batch is None or self._batch.done()) and _is_dense(self._rowids()):
             self._write_waiting(whole=False)
 
     def snapshot(self) -> int:
-        # while the flow waits for what is written here, what its steps have freed is of no use to it
+        # the flow does not wait until the pages are taken in: if this is the last batch, another core has something to do meanwhile
+        self._write_waiting(whole=False, at_end=True)
+        # nor is what its steps have freed of any use to it while it waits for what is written here
         pa.default_memory_pool().release_unused()
-        self._write_waiting(whole=False)
         self._await_batch()
         return self._last_number or 0
 
@@ -114,24 +115,23 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         with self._sink.tally.measure("close", 0):
             self._connection.close()
 
-    def _is_dense(self, rows: int) -> bool:
-        rowids = np.concatenate([ordered.rowid for ordered in self._waiting])
-        # a few stragglers from far away do not matter
-        low, high = np.quantile(rowids, (0.1, 0.9))
-        return bool(0.8 * rows >= DENSE_SHARE * (high - low))
+    def _rowids(self) -> Rowids:
+        return np.concatenate([ordered.rowid for ordered in self._waiting])
 
-    def _write_waiting(self, *, whole: bool) -> None:
-        """Hand what has come to the writing thread, which runs beside the flow, in batches; if `whole`, a last short one waits."""
+    def _write_waiting(self, *, whole: bool, at_end: bool = False) -> None:
+        """Hand what has come to the writing thread, which runs beside the flow, in batches; if `whole`, a last short one waits.
+
+        The pages of a dense batch are taken into the database at once, unless `at_end`: later ones will hardly write them again.
+        """
         if not self._waiting:
             return
         rows, step = sum(len(ordered.rowid) for ordered in self._waiting), self._sink.batch_rows
-        # the pages of a dense batch are taken into the database at once: later batches will hardly write them again
-        dense = rows >= DENSE_ROWS and self._is_dense(rows)
         rowid, is_init = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
         end = rows // step * step if whole else rows
         self._waiting = [_Ordered(rowid[end:], is_init[end:])] if end < rows else []
         for start in range(0, end, step):
             batch = slice(start, min(start + step, end))
+            dense = not at_end and _is_dense(rowid[batch])
             self._await_batch()
             self._batch = self._thread.submit(self._write, rowid[batch], int(np.count_nonzero(is_init[batch])), dense)
 
@@ -220,6 +220,15 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
                 f"Of `{len(rowids)}` events `{changed}` were still undelivered in `{self._sink.path}`: another process delivers events, "
                 "or the file is damaged (`PRAGMA integrity_check`). Stop the other process first."
             )
+
+
+def _is_dense(rowids: Rowids) -> bool:
+    """Whether these rows share few pages with later ones."""
+    if len(rowids) < DENSE_ROWS:
+        return False
+    # a few stragglers from far away do not matter
+    low, high = np.quantile(rowids, (0.1, 0.9))
+    return bool(0.8 * len(rowids) >= DENSE_SHARE * (high - low))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the steps ask the database beside the flow: parents that do not come through it, and blocks that events share."""
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ MOST_INITS = 300_000
 ARE_INITS = """
     SELECT init_cid = cid AS is_init FROM ceramic_one_event WHERE delivered IS NOT NULL ORDER BY delivered LIMIT 1000
 """
+UNDELIVERED = "SELECT 1 FROM ceramic_one_event WHERE delivered IS NULL LIMIT 1"
 DELIVERED_INITS = "SELECT cid FROM ceramic_one_event WHERE delivered IS NOT NULL AND init_cid = cid"
 
 _UNNOTED = pa.scalar(b"", pa.binary())
@@ -48,6 +50,10 @@ class LookUps:
         """For `operators.decode.decode`; None leaves out what a node would check."""
         self.offer = self.check.offer if self.check else None
         """For `connectors.source.UndeliveredSource`."""
+        # begun at once: the flow has nothing to do yet, until the first page has been read
+        beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inits")
+        self._delivered_inits: Future[Remembered] = beside.submit(self._read_delivered_inits)
+        beside.shutdown(wait=False)
 
     @cached_property
     def _events(self) -> LookUp:
@@ -71,15 +77,15 @@ class LookUps:
             return self._known(cids)
 
     def _known(self, cids: pa.Array) -> pa.RecordBatch:
-        if not len(self._delivered_inits):
+        inits = self._delivered_inits.result()
+        if not len(inits):
             return self._find(cids)
-        begins = self._delivered_inits.holds(cids, cids)
+        begins = inits.holds(cids, cids)
         first = cids.filter(pa.array(begins))
         known = pa.record_batch([first, first, pa.repeat(pa.scalar(value=True), len(first))], schema=KNOWN)
         return pa.concat_batches([known, self._find(cids.filter(pa.array(~begins)))])
 
-    @cached_property
-    def _delivered_inits(self) -> Remembered:
+    def _read_delivered_inits(self) -> Remembered:
         """The delivered init events, if they are most of what is delivered, as after a migration, and not too many.
 
         Most look-ups are then of them, and reading them one after the other takes a sixth of the time of looking each of them up.
@@ -88,6 +94,8 @@ class LookUps:
         if not self._has_init_cid:
             return inits
         with looking_up(self._path), closing(self._connect(self._path)) as connection:
+            if scalar(connection, UNDELIVERED) is None:
+                return inits
             sample = query(connection, ARE_INITS)["is_init"].to_pylist()
             highest = scalar(connection, "SELECT max(delivered) FROM ceramic_one_event")
             if not isinstance(highest, int) or highest > MOST_INITS or sum(map(bool, sample)) * 2 < len(sample):
@@ -134,6 +142,7 @@ class LookUps:
 
     def close(self) -> None:
         """Close what was opened."""
+        wait([self._delivered_inits])
         self._blocks.close()
         self._lists.close()
         self._whole_events.close()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,24 +119,43 @@ def run(database: Path, options: RunOptions) -> Summary:
             require_whole(last, path)
         sink = DeliveredSink(path, options.batch_rows, tally, options.durable)
         run_into(path, options, tally, sink=sink, report=report, connector=connect, kept=batches_kept)
-        with tally.measure("count", 0):
-            _require_all_seen(last, path, tally)
+        # the one waits for the disk, the other has to reckon
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
+            taken_in = beside.submit(_take_log_in, last, path, tally)
+            _require_all_seen(path, tally)
+            taken_in.result()
         with tally.measure("close", 0):
             last.close()
     return Summary(path, tally, time.monotonic() - started, options)
 
 
-def _require_all_seen(connection: Any, path: Path, tally: Tally) -> None:
+def _take_log_in(connection: Any, path: Path, tally: Tally) -> None:
+    """Bring the write-ahead log into the database, and both onto the disk; SQLite would do so at the last close, but tells of no failure.
+
+    Raises:
+        InterruptedRunError: the disk does not take it.
+    """
+    try:
+        with tally.measure("checkpoint", 0):
+            execute(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+    except DATABASE_ERRORS as cause:
+        what = f"Taking the write-ahead log into `{path}` failed: {sqlite_says(cause)}."
+        keep = f"If `{path.name}-wal` is left beside it, keep it: it is a part of the database."
+        raise interrupted(f"{what} {keep}", tally, batches_kept) from cause
+
+
+def _require_all_seen(path: Path, tally: Tally) -> None:
     """Count without the index on `delivered`, by which the events are found: a damaged one hides some, and SQLite does not notice.
 
     Raises:
         InterruptedRunError: events are undelivered that the run has not seen.
     """
     try:
-        highest = scalar(connection, "SELECT max(rowid) FROM ceramic_one_event") or 0
-        if highest > max(SEEN_OF_ALL * tally.discovered, ALWAYS_COUNTED):
-            return
-        unseen = scalar(connection, COUNT_WITHOUT_INDEX) - tally.reasons.total()
+        with tally.measure("count", 0), closing(connect(path)) as connection:
+            highest = scalar(connection, "SELECT max(rowid) FROM ceramic_one_event") or 0
+            if highest > max(SEEN_OF_ALL * tally.discovered, ALWAYS_COUNTED):
+                return
+            unseen = scalar(connection, COUNT_WITHOUT_INDEX) - tally.reasons.total()
     except DATABASE_ERRORS as cause:
         raise interrupted(f"Counting in `{path}` failed: {sqlite_says(cause)}. Check the disk.", tally, batches_kept) from cause
     if unseen:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from connectors.database import connect, query
+from connectors.errors import InterruptedRunError
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
 from flows.lookups import LookUps
 from flows.synth_schema import SchemaVersion
@@ -73,6 +74,22 @@ def test_look_ups_go_by_key(tmp_path: Path) -> None:
         for statement in (known_event(has_init_cid=True), known_event(has_init_cid=False), EVENT_WITH_BLOCKS, BLOCK):
             plan = query(connection, f"EXPLAIN QUERY PLAN {statement}", [b""])["detail"].to_pylist()
             assert all(re.match(r"SEARCH \w+ USING (COVERING )?INDEX \w+ \((cid|multihash)=\?\)", step) for step in plan), plan
+
+
+def test_a_database_that_cannot_be_read_is_told_when_it_is_asked(tmp_path: Path) -> None:
+    with closing(LookUps(tmp_path / "missing.db")) as look_ups, pytest.raises(InterruptedRunError, match=r"missing\.db.* failed"):
+        look_ups.parents(pa.array([INIT.cid], pa.binary()))
+
+
+@pytest.mark.parametrize("most_inits", [0, 300_000])
+def test_delivered_inits_are_known_with_and_without_reading_them_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_inits: int
+) -> None:
+    monkeypatch.setattr("flows.lookups.MOST_INITS", most_inits)
+    inits = [init_event(seed) for seed in range(20)]
+    events = [*inits, data_event(INIT.stream, INIT.cid, 1)]
+    path = store(tmp_path / "node.db", events, [*range(1, 19), None, None, None])
+    assert known(path, *events) == {event.cid: (event.stream.cid, at < 18) for at, event in enumerate(events)}
 
 
 def test_a_look_up_that_was_never_used_can_be_closed(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from cbrrr import CID, DagCborTypes, encode_dag_cbor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.blocks import BlockReader
-from connectors.database import connect, execute, query
+from connectors.blocks import BlockReader, WindowTooLargeError
+from connectors.database import bound, connect, execute, query
 from connectors.errors import InterruptedRunError
 from connectors.listing import EXTENT, LISTED, ListingReader
 from connectors.listing import WINDOW as LISTED_WINDOW
@@ -87,6 +87,7 @@ def with_sorted_lists(rows: list[Row]) -> list[Row]:
     slack=st.integers(0, 3),
     rows_an_event=st.integers(0, 8),
     window_bytes=st.sampled_from([1, 2000, 2**20]),
+    part_rows=st.integers(1, 20),
 )
 def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
     tmp_path_factory: pytest.TempPathFactory,
@@ -98,6 +99,7 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
     slack: int,
     rows_an_event: int,
     window_bytes: int,
+    part_rows: int,
 ) -> None:
     path = forest.store(tmp_path_factory.getbasetemp() / f"source-{next(_names)}.db")
     tally = Tally()
@@ -108,6 +110,8 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
         patch.setattr("connectors.blocks.WINDOW_SLACK", slack)
         patch.setattr("connectors.blocks.WINDOW_ROWS_AN_EVENT", rows_an_event)
         patch.setattr("connectors.blocks.WINDOW_BYTES", window_bytes)
+        patch.setattr("connectors.blocks.SAMPLE_ROWS", 1 + part_rows // 2)
+        patch.setattr("connectors.blocks.PART_ROWS", part_rows)
         pages = {part: pages_of(source, part) for part in source.list_parts()}
     every = [row for part in pages.values() for row in rows_of(part)]
     assert with_sorted_lists(sorted(every)) == expected_rows(path)
@@ -189,6 +193,27 @@ def test_large_blocks_make_small_pages(tmp_path: Path, monkeypatch: pytest.Monke
     pages = pages_of(source_of(store(tmp_path / "node.db", [init, *events]), 1), "0/1")
     assert sum(page.num_rows for page, _ in pages) == 20
     assert max(page.num_rows for page, _ in pages) <= 4
+
+
+def test_a_window_is_found_too_large_by_its_first_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    init = init_event(1)
+    events = [data_event(init.stream, init.cid, f"{index}" + "x" * 10_000) for index in range(600)]
+    path = store(tmp_path / "node.db", [init, *events])
+    monkeypatch.setattr("connectors.blocks.WINDOW_BYTES", 4_000_000)
+    monkeypatch.setattr("connectors.blocks.WINDOW_SLACK", 0)
+    parts: list[object] = []
+
+    def noted(*parameters: int | bytes | str) -> pa.RecordBatch:
+        parts.append(parameters)
+        return bound(*parameters)
+
+    monkeypatch.setattr("connectors.blocks.bound", noted)
+    with closing(connect(path)) as connection, closing(BlockReader(connection)) as blocks:
+        roots = query(connection, "SELECT multihash FROM ceramic_one_block WHERE length(bytes) < 1000 ORDER BY rowid")["multihash"]
+        with pytest.raises(WindowTooLargeError):
+            blocks.read_window(roots.combine_chunks())
+    # the rows of the first and the last root, and one part of what is between
+    assert len(parts) == 3
 
 
 def _damage(path: Path, table: str) -> None:

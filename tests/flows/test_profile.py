@@ -16,8 +16,7 @@ from flows.profile import SLOTS, Profile, Timeline, write_profile
 from tests.flows.test_run_command import files, run, run_json
 from tests.main_job import chain, store
 
-STAGES = {"read", "decode", "check", "split", "order", "look-up", "write", "commit", "close", "count"}
-"""Of a small run; a larger one has checkpoints too."""
+STAGES = {"read", "decode", "check", "split", "order", "look-up", "write", "commit", "checkpoint", "close", "count"}
 
 NOISE_SECONDS = 0.005
 """Between reading two clocks, for each call."""

@@ -5,6 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 import pyarrow as pa
+import pytest
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
 from flows.synthetic import anchor, block, capability, data_event, init_event, time_event
@@ -59,6 +60,9 @@ def assert_read_row_by_row(raws: Sequence[Raw], rows: slice = slice(None)) -> No
     assert decoded.rejected.schema == LEFT
     assert decoded.links.to_pylist() == links
     assert decoded.rejected.to_pylist() == rejected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operators.layouts._TOGETHER", 3)
+        assert decode_events(batch) == decoded
 
 
 @cache

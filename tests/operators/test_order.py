@@ -3,6 +3,7 @@
 import pickle
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -222,6 +223,32 @@ def test_no_generation_of_remembered_events_is_dropped_before_the_sink_has_it(
         run_flow(flow, 1)
     assert left == []
     assert sum(batch.num_rows for batch in sunk) == 60
+
+
+def test_rows_of_which_few_can_go_are_settled_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operators.order.SETTLE_ROWS", 4)
+    settled: list[int] = []
+
+    def counted(stage: str, rows: int) -> AbstractContextManager[None]:
+        if stage == "order":
+            settled.append(rows)
+        return nullcontext()
+
+    def settles_of(rows: Sequence[Row]) -> list[int]:
+        settled.clear()
+        flow = Dataflow("order")
+        out = order("order", op.input("in", flow, TestingSource(cut(rows, range(len(rows))))), shards=1, measure=counted)
+        op.output("ordered", out.ordered, TestingSink([]))
+        op.output("left", out.left, TestingSink([]))
+        run_flow(flow, 1)
+        return settled
+
+    parents_first = [Row(cid, 0, cid - 1 if cid else None) for cid in range(1000)]
+    assert settles_of(parents_first) == [4] * 250 + [0]
+    # each time three times as many have come as wait: 4, 12, 48, ...
+    assert settles_of(parents_first[::-1]) == [4, 12, 48, 192, 744]
+    # where most can go, as many as wait are enough
+    assert settles_of([Row(2000, 0, 1999), *parents_first])[:3] == [4, 4, 4]
 
 
 def test_a_flow_that_goes_on_from_recovery_has_forgotten_no_waiting_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
