@@ -149,7 +149,7 @@ class NodeCheck:
         """Which of n time events in the usual layout a node can serve."""
         passed = np.zeros(len(times.rows), dtype=np.bool_)
         own, is_cbor = _own_digests(raw, times.rows, CBOR_CID)
-        path, depth = read_path(times.middle)
+        path, depth = read_path(times.text)
         blocks, _, block_end = spans(raw["root"])
         proof = digests(blocks, block_end[times.rows] - DIGEST)
         root, form = self._roots_of(proof)

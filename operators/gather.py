@@ -31,6 +31,12 @@ def gather(data: Bytes, starts: Starts, width: int) -> NDArray[np.void]:
     return _windows(data, item)[starts] if len(starts) else np.empty(0, dtype=item)
 
 
+def put(data: Bytes, starts: Starts, content: bytes) -> None:
+    """Write these bytes at each of n places; they must lie within `data`."""
+    item = np.dtype(f"V{len(content)}")
+    _windows(data, item)[starts] = np.void(content)
+
+
 def occurrences(data: Bytes, wanted: bytes) -> Starts:
     """Where these one, two, four or eight bytes begin."""
     number = np.frombuffer(wanted, dtype=f"u{len(wanted)}")

@@ -17,7 +17,7 @@ from libipld import decode_dag_cbor_multi
 from numpy.typing import NDArray
 
 from operators.dagcbor import MAX_DEPTH, VERY_NEGATIVE, is_beyond_node
-from operators.gather import DIGEST, cut, gather, holds, spans
+from operators.gather import DIGEST, Bytes, Starts, cut, gather, holds, put, spans
 from operators.schemas import DATA, TIME
 
 Rows = NDArray[np.int64]
@@ -73,7 +73,9 @@ DEEPEST = 32
 _EIGHT = 8
 """Bytes that are counted together."""
 
-_NOTHING = pa.array([b""], pa.binary())
+_FENCE = 16
+_BEFORE_EACH = 1 + _FENCE + 1
+"""Bytes of a fence and the head of a list of one; in all layouts more stand before a value."""
 
 _FEW = 16
 """Events among which one can't be read alike: each is read alone."""
@@ -100,8 +102,8 @@ class Places(NamedTuple):
     stream: pa.Array
     prev: pa.Array
     kind: NDArray[np.int8]
-    middle: pa.Array
-    """The encoded value in the middle of their layout."""
+    text: pa.Array
+    """The encoded text in the middle of their layout; null where it may be anything."""
 
 
 def plain_envelopes(roots: pa.BinaryArray) -> Mask:
@@ -141,20 +143,23 @@ def read_alike(column: pa.BinaryArray, rows: Mask, layout: Layout) -> list[Place
             alike = begun[length[begun] > value_from + behind_value]
             alike = alike[holds(data, end[alike] - behind_value, prev)]
             alike = alike[holds(data, end[alike] - behind_prev, tail)] if tail else alike
-            for some, middle in _with_values(column, alike, layout, value_from, behind_value):
+            for some, texts in _with_values(column, alike, layout, value_from, behind_value):
                 streams = cut(data, start[some] + len(begin) - len(of_stream), len(of_stream) + DIGEST)
                 prevs = cut(data, end[some] - behind_prev - DIGEST - len(of_prev), len(of_prev) + DIGEST)
-                found.append(Places(some, streams, prevs, np.full(len(some), layout.kind, dtype=np.int8), middle))
+                found.append(Places(some, streams, prevs, np.full(len(some), layout.kind, dtype=np.int8), texts))
     return found
 
 
 def _with_values(column: pa.BinaryArray, rows: Rows, layout: Layout, value_from: int, behind_value: int) -> list[tuple[Rows, pa.Array]]:
-    """Those of the rows whose values are readable, in groups, with their values encoded."""
+    """Those of the rows whose values are readable, in groups, with their texts."""
     if not len(rows):
         return []
-    middle = pc.binary_slice(column.take(pa.array(rows)), value_from, -behind_value)
-    if _are_values(middle, are_texts=layout.middle_is_text):
-        return [(rows, middle)]
+    blocks = column.take(pa.array(rows))
+    texts = pc.binary_slice(blocks, value_from, -behind_value) if layout.middle_is_text else pa.nulls(len(rows), pa.binary())
+    if (layout.middle_is_text and _are_plain_texts(texts)) or _are_values(
+        pc.binary_slice(blocks, value_from - _BEFORE_EACH, -behind_value), are_texts=layout.middle_is_text
+    ):
+        return [(rows, texts)]
     # one of them is none: the others are read alike, by halves
     halves = np.array_split(rows, 2) if len(rows) > _FEW else []
     return [group for half in halves for group in _with_values(column, half, layout, value_from, behind_value)]
@@ -180,20 +185,24 @@ def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _are_values(encoded: pa.BinaryArray, *, are_texts: bool) -> bool:
-    """Whether each of these is one value that a node can read, and a text if it has to be one."""
-    if are_texts and _are_plain_texts(encoded):
-        return True
-    suspects, fence = _may_be_beyond_node(encoded), os.urandom(16)
+    """Whether each of these is _BEFORE_EACH bytes and one value that a node can read, and a text if it has to be one."""
+    data, start, end = spans(encoded)
+    # each value is put into a list of one: in its block it stands inside a map, and the decoder limits how deep a value may nest
+    fence = os.urandom(_FENCE)
+    data = data.copy()
+    put(data, start, bytes([0x40 + _FENCE]) + fence + b"\x81")
+    suspects = _may_be_beyond_node(data, start + _BEFORE_EACH, end)
     for first in range(0, len(encoded), _TOGETHER):
-        some = encoded.slice(first, _TOGETHER)
-        values = _decode_each(some, fence)
+        last = min(first + _TOGETHER, len(encoded)) - 1
+        values = _decode_each(data[start[first] : end[last]].tobytes(), fence, last + 1 - first)
         if values is None:
             return False
         if are_texts and not all(type(value) is str for (value,) in values):
             return False
-        rows = np.flatnonzero(suspects[first : first + _TOGETHER]).tolist()
-        if any(is_beyond_node(b"\x81" + some[row].as_py(), values[row]) for row in rows):
-            return False
+        for row in np.flatnonzero(suspects[first : last + 1]).tolist():
+            block = data[start[first + row] + _BEFORE_EACH - 1 : end[first + row]].tobytes()
+            if is_beyond_node(block, values[row]):
+                return False
     return True
 
 
@@ -207,33 +216,29 @@ def _are_plain_texts(encoded: pa.BinaryArray) -> bool:
     return bool((short | longer).all() and data[start[0] : end[-1]].max() < _NO_ASCII)
 
 
-def _may_be_beyond_node(encoded: pa.BinaryArray) -> Mask:
+def _may_be_beyond_node(data: Bytes, start: Starts, end: Starts) -> Mask:
     """Which of these values a node's decoder might refuse though this one takes them; few that are not like that are among them."""
-    data, start, end = spans(encoded)
-    suspects = np.zeros(len(encoded), dtype=np.bool_)
+    suspects = np.zeros(len(start), dtype=np.bool_)
     if (end - start).max() >= MAX_DEPTH:
         # of the bytes from here on few begin a list or map, but those that do are among them; they are counted by eights
         counts = np.bitwise_count(np.packbits(data > _EMPTY_LIST))
         suspects |= np.add.reduceat(counts, start // _EIGHT, dtype=np.int64) > MAX_DEPTH - _EIGHT
     heads = np.flatnonzero(data[:-1] == VERY_NEGATIVE[0])
     negative = heads[data[heads + 1] >= VERY_NEGATIVE[1]]
-    suspects[np.searchsorted(start, negative, side="right") - 1] = True
+    row = np.searchsorted(start, negative, side="right") - 1
+    suspects[row[negative < end[row]]] = True
     return suspects
 
 
-def _decode_each(encoded: pa.BinaryArray, fence: bytes) -> list[list[Any]] | None:
+def _decode_each(fenced: bytes, fence: bytes, count: int) -> list[list[Any]] | None:
     """Decode values in one call, each into a list of one; None unless each of them is exactly one value.
 
-    The `fence`, a byte string that nobody can have foreseen, stands between them. Only where every one of these comes back as a value
+    The `fence`, a byte string that nobody can have foreseen, stands before each. Only where every one of these comes back as a value
     of its own did each value end where it should, whatever it holds.
     """
-    # each value is put into a list of one: in its block it stands inside a map, and the decoder limits how deep a value may nest
-    before = pa.scalar(b"\x50" + fence + b"\x81", pa.binary())
-    # joined by what comes before each, and behind nothing: putting that before the whole afterwards would copy it once more
-    fenced = pa.ListArray.from_arrays([0, len(encoded) + 1], pa.concat_arrays([_NOTHING, encoded]))
     try:
-        items = decode_dag_cbor_multi(pc.binary_join(fenced, before)[0].as_py())
+        items = decode_dag_cbor_multi(fenced)
     except (ValueError, RecursionError):
         return None
-    exact = len(items) == 2 * len(encoded) and items[::2].count(fence) == len(encoded)
+    exact = len(items) == 2 * count and items[::2].count(fence) == count
     return items[1::2] if exact else None
