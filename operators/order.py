@@ -253,15 +253,14 @@ def _look_up(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
 _STREAM, _ASKED = map(HELD.get_field_index, ("stream", "asked"))
 
 
-def _hold(held: pa.RecordBatch, new: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+def _hold(held: pa.RecordBatch, new: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     """All events of a shard with schema HELD: those that were held and, unasked, the new ones of schema LINKS."""
-    batches = [held]
-    for batch in new:
-        unasked = pa.array(np.full(batch.num_rows, UNASKED, dtype=np.int8))
-        columns = [batch[name] for name in LINKS.names]
-        columns[_STREAM] = batch["stream"].dictionary_encode()
-        batches.append(pa.record_batch([*columns, unasked], schema=HELD))
-    return pa.concat_batches(batches)
+    if not new:
+        return held
+    events = pa.concat_batches(new)
+    columns = [*events.columns, pa.array(np.full(events.num_rows, UNASKED, dtype=np.int8))]
+    columns[_STREAM] = events["stream"].dictionary_encode()
+    return pa.concat_batches([held, pa.record_batch(columns, schema=HELD)])
 
 
 def _release(events: pa.RecordBatch) -> pa.RecordBatch:
