@@ -103,10 +103,10 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             self._write_waiting(whole=False)
 
     def snapshot(self) -> int:
-        # the flow does not wait until the pages are taken in: if this is the last batch, another core has something to do meanwhile
-        self._write_waiting(whole=False, at_end=True)
-        # nor is what its steps have freed of any use to it while it waits for what is written here
+        # while the flow waits for what is written here, what its steps have freed is of no use to it
         pa.default_memory_pool().release_unused()
+        # it does not wait until the pages are taken in: if this is the last batch, another core has something to do meanwhile
+        self._write_waiting(whole=False, at_end=True)
         self._await_batch()
         return self._last_number or 0
 

@@ -184,10 +184,12 @@ def _read_alone(raw: pa.RecordBatch, groups: list[Places]) -> tuple[Places, dict
 
 def _in_input_order(raw: pa.RecordBatch, groups: list[Places]) -> tuple[pa.RecordBatch, Rows]:
     """The events of all groups with schema LINKS, and their rows, which rise."""
-    rows = np.concatenate([group.rows for group in groups])
-    position = np.argsort(rows)
+    unordered = np.concatenate([group.rows for group in groups])
+    position = np.full(raw.num_rows, -1)
+    position[unordered] = np.arange(len(unordered))
+    rows = np.flatnonzero(position >= 0)
+    position = position[rows]
     kind = np.concatenate([group.kind for group in groups])[position]
-    rows = rows[position]
     own = raw.select(["rowid", "cid"]) if len(rows) == raw.num_rows else raw.select(["rowid", "cid"]).take(pa.array(rows))
     stream, prev = (pa.concat_arrays(column).take(pa.array(position)) for column in zip(*(group[1:3] for group in groups), strict=True))
     return pa.record_batch([*own.columns, stream, prev, pa.array(kind)], schema=LINKS), rows

@@ -7,6 +7,7 @@ that of `operators.decode.read_event` or none at all: a row that is not exactly 
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ CBOR_CID, JOSE_CID = b"\x01\x71\x12\x20", b"\x01\x85\x01\x12\x20"
 """How the CIDs of nearly all events begin: a dag-cbor or a dag-jose block, by its sha2-256."""
 
 
+@cache
 def link_head(cid: bytes) -> bytes:
     """A link up to the digest: tag 42, a byte string one longer than the CID, the leading zero, the CID's beginning."""
     return b"\xd8\x2a\x58" + bytes([len(cid) + DIGEST + 1, 0]) + cid

@@ -20,18 +20,19 @@ from operators.remembered import Remembered
 from operators.schemas import LEFT, LINKS, Reason
 from operators.settle import NONE, Rows, Settled, parent_rows, settle
 
-SHARDS = 16
-"""Enough for the workers of one machine, few enough that a page of 4,096 events gives each shard some 256."""
+SHARDS = 8
+"""Enough for the workers of one machine, few enough that a page of 8,192 events gives each shard a thousand."""
 
 SETTLE_ROWS = 2048
 """A shard settles when this many events have come, and as many as are waiting. Below, the calls cost more than the events."""
 
-FRUITLESS_SHARE, FRUITLESS_FACTOR = 1 / 3, 3
+FRUITLESS_SHARE, FRUITLESS_FACTOR, FRUITLESS_ROWS = 1 / 3, 3, 16_384
 """After a settle that let out a smaller share of its events, as it is while rows in random order have been read in part, a shard waits
-until so many times as many events have come as are waiting: a third less time goes to ordering them."""
+until so many times as many events have come as are waiting: a third less time goes to ordering. When more are waiting than this, what is
+let out early is worth more: it is written while the rest is read."""
 
-RECENT_ROWS = 8192
-"""How many delivered events one generation of a shard remembers; two generations of 16 shards are 262,144 events, about 16 MB."""
+RECENT_ROWS = 16_384
+"""How many delivered events one generation of a shard remembers; two generations of 8 shards are 262,144 events, about 16 MB."""
 
 KNOWN = pa.schema(
     [
@@ -96,7 +97,8 @@ def split_by_stream(batch: pa.RecordBatch, shards: int) -> Iterator[tuple[str, p
     offsets, data = (np.frombuffer(buffer, dtype=dtype) for buffer, dtype in zip(streams.buffers()[1:], (np.int32, np.uint8), strict=True))
     ends = offsets[streams.offset + 1 : streams.offset + len(streams) + 1]
     shard = (data[ends - 1].astype(np.int64) * 256 + data[ends - 2]) % shards
-    rows = np.argsort(shard, kind="stable")
+    # numbers of one or two bytes are sorted in one pass or two
+    rows = np.argsort(shard.astype(np.min_scalar_type(shards)), kind="stable")
     bounds = np.searchsorted(shard[rows], np.arange(shards + 1))
     for index in range(shards):
         mine = rows[bounds[index] : bounds[index + 1]]
@@ -143,7 +145,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
     def on_batch(self, values: list[pa.RecordBatch]) -> tuple[Iterable[pa.RecordBatch], bool]:
         self.new += tuple(values)
         rows = sum(batch.num_rows for batch in self.new)
-        if rows < max(SETTLE_ROWS, self.held.num_rows * (FRUITLESS_FACTOR if self.fruitless else 1)):
+        backing_off = self.fruitless and self.held.num_rows < FRUITLESS_ROWS
+        if rows < max(SETTLE_ROWS, self.held.num_rows * (FRUITLESS_FACTOR if backing_off else 1)):
             return [], self.RETAIN
         with self.measure("order", rows):
             events, settled = self._settle(at_end=False)
@@ -257,10 +260,15 @@ def _hold(held: pa.RecordBatch, new: Sequence[pa.RecordBatch]) -> pa.RecordBatch
     """All events of a shard with schema HELD: those that were held and, unasked, the new ones of schema LINKS."""
     if not new:
         return held
-    events = pa.concat_batches(new)
-    columns = [*events.columns, pa.array(np.full(events.num_rows, UNASKED, dtype=np.int8))]
-    columns[_STREAM] = events["stream"].dictionary_encode()
-    return pa.concat_batches([held, pa.record_batch(columns, schema=HELD)])
+    # the streams are encoded all together, and everything is copied once
+    streams = pa.concat_arrays([batch["stream"] for batch in new]).dictionary_encode()
+    batches, start = [held], 0
+    for batch in new:
+        columns = [*batch.columns, pa.array(np.full(batch.num_rows, UNASKED, dtype=np.int8))]
+        columns[_STREAM] = streams.slice(start, batch.num_rows)
+        batches.append(pa.record_batch(columns, schema=HELD))
+        start += batch.num_rows
+    return pa.concat_batches(batches)
 
 
 def _release(events: pa.RecordBatch) -> pa.RecordBatch:

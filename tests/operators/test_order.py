@@ -227,6 +227,7 @@ def test_no_generation_of_remembered_events_is_dropped_before_the_sink_has_it(
 
 def test_rows_of_which_few_can_go_are_settled_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("operators.order.SETTLE_ROWS", 4)
+    monkeypatch.setattr("operators.order.FRUITLESS_ROWS", 100)
     settled: list[int] = []
 
     def counted(stage: str, rows: int) -> AbstractContextManager[None]:
@@ -245,8 +246,8 @@ def test_rows_of_which_few_can_go_are_settled_seldom(monkeypatch: pytest.MonkeyP
 
     parents_first = [Row(cid, 0, cid - 1 if cid else None) for cid in range(1000)]
     assert settles_of(parents_first) == [4] * 250 + [0]
-    # each time three times as many have come as wait: 4, 12, 48, ...
-    assert settles_of(parents_first[::-1]) == [4, 12, 48, 192, 744]
+    # three times as many have to come as wait: 4, then 16, then 64; from a hundred on as many
+    assert settles_of(parents_first[::-1]) == [4, 12, 48, 192, 256, 488]
     # where most can go, as many as wait are enough
     assert settles_of([Row(2000, 0, 1999), *parents_first])[:3] == [4, 4, 4]
 
