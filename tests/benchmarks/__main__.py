@@ -36,7 +36,7 @@ COMPARED_EVENTS = 300_000
 
 FULL = os.environ.get("BENCH") == "full"
 
-ROUNDS = {100_000: 3, 300_000: 5, 1_000_000: 5, 3_000_000: 5} if FULL else {100_000: 1, 300_000: 3, 1_000_000: 1}
+ROUNDS = {100_000: 3, 300_000: 5, 1_000_000: 5, 3_000_000: 5} if FULL else {100_000: 1, 300_000: 5, 1_000_000: 1}
 """By size of the database."""
 
 FIRST_ROUNDS = 5

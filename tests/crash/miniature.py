@@ -16,6 +16,7 @@ THRESHOLDS: tuple[tuple[ModuleType, str, int], ...] = (
     (order, "SETTLE_ROWS", 2),
     (sink, "DENSE_ROWS", 20),
     (sink, "CHECKPOINT_PAGES", 100),
+    (sink, "CACHE_KIB", 100),
 )
 """Constants and their values here, all of them some hundred to some thousand times larger in earnest."""
 
