@@ -110,8 +110,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
     def snapshot(self) -> int:
         # while the flow waits for what is written here, what its steps have freed is of no use to it
         pa.default_memory_pool().release_unused()
-        # it does not wait until the pages are taken in: if this is the last batch, another core has something to do meanwhile
-        self._write_waiting(whole=False, at_end=True)
+        self._write_waiting(whole=False)
         self._await_batch()
         return self._last_number or 0
 
@@ -123,10 +122,10 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
     def _rowids(self) -> Rowids:
         return np.concatenate([ordered.rowid for ordered in self._waiting])
 
-    def _write_waiting(self, *, whole: bool, at_end: bool = False) -> None:
+    def _write_waiting(self, *, whole: bool) -> None:
         """Hand what has come to the writing thread, which runs beside the flow, in batches; if `whole`, a last short one waits.
 
-        The pages of a dense batch are taken into the database at once, unless `at_end`: later ones will hardly write them again.
+        The pages of a dense batch are taken into the database at once: later ones will hardly write them again.
         """
         if not self._waiting:
             return
@@ -136,7 +135,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         self._waiting = [_Ordered(rowid[end:], is_init[end:])] if end < rows else []
         for start in range(0, end, step):
             batch = slice(start, min(start + step, end))
-            dense = not at_end and _is_dense(rowid[batch])
+            dense = _is_dense(rowid[batch])
             self._await_batch()
             self._batch = self._thread.submit(self._write, rowid[batch], int(np.count_nonzero(is_init[batch])), dense)
 
