@@ -6,38 +6,45 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.database import bound
+from connectors.sqlite import bound
 
 WINDOW_SLACK = 64
 """Rows read before and behind a window: an event's payload may have been stored before its root."""
 
 WINDOW_ROWS_AN_EVENT = 16
-"""A block read in a window costs 0.3 us, one found by its index 1.5 to 5 us; a signed event needs two or three, and a time event whose
-tree anchors no other event here a dozen."""
+"""A block read in a window costs 0.3 us, one found by its index 1.5 to 5 us; a signed event
+needs two or three, and a time event whose tree anchors no other event here a dozen."""
 
 WINDOW_BYTES = 32 * 1024 * 1024
-"""At the most for the blocks of one window, which bounds the memory of a page; blocks have up to a megabyte."""
+"""At the most for the blocks of one window, which bounds the memory of a page; blocks have up to
+a megabyte."""
 
 SAMPLE_ROWS = 512
 """Rows that tell how large a window is before the rest is read."""
 
 PART_ROWS = 8192
-"""Rows of a window that are read in one call. Between two calls the thread that reads waits for the interpreter, up to half a
-millisecond: chunks of 512 rows made a run 4 % slower."""
+"""Rows of a window that are read in one call. Between two calls the thread that reads waits for
+the interpreter, up to half a millisecond: chunks of 512 rows made a run 4 % slower."""
 
 FETCH_ROWS = 512
 """How many rows the driver gathers at a time, within a call."""
 
 NOTHING = pa.scalar(b"", pa.binary())
-"""Stands for a block that is not there. Typed, because Arrow looks for optional packages whenever it has to guess a type."""
+"""Stands for a block that is not there. Typed, because Arrow looks for optional packages
+whenever it has to guess a type."""
 
-_POOL = pa.schema([pa.field("multihash", pa.binary(), nullable=False), pa.field("bytes", pa.binary(), nullable=False)])
+_POOL = pa.schema(
+    [
+        pa.field("multihash", pa.binary(), nullable=False),
+        pa.field("bytes", pa.binary(), nullable=False),
+    ]
+)
 
 _ROW = "SELECT rowid FROM ceramic_one_block WHERE multihash = ?"
 # in a damaged page there can be values of any type
 _COLUMNS = "coalesce(CAST(multihash AS BLOB), x'') AS multihash, coalesce(CAST(bytes AS BLOB), x'') AS bytes"
-_WINDOW = f"SELECT {_COLUMNS} FROM ceramic_one_block WHERE rowid BETWEEN ? AND ?"  # noqa: S608 # a constant
-_BLOCK = f"SELECT {_COLUMNS} FROM ceramic_one_block WHERE multihash = ?"  # noqa: S608 # a constant
+_WINDOW = f"SELECT {_COLUMNS} FROM ceramic_one_block WHERE rowid BETWEEN ? AND ?"  # a constant
+_BLOCK = f"SELECT {_COLUMNS} FROM ceramic_one_block WHERE multihash = ?"  # a constant
 
 
 class WindowTooLargeError(Exception):
@@ -49,7 +56,9 @@ class BlockReader:
 
     def __init__(self, connection: Any) -> None:
         self._rows, self._windows, self._blocks = (connection.cursor() for _ in range(3))
-        self._windows.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(FETCH_ROWS)})
+        self._windows.adbc_statement.set_options(
+            **{"adbc.sqlite.query.batch_rows": str(FETCH_ROWS)}
+        )
         self._pool = _POOL.empty_table()
         self._wanted: list[pa.Array] = []
 
@@ -61,8 +70,9 @@ class BlockReader:
     def read_window(self, roots: pa.Array) -> bool:
         """Read what a node stored beside these events, if it did so: all blocks between the first and the last of their root blocks.
 
-        A node stores an event's blocks when it stores the event, so both tables grow in step. Where that is not so, or few of the
-        events there are wanted, the window is too wide and nothing is read ahead. Returns whether anything is.
+        A node stores an event's blocks when it stores the event, so both tables grow in step. Where
+        that is not so, or few of the events there are wanted, the window is too wide and nothing is
+        read ahead. Returns whether anything is.
 
         Raises:
             WindowTooLargeError: the blocks have more than WINDOW_BYTES, or would if all were as large as the first.
@@ -80,9 +90,13 @@ class BlockReader:
     def find(self, multihashes: pa.Array) -> pa.Array:
         """The blocks of these multihashes, in their order; an empty one for each that the database does not hold."""
         at = pc.index_in(multihashes, value_set=self._pool["multihash"])
-        absent = pc.unique(multihashes.filter(pc.and_(at.is_null(), pc.not_equal(multihashes, NOTHING))))
+        absent = pc.unique(
+            multihashes.filter(pc.and_(at.is_null(), pc.not_equal(multihashes, NOTHING)))
+        )
         if len(absent):
-            found = self._blocks.execute(_BLOCK, pa.record_batch([absent], names=["multihash"])).fetch_arrow_table()
+            found = self._blocks.execute(
+                _BLOCK, pa.record_batch([absent], names=["multihash"])
+            ).fetch_arrow_table()
             if found.num_rows:
                 self._pool = pa.concat_tables([self._pool, found.cast(_POOL)]).combine_chunks()
                 at = pc.index_in(multihashes, value_set=self._pool["multihash"])
@@ -107,7 +121,9 @@ class BlockReader:
             if part.num_rows:
                 parts.append(part.cast(_POOL))
             size += part.nbytes
-            if most_bytes is not None and size * (last - first + 1) > most_bytes * (end - first + 1):
+            if most_bytes is not None and size * (last - first + 1) > most_bytes * (
+                end - first + 1
+            ):
                 raise WindowTooLargeError
             start, rows = end + 1, PART_ROWS
         return pa.concat_tables(parts).combine_chunks()

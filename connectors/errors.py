@@ -1,6 +1,7 @@
 """What can stop a command, as errors whose text is the sentence an operator reads.
 
-Every message says what happened with the value in backticks, why, what stayed unchanged, and what to try next.
+Every message says what happened with the value in backticks, why, what stayed unchanged, and what
+to try next.
 """
 
 

@@ -1,8 +1,9 @@
 """Tells whether any process has an SQLite database open, as a program of its own: prints `free` or `in use`.
 
-Every open connection of a database in WAL mode holds a shared lock on it (CERAMIC.md, Tables). Asking for a lock with F_GETLK takes
-none and needs no write access. But it needs the file open, and a process that closes a file drops all its POSIX locks on it, also
-those of an SQLite connection: so this must never run in a process that has the database open.
+Every open connection of a database in WAL mode holds a shared lock on it (CERAMIC.md, Tables).
+Asking for a lock with F_GETLK takes none and needs no write access. But it needs the file open, and
+a process that closes a file drops all its POSIX locks on it, also those of an SQLite connection: so
+this must never run in a process that has the database open.
 """
 
 import fcntl
@@ -11,7 +12,8 @@ import struct
 import sys
 
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
-"""The bytes that SQLite locks for reading (its file format: behind the pending byte and the reserved byte)."""
+"""The bytes that SQLite locks for reading (its file format: behind the pending byte and the
+reserved byte)."""
 
 
 def _is_locked(path: str) -> bool:

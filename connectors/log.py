@@ -13,15 +13,19 @@ import pyarrow.parquet as pq
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.log_folder import failed_write
-from connectors.tally import Tally
+from connectors.run_state import Tally
 
 ORDER = pa.schema(
     [
-        pa.field("delivered", pa.int64(), nullable=False),  # the event's number: dense, from the snapshot's MAX(delivered) + 1 on
+        pa.field(
+            "delivered", pa.int64(), nullable=False
+        ),  # the event's number: dense, from the snapshot's MAX(delivered) + 1 on
         pa.field("cid", pa.binary(), nullable=False),  # the event's CID
         pa.field("stream", pa.binary(), nullable=False),  # CID of the stream's init event
         pa.field("prev", pa.binary()),  # CID of the parent; null: an init event
-        pa.field("kind", pa.dictionary(pa.int8(), pa.string()), nullable=False),  # "init", "unsigned init", "data" or "time"
+        pa.field(
+            "kind", pa.dictionary(pa.int8(), pa.string()), nullable=False
+        ),  # "init", "unsigned init", "data" or "time"
         pa.field("rowid", pa.int64(), nullable=False),  # of the event table
     ]
 )
@@ -44,15 +48,17 @@ class LogFile:
 class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
     """Numbers events in the order in which they come, and writes them to `order-00000.parquet`, `order-00001.parquet`, ...
 
-    One partition, because there is one order. What is held becomes a row
-    group when `batch_rows` events have come, whatever the epoch: the files are of use only when all is complete (`finish`). So a log
-    is made from the beginning or not at all, and this sink can't resume.
+    One partition, because there is one order. What is held becomes a row group when `batch_rows`
+    events have come, whatever the epoch: the files are of use only when all is complete (`finish`).
+    So a log is made from the beginning or not at all, and this sink can't resume.
     """
 
     columns: ClassVar = ("rowid", "cid", "stream", "prev", "kind")
     """What it needs of a batch."""
 
-    def __init__(self, folder: Path, kinds: tuple[str, ...], first_number: int, batch_rows: int, tally: Tally) -> None:
+    def __init__(
+        self, folder: Path, kinds: tuple[str, ...], first_number: int, batch_rows: int, tally: Tally
+    ) -> None:
         """Nothing is written yet. The codes in the column kind are indices into `kinds`."""
         self._files = _Files(folder, first_number, batch_rows)
         self._kinds = pa.array(kinds)
@@ -160,7 +166,10 @@ class _Files:
                 self.folder / self._name(),
                 ORDER,
                 compression="zstd",
-                use_dictionary=["stream", "kind"],  # no CID comes twice in the columns cid and, but for forks, prev
+                use_dictionary=[
+                    "stream",
+                    "kind",
+                ],  # no CID comes twice in the columns cid and, but for forks, prev
                 sorting_columns=[pq.SortingColumn(ORDER.get_field_index("delivered"))],
             )
         return self._writer

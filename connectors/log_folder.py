@@ -12,13 +12,14 @@ from typing import Any
 
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import FILES
-from connectors.tally import Tally
+from connectors.run_state import Tally
 
 ORDER_FILES = "order-*.parquet"
 """All files of the order, in its order when sorted by name."""
 
 SUMMARY = "replay.json"
-"""What the replay did. It is the last file to come and the first to go: a folder without it holds no complete log."""
+"""What the replay did. It is the last file to come and the first to go: a folder without it
+holds no complete log."""
 
 PARTIAL = ".partial"
 """The folder inside the log's in which everything is made."""
@@ -49,7 +50,9 @@ class LogFolder:
             self._lock()
             _empty(self.partial)
         except OSError as cause:
-            raise CannotStartError(f"Can't write to `{folder}`: {cause.strerror}. Nothing was changed. Name another folder.") from cause
+            raise CannotStartError(
+                f"Can't write to `{folder}`: {cause.strerror}. Nothing was changed. Name another folder."
+            ) from cause
 
     def _lock(self) -> None:
         descriptor = os.open(self.partial, os.O_RDONLY | os.O_CLOEXEC)
@@ -100,7 +103,11 @@ class LogFolder:
 
     def _files(self) -> list[Path]:
         """The files of an earlier log, beginning with the one that makes it complete."""
-        return [file for name in (SUMMARY, *FILES.values(), ORDER_FILES) for file in sorted(self.folder.glob(name))]
+        return [
+            file
+            for name in (SUMMARY, *FILES.values(), ORDER_FILES)
+            for file in sorted(self.folder.glob(name))
+        ]
 
 
 def _empty(folder: Path) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.database import DATABASE_ERRORS, connect, sqlite_says
 from connectors.errors import InterruptedRunError
 from connectors.source import PLAIN_ENVELOPE
+from connectors.sqlite import DATABASE_ERRORS, connect, sqlite_says
 
 ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
-"""The multihash of the root block is the tail of the event's CID, behind a codec of one byte or two."""
+"""The multihash of the root block is the tail of the event's CID, behind a codec of one byte or
+two."""
 
 PAYLOAD = f"""
     payload.multihash = CASE WHEN substr(root.bytes, 1, {len(PLAIN_ENVELOPE)}) = x'{PLAIN_ENVELOPE.hex()}'
@@ -31,14 +32,14 @@ EVENT_WITH_BLOCKS = f"""
     LEFT JOIN ceramic_one_block AS root ON {ROOT}
     LEFT JOIN ceramic_one_block AS payload ON {PAYLOAD}
     WHERE event.cid = ?
-"""  # noqa: S608 # put together from constants
+"""  # put together from constants
 """An event by CID, as the source reads it."""
 
 
 def known_event(*, has_init_cid: bool) -> str:
     """The statement for an event by CID: whether it is delivered, and its stream as the node noted it, empty where it did not."""
     stream = "coalesce(init_cid, x'')" if has_init_cid else "x''"
-    return f"SELECT cid, delivered IS NOT NULL AS delivered, {stream} AS stream FROM ceramic_one_event WHERE cid = ?"  # noqa: S608 # a constant
+    return f"SELECT cid, delivered IS NOT NULL AS delivered, {stream} AS stream FROM ceramic_one_event WHERE cid = ?"  # a constant
 
 
 @contextmanager
@@ -74,7 +75,9 @@ class LookUp:
         with self._lock, looking_up(self.path):
             if self._cursor is None:
                 self._cursor = self.connect(self.path).cursor()
-            table: pa.Table = self._cursor.execute(self.statement, pa.record_batch([keys], names=["key"])).fetch_arrow_table()
+            table: pa.Table = self._cursor.execute(
+                self.statement, pa.record_batch([keys], names=["key"])
+            ).fetch_arrow_table()
             return table
 
     def close(self) -> None:

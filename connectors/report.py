@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.tally import Tally
+from connectors.run_state import Tally
 
 FILES = {True: "waiting.parquet", False: "rejected.parquet"}
 """By whether the events in it wait for another event or were rejected themselves."""
@@ -24,8 +24,9 @@ FILES = {True: "waiting.parquet", False: "rejected.parquet"}
 class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     """Counts events by reason and, with a folder, lists them in `waiting.parquet` and `rejected.parquet`.
 
-    Batches have the columns rowid, cid, stream, prev, reason, cause. The files get their names when `publish` says that the run is
-    complete; one that stopped leaves the files of an earlier run as they are.
+    Batches have the columns rowid, cid, stream, prev, reason, cause. The files get their names when
+    `publish` says that the run is complete; one that stopped leaves the files of an earlier run as
+    they are.
     """
 
     folder: Path | None
@@ -94,14 +95,20 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
         if sink.folder is not None:
             with sink.writing():
                 for waits, name in FILES.items():
-                    self._files[waits] = pq.ParquetWriter(_partial(sink.folder, name), sink.schema, compression="zstd")
+                    self._files[waits] = pq.ParquetWriter(
+                        _partial(sink.folder, name), sink.schema, compression="zstd"
+                    )
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         for batch in values:
             counts = pc.value_counts(batch["reason"])
             if self._sink.kept is not None:
                 self._sink.kept.append(batch)
-            self._sink.tally.add_left(Counter(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))))
+            self._sink.tally.add_left(
+                Counter(
+                    dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))
+                )
+            )
             waits = pc.is_in(batch["reason"], value_set=pa.array(sorted(self._sink.waiting)))
             for kind, file in self._files.items():
                 rows = batch.filter(waits if kind else pc.invert(waits))

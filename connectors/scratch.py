@@ -21,7 +21,7 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def remove_all() -> None:
-    """Remove all of them; for who ends the process in another thread (`flows.signals`)."""
+    """Remove all of them; for who ends the process in another thread (`flows.terminal.signals`)."""
     for folder in list(_held):
         _remove(folder)
 

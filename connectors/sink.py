@@ -12,27 +12,32 @@ import pyarrow as pa
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from numpy.typing import NDArray
 
-from connectors.database import DATABASE_ERRORS, connect, execute, scalar, sqlite_says
 from connectors.errors import InterruptedRunError
-from connectors.tally import Tally
+from connectors.run_state import Tally
+from connectors.sqlite import DATABASE_ERRORS, connect, execute, scalar, sqlite_says
 
 BATCH_ROWS = 1_000_000
-"""Events of one transaction at the most: two to four seconds of writing, which a kill can cost. The fewer batches rows in random order
-are written in, the fewer pages are written twice; in a large database each costs a page of write-ahead log, together 4 GB."""
+"""Events of one transaction at the most: two to four seconds of writing, which a kill can cost.
+The fewer batches rows in random order are written in, the fewer pages are written twice; in a
+large database each costs a page of write-ahead log, together 4 GB."""
 
 DENSE_ROWS = 50_000
-"""A batch of so many events is written at once, beside the flow, if its rows lie close together: it shares few pages with later ones."""
+"""A batch of so many events is written at once, beside the flow, if its rows lie close together:
+it shares few pages with later ones."""
 
 DENSE_SHARE = 0.7
-"""From this share of the rows in its range on a batch is dense: few are left there that a later batch could bring."""
+"""From this share of the rows in its range on a batch is dense: few are left there that a later
+batch could bring."""
 
 CHECKPOINT_PAGES = 65_536
-"""The write-ahead log is taken into the database when it has grown to 256 MB. Rows in random order write most pages again in each
-batch, and a log taken in after every batch writes each of them twice."""
+"""The write-ahead log is taken into the database when it has grown to 256 MB. Rows in random
+order write most pages again in each batch, and a log taken in after every batch writes each of
+them twice."""
 
 CACHE_KIB = 16_384
-"""What SQLite may keep of the pages that a batch writes. Rows in random order put their numbers all over the newest part of the index on
-`delivered`, and a million of them, which is 19 MB of it, took 1.3 times as long with the usual 2 MB."""
+"""What SQLite may keep of the pages that a batch writes. Rows in random order put their numbers
+all over the newest part of the index on `delivered`, and a million of them, which is 19 MB of
+it, took 1.3 times as long with the usual 2 MB."""
 
 INIT_KINDS = 2
 """Codes in the column `kind` below this are those of init events."""
@@ -55,9 +60,10 @@ class _Ordered(NamedTuple):
 class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
     """Gives the events of each batch the next numbers, in the order in which they come.
 
-    One partition, because there is one counter. A batch is a transaction; it is cut after `batch_rows` events and at the end of each
-    epoch, and what an epoch holds is committed before the epoch counts as done. The database is the state (`delivered IS NULL`), so
-    a rerun can't deliver an event twice.
+    One partition, because there is one counter. A batch is a transaction; it is cut after
+    `batch_rows` events and at the end of each epoch, and what an epoch holds is committed before
+    the epoch counts as done. The database is the state (`delivered IS NULL`), so a rerun can't
+    deliver an event twice.
     """
 
     columns: ClassVar = ("rowid", "kind")
@@ -67,7 +73,8 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
     batch_rows: int
     tally: Tally
     durable: bool = False
-    """Sync the disk at every commit (`synchronous=FULL`), not only when the write-ahead log is taken in (NORMAL, as the node does)."""
+    """Sync the disk at every commit (`synchronous=FULL`), not only when the write-ahead log is
+    taken in (NORMAL, as the node does)."""
     writes_here: bool = True
     """Whether this process of a cluster is the one that writes."""
 
@@ -78,8 +85,9 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Writer":  # noqa: ARG002 # Bytewax's signature
         """Open the one connection that writes.
 
-        After a resume under Bytewax's recovery, events can come again that were committed after the last snapshot; those are passed
-        over. Without one an event that is delivered already was delivered by somebody else.
+        After a resume under Bytewax's recovery, events can come again that were committed after the
+        last snapshot; those are passed over. Without one an event that is delivered already was
+        delivered by somebody else.
         """
         return _Writer(self, resumed=resume_state is not None)
 
@@ -100,15 +108,23 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         # no more is kept of an event than its rowid and whether it is an init event
-        self._waiting += [_Ordered(np.asarray(batch["rowid"]), np.asarray(batch["kind"]) < INIT_KINDS) for batch in values]
+        self._waiting += [
+            _Ordered(np.asarray(batch["rowid"]), np.asarray(batch["kind"]) < INIT_KINDS)
+            for batch in values
+        ]
         rows = sum(len(ordered.rowid) for ordered in self._waiting)
         if rows >= self._sink.batch_rows:
             self._write_waiting(whole=True)
-        elif rows >= DENSE_ROWS and (self._batch is None or self._batch.done()) and _is_dense(self._rowids()):
+        elif (
+            rows >= DENSE_ROWS
+            and (self._batch is None or self._batch.done())
+            and _is_dense(self._rowids())
+        ):
             self._write_waiting(whole=False)
 
     def snapshot(self) -> int:
-        # while the flow waits for what is written here, what its steps have freed is of no use to it
+        # while the flow waits for what is written here, what its steps have freed is of no use to
+        # it
         pa.default_memory_pool().release_unused()
         self._write_waiting(whole=False)
         self._await_batch()
@@ -125,7 +141,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
     def _write_waiting(self, *, whole: bool) -> None:
         """Hand what has come to the writing thread, which runs beside the flow, in batches; if `whole`, a last short one waits.
 
-        The pages of a dense batch are taken into the database at once: later ones will hardly write them again.
+        The pages of a dense batch are taken into the database at once: later ones will hardly write
+        them again.
         """
         if not self._waiting:
             return
@@ -137,7 +154,9 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             batch = slice(start, min(start + step, end))
             dense = _is_dense(rowid[batch])
             self._await_batch()
-            self._batch = self._thread.submit(self._write, rowid[batch], int(np.count_nonzero(is_init[batch])), dense)
+            self._batch = self._thread.submit(
+                self._write, rowid[batch], int(np.count_nonzero(is_init[batch])), dense
+            )
 
     def _await_batch(self) -> None:
         if self._batch is not None:
@@ -164,7 +183,9 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         try:
             yield
         except DATABASE_ERRORS as cause:
-            error = InterruptedRunError(f"Writing to `{self._sink.path}` failed: {sqlite_says(cause)}.")
+            error = InterruptedRunError(
+                f"Writing to `{self._sink.path}` failed: {sqlite_says(cause)}."
+            )
             self._sink.tally.fail(error)
             raise error from cause
         except InterruptedRunError as error:
@@ -186,7 +207,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             with self._sink.tally.measure("commit", len(rowids)):
                 execute(self._connection, "COMMIT")
         except BaseException:
-            # a full disk has already rolled back; a second ROLLBACK fails and must not hide the cause
+            # a full disk has already rolled back; a second ROLLBACK fails and must not hide the
+            # cause
             with suppress(*DATABASE_ERRORS):
                 execute(self._connection, "ROLLBACK")
             raise
@@ -212,10 +234,13 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         return int(highest) + 1
 
     def _number(self, rowids: Rowids, first_number: int) -> None:
-        # in the order of the rows each page of the table is touched once; random order costs a page of WAL an event
+        # in the order of the rows each page of the table is touched once; random order costs a page
+        # of WAL an event
         by_rowid = np.argsort(rowids)
         numbers = first_number + by_rowid
-        parameters = pa.record_batch([pa.array(numbers), pa.array(rowids[by_rowid])], names=["delivered", "rowid"])
+        parameters = pa.record_batch(
+            [pa.array(numbers), pa.array(rowids[by_rowid])], names=["delivered", "rowid"]
+        )
         with self._connection.cursor() as cursor:
             cursor.executemany(SET_DELIVERED, parameters)
             changed = cursor.rowcount
@@ -259,7 +284,9 @@ class _Counter(StatefulSinkPartition[pa.RecordBatch, None]):
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         for batch in values:
-            self._tally.add_batch(batch.num_rows, int(np.count_nonzero(np.asarray(batch["kind"]) < INIT_KINDS)))
+            self._tally.add_batch(
+                batch.num_rows, int(np.count_nonzero(np.asarray(batch["kind"]) < INIT_KINDS))
+            )
 
     def snapshot(self) -> None:
         return None

@@ -1,15 +1,14 @@
 """Reading a database without changing a byte of it or of its folder."""
 
 import shutil
-import subprocess
-import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 
-from connectors.database import SqliteError, connect, scalar, sqlite_says
+from connectors.claim import is_in_use
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.scratch import scratch_folder
+from connectors.sqlite import SqliteError, connect, scalar, sqlite_says
 
 JOURNALS = ("-wal", "-journal")
 """What SQLite keeps beside a database and must be read with it."""
@@ -27,8 +26,9 @@ class Reader:
     - a write-ahead log, left by a process that was killed, and its `-shm`: both are only read;
     - anything else that SQLite would have to repair first: it does so in a private copy, which is removed at the end.
 
-    With `static`, for a result that must belong to one state of the database, only the second and the last are left, and a database
-    that is in use is refused. Leaving the context checks that it was not changed meanwhile.
+    With `static`, for a result that must belong to one state of the database, only the second and
+    the last are left, and a database that is in use is refused. Leaving the context checks that it
+    was not changed meanwhile.
     """
 
     def __init__(self, path: Path, *, static: bool = False) -> None:
@@ -47,9 +47,12 @@ class Reader:
         self._marks = _marks(path)
         journals = self._marks.keys() - {path.name}
         has_shm = path.with_name(path.name + "-shm").exists()
-        self._reads_wal = journals == {path.name + "-wal"} and has_shm and not static and not self.in_use
+        self._reads_wal = (
+            journals == {path.name + "-wal"} and has_shm and not static and not self.in_use
+        )
         self.journals = [] if self.in_use or self._reads_wal else sorted(journals)
-        """Names of the files beside the database because of which a private copy is made; without any it is read where it is."""
+        """Names of the files beside the database because of which a private copy is made;
+        without any it is read where it is."""
         self._copy: Path | None = None
         self._scratch = ExitStack()
 
@@ -64,7 +67,9 @@ class Reader:
             raise ValueError(f"a reader of {self.path} was asked for {path}")
         if self._copy is not None:
             return connect(self._copy, "ro", immutable=True)
-        return connect(path, "ro", immutable=not (self.in_use or self._reads_wal), readonly_shm=self._reads_wal)
+        return connect(
+            path, "ro", immutable=not (self.in_use or self._reads_wal), readonly_shm=self._reads_wal
+        )
 
     def __enter__(self) -> Self:
         """Make the private copy, if one is needed.
@@ -115,29 +120,18 @@ class Reader:
         copy = folder / "copy.db"
         try:
             for name in self._marks:
-                shutil.copyfile(self.path.with_name(name), folder / name.replace(self.path.name, copy.name, 1))
+                shutil.copyfile(
+                    self.path.with_name(name), folder / name.replace(self.path.name, copy.name, 1)
+                )
             with closing(connect(copy, "rw")) as connection:
                 # whatever reads first makes SQLite repair the copy; closing it takes the log in
                 scalar(connection, "SELECT count(*) FROM sqlite_master")
         except (OSError, SqliteError) as cause:
             reason = sqlite_says(cause) if isinstance(cause, SqliteError) else cause.strerror
-            raise CannotStartError(f"Can't make a private copy of `{self.path}` in `{folder}`: {reason}. Nothing was changed.") from cause
+            raise CannotStartError(
+                f"Can't make a private copy of `{self.path}` in `{folder}`: {reason}. Nothing was changed."
+            ) from cause
         self._copy = copy
-
-
-def is_in_use(path: Path) -> bool:
-    """Whether any other process has the database open, even idle; told by its locks, without taking one and without write access.
-
-    Connections of this process count too.
-
-    Raises:
-        CannotStartError: the file can't be opened for reading, or its file system knows no locks.
-    """
-    probe = Path(__file__).with_name("lock_probe.py")
-    answer = subprocess.run([sys.executable, "-I", "-S", str(probe), str(path)], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise CannotStartError(f"Can't read `{path}`: {answer.stderr.strip()}. Nothing was changed. Check its permissions and its disk.")
-    return answer.stdout == "in use"
 
 
 def _marks(path: Path) -> Marks:

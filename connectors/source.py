@@ -13,33 +13,37 @@ import pyarrow.compute as pc
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.blocks import NOTHING, BlockReader, WindowTooLargeError
-from connectors.database import DATABASE_ERRORS, bound, connect, query, sqlite_says
 from connectors.errors import InterruptedRunError
-from connectors.listing import ListingReader
-from connectors.tally import Tally
+from connectors.event_blocks import ListingReader
+from connectors.run_state import Tally
+from connectors.sqlite import DATABASE_ERRORS, bound, connect, query, sqlite_says
 
 RUN_ROWS = 8192
-"""Consecutive rowids that are dealt out together, and events of a page at the most: about 6 MB and 20 ms of reading.
+"""Consecutive rowids that are dealt out together, and events of a page at the most: about 6 MB and
+20 ms of reading.
 
-Single rowids dealt out modulo N would make each of N partitions walk over all rows and touch every page of the tables: reading took
-36 % more time with 4 partitions than with one. Runs half as long made a whole run 10 % slower, for the calls that each page costs.
+Single rowids dealt out modulo N would make each of N partitions walk over all rows and touch every
+page of the tables: reading took 36 % more time with 4 partitions than with one. Runs half as long
+made a whole run 10 % slower, for the calls that each page costs.
 """
 
 LOOKED_UP_ROWS = 1024
-"""Events of a page at the most where blocks are looked up one by one: nothing else bounds its memory then. Runs with few events are
-put together to pages of so many."""
+"""Events of a page at the most where blocks are looked up one by one: nothing else bounds its
+memory then. Runs with few events are put together to pages of so many."""
 
 PAGES_AHEAD = 1
 """Pages that wait for the flow; a partition reads one more meanwhile."""
 
 PAGES_A_RELEASE = 16
-"""After so many pages of a partition the allocator gives back what it holds for none: a tenth of the peak, for 1 % of the time."""
+"""After so many pages of a partition the allocator gives back what it holds for none: a tenth of
+the peak, for 1 % of the time."""
 
 BEFORE_ALL, LAST = -(2**63), 2**63 - 1
 """Smaller than any rowid but one that no node makes, and the largest."""
 
 PLAIN_ENVELOPE = b"\xa2\x67payload\x58\x24\x01\x71\x12\x20"
-"""How an envelope without other keys begins; behind it stand the 32 bytes of the payload's digest (CERAMIC.md)."""
+"""How an envelope without other keys begins; behind it stand the 32 bytes of the payload's
+digest (CERAMIC.md)."""
 
 LONGEST_CID = 1024
 """Bytes; Arrow's slice kernel fails without an end ("Negative buffer resize")."""
@@ -51,19 +55,21 @@ NEXT = "SELECT rowid FROM ceramic_one_event WHERE delivered IS NULL AND rowid > 
 EVENTS = "SELECT rowid, cid FROM ceramic_one_event WHERE delivered IS NULL AND rowid > ? AND rowid <= ? ORDER BY rowid"
 
 Follow = Callable[[bytes], bytes | None]
-"""From a root block to the multihash of the payload that its envelope names; None: it is no envelope."""
+"""From a root block to the multihash of the payload that its envelope names; None: it is no
+envelope."""
 
 
 @dataclass(frozen=True)
 class UndeliveredSource(FixedPartitionedSource[pa.RecordBatch, int]):
     """Undelivered events, as batches with the columns rowid, cid, root, payload and listed.
 
-    An empty root or payload is not in the database. `listed` holds the multihashes of the blocks that the node listed for the event when
-    it stored it, one behind the other; it is empty without `offer`.
+    An empty root or payload is not in the database. `listed` holds the multihashes of the blocks
+    that the node listed for the event when it stored it, one behind the other; it is empty without
+    `offer`.
 
-    Partition `i/N` reads the runs of RUN_ROWS rowids whose number is i modulo N, in rowid order. Its resume state is the last rowid that
-    it emitted, so the source can give exactly-once delivery under Bytewax's recovery. N is part of the
-    name: a changed N fails instead of skipping.
+    Partition `i/N` reads the runs of RUN_ROWS rowids whose number is i modulo N, in rowid order.
+    Its resume state is the last rowid that it emitted, so the source can give exactly-once delivery
+    under Bytewax's recovery. N is part of the name: a changed N fails instead of skipping.
     """
 
     path: Path
@@ -73,9 +79,9 @@ class UndeliveredSource(FixedPartitionedSource[pa.RecordBatch, int]):
     connect: Callable[[Path], Any] = connect
     """Opens a connection for each reading thread."""
     offer: Callable[[int, pa.Table], None] | None = None
-    """Takes the blocks that lie beside the events of a page and belong to none of them, as multihash and bytes, with the last rowid of
-    the page. With it the source also reads
-    which blocks are listed for an event, a third of the time of reading."""
+    """Takes the blocks that lie beside the events of a page and belong to none of them, as
+    multihash and bytes, with the last rowid of the page. With it the source also reads which
+    blocks are listed for an event, a third of the time of reading."""
 
     def list_parts(self) -> list[str]:
         """The names `0/N` to `N-1/N`."""
@@ -103,7 +109,8 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
         except queue.Empty:
             return []
         if page is None:
-            # what pages took is free, but still held: at the end of input the rest is ordered all at once
+            # what pages took is free, but still held: at the end of input the rest is ordered all
+            # at once
             pa.default_memory_pool().release_unused()
             self._source.tally.end_partition()
             raise StopIteration
@@ -163,7 +170,9 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
         return False
 
 
-def read_pages(connection: Any, part: str, after: int, source: UndeliveredSource) -> Iterator[pa.RecordBatch]:
+def read_pages(
+    connection: Any, part: str, after: int, source: UndeliveredSource
+) -> Iterator[pa.RecordBatch]:
     """The pages of partition `part`, named `i/N`, behind the rowid `after`; every statement is a read transaction of its own."""
     with closing(BlockReader(connection)) as blocks, closing(ListingReader(connection)) as lists:
         few: list[pa.RecordBatch] = []
@@ -198,12 +207,17 @@ def _first(cursor: Any, after: int) -> int | None:
     return int(found["rowid"][0].as_py()) if found.num_rows else None
 
 
-def _with_blocks(events: pa.RecordBatch, blocks: BlockReader, lists: ListingReader, source: UndeliveredSource) -> Iterator[pa.RecordBatch]:
+def _with_blocks(
+    events: pa.RecordBatch, blocks: BlockReader, lists: ListingReader, source: UndeliveredSource
+) -> Iterator[pa.RecordBatch]:
     """Pages of these events with their blocks: one, or more where the blocks are large."""
     cid = events["cid"]
     short_codec = pc.less(pc.binary_slice(cid, 1, 2), _TWO_BYTES)
-    # the multihash of the root block is the tail of the event's CID, behind a codec of one byte or two
-    multihash = pc.if_else(short_codec, pc.binary_slice(cid, 2, LONGEST_CID), pc.binary_slice(cid, 3, LONGEST_CID))
+    # the multihash of the root block is the tail of the event's CID, behind a codec of one byte or
+    # two
+    multihash = pc.if_else(
+        short_codec, pc.binary_slice(cid, 2, LONGEST_CID), pc.binary_slice(cid, 3, LONGEST_CID)
+    )
     try:
         fits = blocks.read_window(multihash) or events.num_rows <= LOOKED_UP_ROWS
     except WindowTooLargeError:
@@ -218,7 +232,13 @@ def _with_blocks(events: pa.RecordBatch, blocks: BlockReader, lists: ListingRead
     if source.offer is not None:
         source.offer(events["rowid"][-1].as_py(), blocks.others())
     listed = lists.read(cid) if source.offer else pa.array([b""] * len(cid), pa.binary())
-    columns = {"rowid": events["rowid"], "cid": cid, "root": root, "payload": payload, "listed": listed}
+    columns = {
+        "rowid": events["rowid"],
+        "cid": cid,
+        "root": root,
+        "payload": payload,
+        "listed": listed,
+    }
     yield pa.record_batch(columns)
 
 

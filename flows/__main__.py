@@ -2,13 +2,13 @@
 
 from typing import NoReturn
 
-from flows.signals import install
+from flows.terminal.signals import install
 
 
 def main() -> NoReturn:
     """Run the command line, deaf to no signal from the first moment on."""
     install()
-    from flows.cli import main as command_line  # noqa: PLC0415 # loading it takes 70 ms
+    from flows.cli.main import main as command_line  # noqa: PLC0415 # loading it takes 70 ms
 
     command_line()
 

@@ -10,16 +10,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.database import connect, query, read_schema, scalar
+from connectors.database import read_schema
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.listing import LISTED, joined
+from connectors.event_blocks import LISTED, joined
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
-from connectors.tally import Measure, unmeasured
-from operators.check import NodeCheck
+from connectors.sqlite import connect, query, scalar
+from operators.check.batch import NodeCheck
 from operators.decode import decode_events, payload_multihash
 from operators.order import KNOWN
 from operators.remembered import Remembered
-from operators.schemas import LINKS, RAW
+from operators.schemas import LINKS, RAW, Measure, unmeasured
 
 MOST_INITS = 300_000
 """The largest number up to which delivered init events are kept in memory, about 30 MB."""
@@ -38,7 +38,12 @@ class LookUps:
     """The look-ups of one flow in one database."""
 
     def __init__(
-        self, path: Path, connect: Callable[[Path], Any] = connect, *, check_node: bool = True, measure: Measure = unmeasured
+        self,
+        path: Path,
+        connect: Callable[[Path], Any] = connect,
+        *,
+        check_node: bool = True,
+        measure: Measure = unmeasured,
     ) -> None:
         self._path = path
         self._measure = measure
@@ -71,7 +76,8 @@ class LookUps:
     def parents(self, cids: pa.Array) -> pa.RecordBatch:
         """The events among `cids` that exist, with schema KNOWN; an `operators.order.LookUp`.
 
-        An event's stream is what the node noted in `init_cid`; where it noted none (rows older than v0.36) its blocks are decoded.
+        An event's stream is what the node noted in `init_cid`; where it noted none (rows older than
+        v0.36) its blocks are decoded.
         """
         with self._measure("look-up", len(cids)):
             return self._known(cids)
@@ -82,13 +88,16 @@ class LookUps:
             return self._find(cids)
         begins = inits.holds(cids, cids)
         first = cids.filter(pa.array(begins))
-        known = pa.record_batch([first, first, pa.repeat(pa.scalar(value=True), len(first))], schema=KNOWN)
+        known = pa.record_batch(
+            [first, first, pa.repeat(pa.scalar(value=True), len(first))], schema=KNOWN
+        )
         return pa.concat_batches([known, self._find(cids.filter(pa.array(~begins)))])
 
     def _read_delivered_inits(self) -> Remembered:
         """The delivered init events, if they are most of what is delivered, as after a migration, and not too many.
 
-        Most look-ups are then of them, and reading them one after the other takes a sixth of the time of looking each of them up.
+        Most look-ups are then of them, and reading them one after the other takes a sixth of the
+        time of looking each of them up.
         """
         inits = Remembered()
         if not self._has_init_cid:
@@ -98,7 +107,11 @@ class LookUps:
                 return inits
             sample = query(connection, ARE_INITS)["is_init"].to_pylist()
             highest = scalar(connection, "SELECT max(delivered) FROM ceramic_one_event")
-            if not isinstance(highest, int) or highest > MOST_INITS or sum(map(bool, sample)) * 2 < len(sample):
+            if (
+                not isinstance(highest, int)
+                or highest > MOST_INITS
+                or sum(map(bool, sample)) * 2 < len(sample)
+            ):
                 return inits
             cid = query(connection, DELIVERED_INITS)["cid"].combine_chunks()
         inits.add(cid, cid.dictionary_encode())
@@ -111,8 +124,14 @@ class LookUps:
         noted = pc.not_equal(found["stream"], _UNNOTED)
         stream = pc.if_else(noted, found["stream"], pa.scalar(None, pa.binary()))
         if not pc.all(noted).as_py():
-            raw = self._followed(self._whole_events.find(found["cid"].filter(pc.invert(noted)).combine_chunks()).cast(RAW).combine_chunks())
-            links = pa.Table.from_batches([decode_events(batch).links for batch in raw.to_batches()], schema=LINKS).combine_chunks()
+            raw = self._followed(
+                self._whole_events.find(found["cid"].filter(pc.invert(noted)).combine_chunks())
+                .cast(RAW)
+                .combine_chunks()
+            )
+            links = pa.Table.from_batches(
+                [decode_events(batch).links for batch in raw.to_batches()], schema=LINKS
+            ).combine_chunks()
             read = links["stream"].take(pc.index_in(found["cid"], value_set=links["cid"]))
             stream = pc.if_else(noted, stream, read)
         known = [found["cid"], stream, found["delivered"].cast(pa.bool_())]
@@ -122,7 +141,11 @@ class LookUps:
         """The same events of schema RAW, with the payloads of envelopes of a form that the statement does not know."""
         payloads = raw["payload"].to_pylist()
         roots = zip(raw["root"].to_pylist(), payloads, strict=True)
-        named = {row: key for row, (root, payload) in enumerate(roots) if not payload and (key := payload_multihash(root))}
+        named = {
+            row: key
+            for row, (root, payload) in enumerate(roots)
+            if not payload and (key := payload_multihash(root))
+        }
         if not named:
             return raw
         blocks = self._fetch(pa.array(sorted(set(named.values())), pa.binary()))

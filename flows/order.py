@@ -4,7 +4,8 @@
                       |             |
                       +-- rejected -+-- left  ->  report
 
-Items are Arrow record batches of thousands of events. Run it as `ceramic-order run node.db`, or under Bytewax itself:
+Items are Arrow record batches of thousands of events. Run it as `ceramic-order run node.db`, or
+under Bytewax itself:
 
     python -m bytewax.run "flows.order:get_flow('node.db')" -w 2
 """
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from connectors.database import check_schema, claim, locate
+from connectors.claim import claim
+from connectors.database import check_schema, locate
 from connectors.report import ReportSink
+from connectors.run_state import Tally
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
 from connectors.source import UndeliveredSource
-from connectors.tally import Tally
 from flows.lookups import LookUps
 from operators.decode import decode, payload_multihash
 from operators.order import SHARDS, order
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
 Sink: TypeAlias = "DeliveredSink | DryRunSink | LogSink"
 
 PARTITIONS = min(8, max(1, (os.cpu_count() or 1) // 2))
-"""Partitions of the source: each reads ahead in a thread of its own, beside the one that orders and the one that writes. On two cores a
-second one made a run with its database in memory 10 % slower, and one with a cold cache 2 % faster; eight made that 17 % faster."""
+"""Partitions of the source: each reads ahead in a thread of its own, beside the one that orders
+and the one that writes. On two cores a second one made a run with its database in memory 10 %
+slower, and one with a cold cache 2 % faster; eight made that 17 % faster."""
 
 
 def get_flow(
@@ -49,7 +52,8 @@ def get_flow(
 ) -> Dataflow:
     """The main job on `database`, in place, for `python -m bytewax.run`.
 
-    The database is claimed until this process ends. In a cluster exactly one process has `writes`, beside the database.
+    The database is claimed until this process ends. In a cluster exactly one process has `writes`,
+    beside the database.
 
     Raises:
         CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was changed.
@@ -66,12 +70,26 @@ def get_flow(
     return build_flow(source, look_ups, sink, report, shards=shards)
 
 
-def build_flow(source: UndeliveredSource, look_ups: LookUps, sink: Sink, report: ReportSink, *, shards: int = SHARDS) -> Dataflow:
+def build_flow(
+    source: UndeliveredSource,
+    look_ups: LookUps,
+    sink: Sink,
+    report: ReportSink,
+    *,
+    shards: int = SHARDS,
+) -> Dataflow:
     """The way of the data, whatever becomes of it in the end."""
     flow, measure = Dataflow("ceramic-order"), source.tally.measure
     raw = op.input("source", flow, source)
     events = decode("decode", raw, check=look_ups.check, measure=measure)
-    streams = order("order", events.links, shards=shards, columns=sink.columns, look_up=look_ups.parents, measure=measure)
+    streams = order(
+        "order",
+        events.links,
+        shards=shards,
+        columns=sink.columns,
+        look_up=look_ups.parents,
+        measure=measure,
+    )
     op.output("sink", op.key_on("one_sink", streams.ordered, lambda _: "db"), sink)
     left = op.merge("left", events.rejected, streams.left)
     op.output("report", op.key_on("one_report", left, lambda _: "report"), report)

@@ -8,63 +8,18 @@ Run it as `ceramic-order replay snapshot.db --out order/`, or under Bytewax itse
 """
 
 import atexit
-import tempfile
-import time
-from contextlib import closing
 from pathlib import Path
 
 from bytewax.dataflow import Dataflow
 
-from connectors.database import locate, read_schema, scalar
-from connectors.errors import CannotStartError
-from connectors.log import LogSink
-from connectors.log_folder import LogFolder
-from connectors.report import ReportSink
 from connectors.sink import BATCH_ROWS
-from connectors.snapshot import Reader
 from connectors.source import UndeliveredSource
-from connectors.tally import Tally
-from flows.console import story
-from flows.digest import order_digest
-from flows.facts import log_facts
+from flows.jobs.replay import Replaying
+from flows.jobs.run import RunOptions
 from flows.lookups import LookUps
 from flows.order import PARTITIONS, build_flow
-from flows.pace import Sample, sampled
-from flows.progress import LINE_SECONDS
-from flows.replayed import Replay, versions
-from flows.run import RunOptions, Summary, run_into
-from flows.runner import finish_by, nothing_changed
-from flows.signals import stopped_by_signals
-from flows.verifier.verification import Verification
-from flows.verify import verify
 from operators.decode import payload_multihash
 from operators.order import SHARDS
-from operators.schemas import KINDS, LEFT, WAITING
-
-HIGHEST_NUMBER = "SELECT max(CASE typeof(delivered) WHEN 'integer' THEN delivered END) FROM ceramic_one_event"
-
-
-def replay(
-    snapshot: Path, out: Path, options: RunOptions, *, overwrite: bool = False, counted: bool = False, verified: bool = False
-) -> Replay:
-    """Replay `snapshot` into the folder `out`; nothing else is changed. The log has its own report, whatever `options.report` says.
-
-    If it is to be `verified`, that is done before it is published; what is found does not keep it from being so. A page
-    can be written of it if what is in it is `counted`.
-
-    Raises:
-        CannotStartError: the snapshot can't be read or is in use, or `out` can't be written to or holds a log; nothing was changed.
-        InterruptedRunError: reading or writing failed midway, or the snapshot was changed meanwhile; there is no new log.
-    """
-    replaying = _Replaying(snapshot, out, options, overwrite=overwrite)
-    with stopped_by_signals(finish_by(replaying.tally, replaying.abandon, nothing_changed)):
-        try:
-            sink, report = replaying.begin()
-            with sampled(replaying.tally) as pace:
-                run_into(replaying.path, options, replaying.tally, sink=sink, report=report, connector=replaying.reader)
-            return replaying.complete(sink, pace, counted=counted, verified=verified)
-        finally:
-            replaying.abandon()
 
 
 def get_flow(
@@ -79,12 +34,18 @@ def get_flow(
 ) -> Dataflow:
     """The replay of `snapshot` into the folder `out`, for `python -m bytewax.run` with one process.
 
-    The log is complete when that process ends, if the flow has come to the end of its input; else there is none.
+    The log is complete when that process ends, if the flow has come to the end of its input; else
+    there is none.
 
     Raises:
         CannotStartError: as for `replay`.
     """
-    replaying = _Replaying(Path(snapshot), Path(out), RunOptions(partitions, 1, shards, batch_rows, check_node), overwrite=overwrite)
+    replaying = Replaying(
+        Path(snapshot),
+        Path(out),
+        RunOptions(partitions, 1, shards, batch_rows, check_node),
+        overwrite=overwrite,
+    )
     atexit.register(replaying.abandon)
     sink, report = replaying.begin()
     look_ups = LookUps(replaying.path, replaying.reader, check_node=check_node)
@@ -96,80 +57,12 @@ def get_flow(
             replaying.complete(sink, [])
 
     atexit.register(complete)
-    source = UndeliveredSource(replaying.path, partitions, payload_multihash, replaying.tally, replaying.reader, look_ups.offer)
+    source = UndeliveredSource(
+        replaying.path,
+        partitions,
+        payload_multihash,
+        replaying.tally,
+        replaying.reader,
+        look_ups.offer,
+    )
     return build_flow(source, look_ups, sink, report, shards=shards)
-
-
-class _Replaying:
-    """One replay, from the checks before it to its published log."""
-
-    def __init__(self, snapshot: Path, out: Path, options: RunOptions, *, overwrite: bool) -> None:
-        self.path = locate(snapshot)
-        self.tally = Tally()
-        self._started = time.monotonic()
-        self._options = options
-        if out.resolve() == self.path.parent:
-            raise CannotStartError(
-                f"`{out}` is the folder of the snapshot itself, which a replay leaves as it is. Nothing was changed. Name another folder."
-            )
-        self.reader = Reader(self.path, static=True)
-        self._log = LogFolder(out, overwrite=overwrite)
-
-    def begin(self) -> tuple[LogSink, ReportSink]:
-        """Make the private copy, if one is needed, and see what the snapshot is; the sinks of the flow."""
-        if self.reader.journals and not self._options.quiet:
-            journals = " and ".join(f"`{name}`" for name in self.reader.journals)
-            story().print(
-                f"Beside the snapshot lies {journals} with changes that are not in it yet, so this works on a private copy of both.",
-                markup=False,
-                highlight=False,
-            )
-        self.reader.__enter__()
-        with closing(self.reader(self.path)) as connection:
-            self._schema = read_schema(connection, self.path)
-            self._sqlite = scalar(connection, "SELECT sqlite_version()")
-            first_number = max(scalar(connection, HIGHEST_NUMBER) or 0, 0) + 1
-        report = ReportSink(self._log.partial, LEFT, WAITING, self.tally)
-        return LogSink(self._log.partial, KINDS, first_number, self._options.batch_rows, self.tally), report
-
-    def complete(self, sink: LogSink, pace: list[Sample], *, counted: bool = False, verified: bool = False) -> Replay:
-        """Publish the log."""
-        files = sink.finish()
-        with tempfile.TemporaryDirectory(prefix="spill-", dir=self._log.partial) as spill:
-            digest = order_digest(self._log.partial, Path(spill))
-            log = log_facts(self._log.partial, Path(spill)) if counted else None
-        summary = Summary(self.path, self.tally, time.monotonic() - self._started, self._options)
-        replayed = Replay(
-            summary=summary,
-            size=self.path.stat().st_size,
-            schema=self._schema,
-            journals=self.reader.journals,
-            files=files,
-            digest=digest,
-            pace=pace,
-            verification=self._verify() if verified else None,
-            log=log,
-            versions=versions(self._sqlite),
-        )
-        self.reader.require_unchanged()
-        self._log.publish(replayed.to_json(), self.tally)
-        return replayed
-
-    def _verify(self) -> Verification:
-        file, log = self.reader.file, self._log.partial
-        told = time.monotonic()
-
-        def tell(step: str, done: int, total: int) -> None:
-            nonlocal told
-            if not self._options.quiet and time.monotonic() - told > LINE_SECONDS:
-                told = time.monotonic()
-                story().print(f"verifying, {step}: {done:,} of {total:,}", highlight=False)
-
-        found = verify(file, log=log, on_progress=tell)
-        # only a baseline tells old damage from new, but comparing with one takes half as long again
-        return found if found.is_good else verify(file, baseline=file, log=log, on_progress=tell)
-
-    def abandon(self) -> None:
-        """Remove what is not published; safe to call twice, and from another thread."""
-        self._log.abandon()
-        self.reader.release()

@@ -1,6 +1,7 @@
 """Decode: from an event's blocks to its stream and its parent, or to the reason why it can't be read.
 
-The rules are those of CERAMIC.md, The four kinds of event. `read_event` is the rule for one event; `decode` applies it to a batch.
+The rules are those of CERAMIC.md, The four kinds of event. `read_event` is the rule for one event;
+`decode` applies it to a batch.
 """
 
 import gc
@@ -15,12 +16,29 @@ import pyarrow as pa
 from bytewax.dataflow import Stream, operator
 from libipld import decode_dag_cbor
 
-from operators.check import NodeCheck
-from operators.cid import multihash
-from operators.dagcbor import ends_linked, is_beyond_node, linked_keys
-from operators.layouts import DATA_LAYOUT, DATA_WITH_HEADER, TIME_LAYOUT, Places, Rows, plain_envelopes, read_alike
-from operators.measure import Measure, unmeasured
-from operators.schemas import DATA, INIT, LEFT, LINKS, TIME, UNSIGNED_INIT, Reason
+from operators.check.batch import NodeCheck
+from operators.encoding.cid import multihash
+from operators.encoding.dagcbor import ends_linked, is_beyond_node, linked_keys
+from operators.encoding.layouts import (
+    DATA_LAYOUT,
+    DATA_WITH_HEADER,
+    TIME_LAYOUT,
+    Places,
+    Rows,
+    plain_envelopes,
+    read_alike,
+)
+from operators.schemas import (
+    DATA,
+    INIT,
+    LEFT,
+    LINKS,
+    TIME,
+    UNSIGNED_INIT,
+    Measure,
+    Reason,
+    unmeasured,
+)
 
 _UNREADABLE = -1
 """Stands for the kind of an event that could not be read."""
@@ -38,7 +56,8 @@ class Links(NamedTuple):
 class Decoded:
     """One decoded batch.
 
-    `links` (schema LINKS) holds the readable events, `rejected` (schema LEFT) the others; both in the order of the input.
+    `links` (schema LINKS) holds the readable events, `rejected` (schema LEFT) the others; both in
+    the order of the input.
     """
 
     links: pa.RecordBatch
@@ -79,7 +98,9 @@ def read_event(root: bytes, payload: bytes) -> Links | Reason:
 def _read_payload(envelope: dict[str, Any], payload: bytes) -> Links | Reason:
     if not isinstance(envelope["payload"], bytes) or multihash(envelope["payload"]) is None:
         return Reason.PAYLOAD_NO_CID
-    if not isinstance(envelope["signatures"], list) or not all(map(_is_signature, envelope["signatures"])):
+    if not isinstance(envelope["signatures"], list) or not all(
+        map(_is_signature, envelope["signatures"])
+    ):
         return Reason.NOT_AN_EVENT
     if not payload:
         return Reason.PAYLOAD_MISSING
@@ -92,13 +113,22 @@ def _read_payload(envelope: dict[str, Any], payload: bytes) -> Links | Reason:
     if not isinstance(fields, dict):
         return Reason.NOT_AN_EVENT
     if {"id", "prev", "data"} <= fields.keys() and _has_types(fields.get("header"), _DATA_HEADER):
-        return Links(fields["id"], fields["prev"], DATA) if _data_is_linked(fields, payload) else Reason.NO_LINK
+        return (
+            Links(fields["id"], fields["prev"], DATA)
+            if _data_is_linked(fields, payload)
+            else Reason.NO_LINK
+        )
     return Links(None, None, INIT) if _is_init(fields) else Reason.NOT_AN_EVENT
 
 
 def _data_is_linked(fields: dict[str, Any], payload: bytes) -> bool:
-    # an event with a header is the one common form that has no layout of its own; walking through its data takes five times as long
-    if tuple(fields) == ("id", "data", "prev", "header") and payload.startswith(b"\xa4\x62id\xd8\x2a") and ends_linked(payload, fields):
+    # an event with a header is the one common form that has no layout of its own; walking through
+    # its data takes five times as long
+    if (
+        tuple(fields) == ("id", "data", "prev", "header")
+        and payload.startswith(b"\xa4\x62id\xd8\x2a")
+        and ends_linked(payload, fields)
+    ):
         return True
     return {"id", "prev"} <= linked_keys(payload)
 
@@ -114,7 +144,8 @@ def _is_init(fields: dict[str, Any]) -> bool:
     )
 
 
-# A node decodes these fields into types, and refuses the event otherwise; null stands for none, and it ignores all other fields.
+# A node decodes these fields into types, and refuses the event otherwise; null stands for none, and
+# it ignores all other fields.
 _DATA_HEADER: dict[str, type] = {"shouldIndex": bool, "modelVersion": bytes}
 _INIT_HEADER: dict[str, type] = {"sep": str, "shouldIndex": bool, "unique": bytes, "context": bytes}
 _SIGNATURE: dict[str, type] = {"header": dict, "protected": bytes}
@@ -124,11 +155,17 @@ def _has_types(fields: object, types: dict[str, type]) -> bool:
     """Whether this is none, or a map in which each of these fields is of its type, null, or absent."""
     if fields is None:
         return True
-    return isinstance(fields, dict) and all(fields.get(name) is None or isinstance(fields[name], kind) for name, kind in types.items())
+    return isinstance(fields, dict) and all(
+        fields.get(name) is None or isinstance(fields[name], kind) for name, kind in types.items()
+    )
 
 
 def _is_signature(signature: object) -> bool:
-    return isinstance(signature, dict) and isinstance(signature.get("signature"), bytes) and _has_types(signature, _SIGNATURE)
+    return (
+        isinstance(signature, dict)
+        and isinstance(signature.get("signature"), bytes)
+        and _has_types(signature, _SIGNATURE)
+    )
 
 
 def payload_multihash(root: bytes) -> bytes | None:
@@ -141,7 +178,9 @@ def payload_multihash(root: bytes) -> bytes | None:
     return multihash(cid) if isinstance(cid, bytes) else None
 
 
-def decode_events(raw: pa.RecordBatch, check: NodeCheck | None = None, measure: Measure = unmeasured) -> Decoded:
+def decode_events(
+    raw: pa.RecordBatch, check: NodeCheck | None = None, measure: Measure = unmeasured
+) -> Decoded:
     """Decode a batch of schema RAW; every row comes out once, as links or as rejected, never as an exception.
 
     With `check`, an event that a node could not serve is rejected too.
@@ -149,7 +188,11 @@ def decode_events(raw: pa.RecordBatch, check: NodeCheck | None = None, measure: 
     with _no_cyclic_garbage_collection():
         plain = plain_envelopes(raw["root"])
         times = read_alike(raw["root"], ~plain, TIME_LAYOUT)
-        groups = [*read_alike(raw["payload"], plain, DATA_LAYOUT), *read_alike(raw["payload"], plain, DATA_WITH_HEADER), *times]
+        groups = [
+            *read_alike(raw["payload"], plain, DATA_LAYOUT),
+            *read_alike(raw["payload"], plain, DATA_WITH_HEADER),
+            *times,
+        ]
         alone, reasons = _read_alone(raw, groups)
         links, rows = _in_input_order(raw, [*groups, alone])
         if check is not None:
@@ -178,8 +221,14 @@ def _read_alone(raw: pa.RecordBatch, groups: list[Places]) -> tuple[Places, dict
         streams.append(event.stream or raw["cid"][row].as_py())
         prevs.append(event.prev)
         kinds.append(event.kind)
-    at, stream, prev = np.array(rows, dtype=np.int64), pa.array(streams, pa.binary()), pa.array(prevs, pa.binary())
-    return Places(at, stream, prev, np.array(kinds, dtype=np.int8), pa.nulls(len(rows), pa.binary())), reasons
+    at, stream, prev = (
+        np.array(rows, dtype=np.int64),
+        pa.array(streams, pa.binary()),
+        pa.array(prevs, pa.binary()),
+    )
+    return Places(
+        at, stream, prev, np.array(kinds, dtype=np.int8), pa.nulls(len(rows), pa.binary())
+    ), reasons
 
 
 def _in_input_order(raw: pa.RecordBatch, groups: list[Places]) -> tuple[pa.RecordBatch, Rows]:
@@ -190,8 +239,15 @@ def _in_input_order(raw: pa.RecordBatch, groups: list[Places]) -> tuple[pa.Recor
     rows = np.flatnonzero(position >= 0)
     position = position[rows]
     kind = np.concatenate([group.kind for group in groups])[position]
-    own = raw.select(["rowid", "cid"]) if len(rows) == raw.num_rows else raw.select(["rowid", "cid"]).take(pa.array(rows))
-    stream, prev = (pa.concat_arrays(column).take(pa.array(position)) for column in zip(*(group[1:3] for group in groups), strict=True))
+    own = (
+        raw.select(["rowid", "cid"])
+        if len(rows) == raw.num_rows
+        else raw.select(["rowid", "cid"]).take(pa.array(rows))
+    )
+    stream, prev = (
+        pa.concat_arrays(column).take(pa.array(position))
+        for column in zip(*(group[1:3] for group in groups), strict=True)
+    )
     return pa.record_batch([*own.columns, stream, prev, pa.array(kind)], schema=LINKS), rows
 
 
@@ -199,7 +255,9 @@ def _rejects(raw: pa.RecordBatch, reasons: list[tuple[int, Reason]]) -> pa.Recor
     at = pa.array([row for row, _ in reasons], pa.int64())
     unknown = pa.nulls(len(reasons), pa.binary())
     reason = pa.array([str(reason) for _, reason in reasons], pa.string())
-    return pa.record_batch([raw["rowid"].take(at), raw["cid"].take(at), unknown, unknown, reason, unknown], schema=LEFT)
+    return pa.record_batch(
+        [raw["rowid"].take(at), raw["cid"].take(at), unknown, unknown, reason, unknown], schema=LEFT
+    )
 
 
 @operator
@@ -214,7 +272,8 @@ def decode(
 
     With `check`, an event that a node could not serve is rejected too; batches then need `listed`.
 
-    Returns two streams of batches, without empty ones: `links` of schema LINKS and `rejected` of schema LEFT.
+    Returns two streams of batches, without empty ones: `links` of schema LINKS and `rejected` of
+    schema LEFT.
     """
 
     def decode_batch(batch: pa.RecordBatch) -> Decoded:
@@ -223,7 +282,9 @@ def decode(
 
     decoded = op.map("events", up, decode_batch)
     links = op.filter("some_links", op.map("links", decoded, lambda batch: batch.links), has_rows)
-    rejected = op.filter("some_rejected", op.map("rejected", decoded, lambda batch: batch.rejected), has_rows)
+    rejected = op.filter(
+        "some_rejected", op.map("rejected", decoded, lambda batch: batch.rejected), has_rows
+    )
     return DecodeOut(links, rejected)
 
 

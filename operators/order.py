@@ -1,7 +1,8 @@
 """Order: the stateful step that holds events until their parents are delivered.
 
-The order of a stream never depends on another stream, but the Bytewax key is a shard, a fixed number of groups of streams: recovery
-time and memory grow with the number of keys, and a million streams would be a million keys.
+The order of a stream never depends on another stream, but the Bytewax key is a shard, a fixed
+number of groups of streams: recovery time and memory grow with the number of keys, and a million
+streams would be a million keys.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,24 +16,27 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
-from operators.measure import Measure, unmeasured
 from operators.remembered import Remembered
-from operators.schemas import LEFT, LINKS, Reason
+from operators.schemas import LEFT, LINKS, Measure, Reason, unmeasured
 from operators.settle import NONE, Rows, Settled, parent_rows, settle
 
 SHARDS = 8
-"""Enough for the workers of one machine, few enough that a page of 8,192 events gives each shard a thousand."""
+"""Enough for the workers of one machine, few enough that a page of 8,192 events gives each shard
+a thousand."""
 
 SETTLE_ROWS = 2048
-"""A shard settles when this many events have come, and as many as are waiting. Below, the calls cost more than the events."""
+"""A shard settles when this many events have come, and as many as are waiting. Below, the calls
+cost more than the events."""
 
 FRUITLESS_SHARE, FRUITLESS_FACTOR, FRUITLESS_ROWS = 1 / 3, 3, 16_384
-"""After a settle that let out a smaller share of its events, as it is while rows in random order have been read in part, a shard waits
-until so many times as many events have come as are waiting: a third less time goes to ordering. When more are waiting than this, what is
-let out early is worth more: it is written while the rest is read."""
+"""After a settle that let out a smaller share of its events, as it is while rows in random order
+have been read in part, a shard waits until so many times as many events have come as are
+waiting: a third less time goes to ordering. When more are waiting than this, what is let out
+early is worth more: it is written while the rest is read."""
 
 RECENT_ROWS = 16_384
-"""How many delivered events one generation of a shard remembers; two generations of 8 shards are 262,144 events, about 16 MB."""
+"""How many delivered events one generation of a shard remembers; two generations of 8 shards are
+262,144 events, about 16 MB."""
 
 KNOWN = pa.schema(
     [
@@ -86,15 +90,22 @@ def order(  # noqa: D417 # step_id is Bytewax's
             return list(split_by_stream(batch, shards))
 
     keyed = op.flat_map("shard", up, split)
-    settled = op.stateful_batch("settle", keyed, lambda state: _Shard(look_up, columns, measure, *(state or ())))
-    branches = op.branch("reason", op.key_rm("unkey", settled), lambda batch: "reason" in batch.schema.names)
+    settled = op.stateful_batch(
+        "settle", keyed, lambda state: _Shard(look_up, columns, measure, *(state or ()))
+    )
+    branches = op.branch(
+        "reason", op.key_rm("unkey", settled), lambda batch: "reason" in batch.schema.names
+    )
     return OrderOut(ordered=branches.falses, left=branches.trues)
 
 
 def split_by_stream(batch: pa.RecordBatch, shards: int) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Cut a batch of schema LINKS by shard: the last two bytes of the stream's CID, which are those of a digest, modulo `shards`."""
     streams = batch["stream"]
-    offsets, data = (np.frombuffer(buffer, dtype=dtype) for buffer, dtype in zip(streams.buffers()[1:], (np.int32, np.uint8), strict=True))
+    offsets, data = (
+        np.frombuffer(buffer, dtype=dtype)
+        for buffer, dtype in zip(streams.buffers()[1:], (np.int32, np.uint8), strict=True)
+    )
     ends = offsets[streams.offset + 1 : streams.offset + len(streams) + 1]
     shard = (data[ends - 1].astype(np.int64) * 256 + data[ends - 2]) % shards
     # numbers of one or two bytes are sorted in one pass or two
@@ -111,7 +122,9 @@ HELD = pa.schema(
     [
         pa.field("rowid", pa.int64(), nullable=False),
         pa.field("cid", pa.binary(), nullable=False),
-        pa.field("stream", pa.dictionary(pa.int32(), pa.binary()), nullable=False),  # a third of the memory of plain CIDs
+        pa.field(
+            "stream", pa.dictionary(pa.int32(), pa.binary()), nullable=False
+        ),  # a third of the memory of plain CIDs
         pa.field("prev", pa.binary()),
         pa.field("kind", pa.int8(), nullable=False),
         pa.field("asked", pa.int8(), nullable=False),  # what the look-up said of prev: UNASKED, ...
@@ -125,7 +138,11 @@ UNASKED, POSTPONED, MISSING, UNDELIVERED, ELSEWHERE, DELIVERED = range(6)
 
 
 @dataclass
-class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]]):
+class _Shard(
+    StatefulBatchLogic[
+        pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]
+    ]
+):
     look_up: LookUp | None
     columns: Sequence[str]
     measure: Measure
@@ -163,7 +180,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
             return [*self._cut(events, settled), *left], self.RETAIN
 
     def snapshot(self) -> tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]:
-        # what is remembered as delivered need not be kept: the sink has written it before this epoch counts as done
+        # what is remembered as delivered need not be kept: the sink has written it before this
+        # epoch counts as done
         return self.held, self.new
 
     def _settle(self, *, at_end: bool) -> tuple[pa.RecordBatch, Settled]:
@@ -178,7 +196,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
         foreign = (parent != NONE) & (stream[parent] != stream)
         parent[foreign] = NONE
         asked[foreign] = ELSEWHERE
-        # what is remembered must be asked at once, for it will be forgotten; a parent that comes later is found in the table
+        # what is remembered must be asked at once, for it will be forgotten; a parent that comes
+        # later is found in the table
         open_ones = (asked == UNASKED) | (at_end & (asked == POSTPONED))
         roots = np.flatnonzero((parent == NONE) & ~init & open_ones)
         if len(roots):
@@ -189,7 +208,9 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
     def _ask(self, roots: pa.RecordBatch, *, at_end: bool) -> NDArray[np.int8]:
         """What is known of the prevs of events whose parent is not waiting."""
         roots = _release(roots)
-        remembered = self.recent.holds(roots["prev"], roots["stream"]) | self.older.holds(roots["prev"], roots["stream"])
+        remembered = self.recent.holds(roots["prev"], roots["stream"]) | self.older.holds(
+            roots["prev"], roots["stream"]
+        )
         asked = np.where(remembered, DELIVERED, UNASKED).astype(np.int8)
         unseen = np.flatnonzero(asked == UNASKED)
         if self.look_up is None:
@@ -200,11 +221,13 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
             self._ask_what_is_worth_it(self.look_up, roots, asked, unseen)
         return asked
 
-    def _ask_what_is_worth_it(self, look_up: LookUp, roots: pa.RecordBatch, asked: NDArray[np.int8], unseen: Rows) -> None:
+    def _ask_what_is_worth_it(
+        self, look_up: LookUp, roots: pa.RecordBatch, asked: NDArray[np.int8], unseen: Rows
+    ) -> None:
         """Ask of parents that are probably delivered: a look-up costs as much as reading an event.
 
-        That is so of init events, and, where a run goes on after a stop, of any parent; a sample tells. In a database in random order
-        most parents simply have not been read yet.
+        That is so of init events, and, where a run goes on after a stop, of any parent; a sample
+        tells. In a database in random order most parents simply have not been read yet.
         """
         after_init = np.asarray(pc.equal(roots["prev"], roots["stream"]).take(pa.array(unseen)))
         others = unseen[~after_init]
@@ -231,8 +254,11 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordB
         self.recent.add(ready["cid"], ready["stream"])
         if self.look_up is None or len(self.recent) < RECENT_ROWS:
             return
-        # batches are written in order, so once the newest of the older generation is, all of it is, and the look-up knows it
-        if self.newest_of_older is None or any(self.look_up(self.newest_of_older)["delivered"].to_pylist()):
+        # batches are written in order, so once the newest of the older generation is, all of it is,
+        # and the look-up knows it
+        if self.newest_of_older is None or any(
+            self.look_up(self.newest_of_older)["delivered"].to_pylist()
+        ):
             self.older, self.recent = self.recent, Remembered()
             self.newest_of_older = ready["cid"].slice(ready.num_rows - 1)
 
@@ -243,11 +269,17 @@ def _look_up(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
         return np.zeros(0, dtype=np.int8)
     found = look_up(pc.unique(roots["prev"]))
     row = pc.index_in(roots["prev"], value_set=found["cid"])
-    exists, delivered, stream = row.is_valid(), found["delivered"].take(row), found["stream"].take(row)
+    exists, delivered, stream = (
+        row.is_valid(),
+        found["delivered"].take(row),
+        found["stream"].take(row),
+    )
     elsewhere = pc.and_(exists, pc.not_equal(stream, roots["stream"])).fill_null(False)
     unreadable = pc.and_(exists, stream.is_null())
     answer = pc.case_when(
-        pc.make_struct(pc.invert(exists), elsewhere, pc.or_(unreadable, pc.invert(delivered).fill_null(False))),
+        pc.make_struct(
+            pc.invert(exists), elsewhere, pc.or_(unreadable, pc.invert(delivered).fill_null(False))
+        ),
         *(pa.scalar(state, pa.int8()) for state in (MISSING, ELSEWHERE, UNDELIVERED, DELIVERED)),
     )
     return np.asarray(answer)
@@ -273,7 +305,13 @@ def _hold(held: pa.RecordBatch, new: Sequence[pa.RecordBatch]) -> pa.RecordBatch
 
 def _release(events: pa.RecordBatch) -> pa.RecordBatch:
     """Events of schema HELD as schema LINKS."""
-    columns = [events["rowid"], events["cid"], events["stream"].dictionary_decode(), events["prev"], events["kind"]]
+    columns = [
+        events["rowid"],
+        events["cid"],
+        events["stream"].dictionary_decode(),
+        events["prev"],
+        events["kind"],
+    ]
     return pa.record_batch(columns, schema=LINKS)
 
 
@@ -282,7 +320,9 @@ def _shrunk(events: pa.RecordBatch) -> pa.RecordBatch:
     streams = events["stream"]
     if len(streams.dictionary) <= events.num_rows:
         return events
-    return events.set_column(_STREAM, HELD.field(_STREAM), streams.dictionary_decode().dictionary_encode())
+    return events.set_column(
+        _STREAM, HELD.field(_STREAM), streams.dictionary_decode().dictionary_encode()
+    )
 
 
 def _explain(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
@@ -294,7 +334,9 @@ def _explain(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
     missing = ~circular & np.isin(asked, (UNASKED, POSTPONED, MISSING))
     elsewhere = ~circular & (asked == ELSEWHERE)
     reason = np.select(
-        [circular, missing, elsewhere & itself], [Reason.CYCLE, Reason.PREV_MISSING, Reason.OTHER_STREAM], Reason.PREV_REJECTED
+        [circular, missing, elsewhere & itself],
+        [Reason.CYCLE, Reason.PREV_MISSING, Reason.OTHER_STREAM],
+        Reason.PREV_REJECTED,
     )
     cause_is_top = elsewhere & ~itself
     cause_is_prev = ~circular & ~elsewhere
@@ -302,8 +344,12 @@ def _explain(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
     cause = pc.if_else(
         pa.array(cause_is_top),
         events["cid"].take(ancestors),
-        pc.if_else(pa.array(cause_is_prev), events["prev"].take(ancestors), pa.scalar(None, pa.binary())),
+        pc.if_else(
+            pa.array(cause_is_prev), events["prev"].take(ancestors), pa.scalar(None, pa.binary())
+        ),
     )
     stuck = _release(events.take(pa.array(settled.stuck)))
     reasons = pa.array(reason.tolist(), pa.string())
-    return pa.record_batch([stuck["rowid"], stuck["cid"], stuck["stream"], stuck["prev"], reasons, cause], schema=LEFT)
+    return pa.record_batch(
+        [stuck["rowid"], stuck["cid"], stuck["stream"], stuck["prev"], reasons, cause], schema=LEFT
+    )

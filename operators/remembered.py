@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.gather import gather, spans
+from operators.encoding.columns import gather, spans
 
 _WORD = 8
 
@@ -71,7 +71,10 @@ def _words(cid: pa.Array) -> NDArray[np.uint64]:
 
 
 def _merged(runs: list[_Run]) -> _Run:
-    word, cid, stream = np.concatenate([run.word for run in runs]), *map(pa.concat_arrays, list(zip(*runs, strict=True))[1:])
+    word, cid, stream = (
+        np.concatenate([run.word for run in runs]),
+        *map(pa.concat_arrays, list(zip(*runs, strict=True))[1:]),
+    )
     order = np.argsort(word, kind="stable")
     at = pa.array(order)
     return _Run(word[order], cid.take(at), stream.take(at))

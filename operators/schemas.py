@@ -1,5 +1,8 @@
-"""The Arrow schemas of the batches that flow between the steps."""
+"""What the steps agree on: the schemas of the batches between them, the reasons, and how their time is measured."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from enum import StrEnum
 
 import pyarrow as pa
@@ -14,8 +17,12 @@ RAW = pa.schema(
         pa.field("rowid", pa.int64(), nullable=False),  # of the event table
         pa.field("cid", pa.binary(), nullable=False),  # the event's CID
         pa.field("root", pa.binary(), nullable=False),  # its root block; empty: not in the database
-        pa.field("payload", pa.binary(), nullable=False),  # the block its envelope names; empty: no envelope, or not there
-        pa.field("listed", pa.binary(), nullable=False),  # multihashes of its blocks, or some of them, one behind the other
+        pa.field(
+            "payload", pa.binary(), nullable=False
+        ),  # the block its envelope names; empty: no envelope, or not there
+        pa.field(
+            "listed", pa.binary(), nullable=False
+        ),  # multihashes of its blocks, or some of them, one behind the other
     ]
 )
 """Events with the blocks that tell their links, as the source reads them."""
@@ -38,7 +45,9 @@ LEFT = pa.schema(
         pa.field("stream", pa.binary()),  # null: unreadable
         pa.field("prev", pa.binary()),  # null: none or unreadable
         pa.field("reason", pa.string(), nullable=False),  # a `Reason`
-        pa.field("cause", pa.binary()),  # CID of what is missing, rejected or circular above it; null: the event itself
+        pa.field(
+            "cause", pa.binary()
+        ),  # CID of what is missing, rejected or circular above it; null: the event itself
     ]
 )
 """Events that are not delivered, each with its reason."""
@@ -72,4 +81,23 @@ class Reason(StrEnum):
 
 
 WAITING = frozenset({Reason.PREV_MISSING, Reason.PREV_REJECTED, Reason.CYCLE})
-"""The reasons of events that are readable and wait for another; all other reasons reject the event itself."""
+"""The reasons of events that are readable and wait for another; all other reasons reject the
+event itself."""
+
+
+@dataclass
+class Measured:
+    """One call of a stage that is being measured."""
+
+    rows: int
+    """What it deals with; set before the call ends where it is not known when it starts."""
+
+
+Measure = Callable[[str, int], AbstractContextManager[Measured]]
+"""Measures, while the block runs, a stage of this name that deals with so many rows. It is asked
+for batches, never for one event."""
+
+
+def unmeasured(stage: str, rows: int) -> AbstractContextManager[Measured]:  # noqa: ARG001 # a Measure
+    """Measure nothing."""
+    return nullcontext(Measured(rows))

@@ -19,11 +19,13 @@ class Settled:
     """How a table of n waiting events is cut in two."""
 
     order: Rows
-    """The rows that can be delivered, in delivery order: parents first, rowids rising as far as that allows."""
+    """The rows that can be delivered, in delivery order: parents first, rowids rising as far as
+    that allows."""
     stuck: Rows
     """The other rows, in the order of the table."""
     top: Rows
-    """For each of the n rows its topmost ancestor in the table, itself if it has no parent there; NONE in or below a cycle."""
+    """For each of the n rows its topmost ancestor in the table, itself if it has no parent
+    there; NONE in or below a cycle."""
 
 
 def parent_rows(cid: pa.Array, prev: pa.Array) -> Rows:
@@ -40,11 +42,13 @@ def settle(rowid: Rows, parent: Rows, ready: Mask) -> Settled:
         parent: of each event the row of its parent, NONE if it is not among them.
         ready: of each event without a parent here, whether it may be delivered (it is an init event, or its prev is delivered).
 
-    All chains are climbed at once by pointer doubling: each round doubles the distance that every row has climbed, so there are log2
-    of the longest chain many, and a row that has not arrived after log2(n) rounds never will: it hangs on a cycle.
+    All chains are climbed at once by pointer doubling: each round doubles the distance that every
+    row has climbed, so there are log2 of the longest chain many, and a row that has not arrived
+    after log2(n) rounds never will: it hangs on a cycle.
 
-    An event's turn is the largest rowid on its way up: the moment when a reader of the rows in order has seen it and all its
-    ancestors. Ordered by turn and then by depth, parents come first, and rows that lie parents-first keep their order.
+    An event's turn is the largest rowid on its way up: the moment when a reader of the rows in
+    order has seen it and all its ancestors. Ordered by turn and then by depth, parents come first,
+    and rows that lie parents-first keep their order.
     """
     top = np.where(parent == NONE, np.arange(len(parent)), parent)
     depth = (parent != NONE).astype(np.int32)

@@ -6,8 +6,14 @@ import socket
 import pytest
 
 TERMINAL = {"TERM": "xterm", "COLUMNS": None, "LINES": None, "NO_COLOR": None, "FORCE_COLOR": None}
-TERMINAL |= {"CLICOLOR": None, "CLICOLOR_FORCE": None, "TTY_COMPATIBLE": None, "TTY_INTERACTIVE": None}
-"""What programs read to find out about a terminal: the same for all tests, wherever they are run. None: not set."""
+TERMINAL |= {
+    "CLICOLOR": None,
+    "CLICOLOR_FORCE": None,
+    "TTY_COMPATIBLE": None,
+    "TTY_INTERACTIVE": None,
+}
+"""What programs read to find out about a terminal: the same for all tests, wherever they are
+run. None: not set."""
 
 
 def pytest_configure() -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from tests.support.program import ROOT
+
+EXAMPLES = ROOT / "examples"
 TUTORIALS = sorted(path.parent.name for path in EXAMPLES.glob("*/README.md"))
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -20,15 +22,23 @@ MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def test_commands_print_what_the_tutorial_shows(tutorial: str, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(EXAMPLES / tutorial, tmp_path / tutorial))
     text = (folder / "README.md").read_text()
-    commands = [command for block in CONSOLE.findall(text) for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    commands = [
+        command
+        for block in CONSOLE.findall(text)
+        for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+    ]
     assert commands
     for command in commands:
         line, _, expected = command.partition("\n")
         printed = run(line, folder)
-        assert doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS), f"$ {line}\n{printed}"
+        assert doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS), (
+            f"$ {line}\n{printed}"
+        )
 
 
-@pytest.mark.parametrize("tutorial", [name for name in TUTORIALS if (EXAMPLES / name / "flow.py").exists()])
+@pytest.mark.parametrize(
+    "tutorial", [name for name in TUTORIALS if (EXAMPLES / name / "flow.py").exists()]
+)
 def test_the_picture_of_the_flow_is_that_of_bytewax(tutorial: str) -> None:
     folder = EXAMPLES / tutorial
     (picture,) = MERMAID.findall((folder / "README.md").read_text())
@@ -37,7 +47,11 @@ def test_the_picture_of_the_flow_is_that_of_bytewax(tutorial: str) -> None:
 
 def run(line: str, folder: Path) -> str:
     """What a shell prints for a command line, stderr included, with this environment's programs first on its PATH."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_COLOR": "1", "COLUMNS": "100"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "NO_COLOR": "1",
+        "COLUMNS": "100",
+    }
     done = subprocess.run(  # noqa: S602 # the lines are those of our own tutorials, and pipes are part of them
         line,
         shell=True,

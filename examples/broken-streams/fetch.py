@@ -4,13 +4,15 @@ import sqlite3
 import sys
 from contextlib import closing
 
-from operators.cid import parse_cid
+from operators.encoding.cid import parse_cid
 
 BLOCKS = """
     INSERT OR REPLACE INTO ceramic_one_block SELECT * FROM other.ceramic_one_block WHERE multihash IN
     (SELECT block_multihash FROM other.ceramic_one_event_block WHERE event_cid = ?)
 """
-EVENT = "INSERT OR IGNORE INTO ceramic_one_event SELECT * FROM other.ceramic_one_event WHERE cid = ?"
+EVENT = (
+    "INSERT OR IGNORE INTO ceramic_one_event SELECT * FROM other.ceramic_one_event WHERE cid = ?"
+)
 LISTING = "INSERT OR IGNORE INTO ceramic_one_event_block SELECT * FROM other.ceramic_one_event_block WHERE event_cid = ?"
 
 with closing(sqlite3.connect("node.db")) as node:

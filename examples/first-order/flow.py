@@ -8,9 +8,9 @@ from pathlib import Path
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from connectors.run_state import Tally
 from connectors.sink import DeliveredSink
 from connectors.source import UndeliveredSource
-from connectors.tally import Tally
 from flows.lookups import LookUps
 from operators.decode import decode, payload_multihash
 from operators.order import order

@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from connectors.database import connect_reader, query
 from connectors.lookup import EVENT_WITH_BLOCKS, LookUp
-from operators.cid import cid_text
+from connectors.sqlite import connect_reader, query
 from operators.decode import decode_events
+from operators.encoding.cid import cid_text
 from operators.schemas import KINDS, RAW
 
 DATABASE = Path("node.db")
@@ -23,7 +23,14 @@ with closing(LookUp(DATABASE, EVENT_WITH_BLOCKS, connect_reader)) as events:
 number = dict(zip(stored["cid"].to_pylist(), stored["delivered"].to_pylist(), strict=True))
 links = decode_events(raw.to_batches()[0]).links.to_pylist()
 table = Table("delivered", "kind", "event", "its parent")
-for event in sorted(links, key=lambda event: (number[event["cid"]] or len(links) * 1000, event["rowid"])):
+for event in sorted(
+    links, key=lambda event: (number[event["cid"]] or len(links) * 1000, event["rowid"])
+):
     delivered, parent = number[event["cid"]], event["prev"]
-    table.add_row(str(delivered or ""), KINDS[event["kind"]], cid_text(event["cid"])[-8:], cid_text(parent)[-8:] if parent else "")
+    table.add_row(
+        str(delivered or ""),
+        KINDS[event["kind"]],
+        cid_text(event["cid"])[-8:],
+        cid_text(parent)[-8:] if parent else "",
+    )
 Console(width=80).print(table)

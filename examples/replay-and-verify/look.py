@@ -2,7 +2,7 @@
 
 import duckdb
 
-from operators.cid import cid_text
+from operators.encoding.cid import cid_text
 
 log = duckdb.connect()
 log.create_function("cid_text", cid_text, ["BLOB"], "VARCHAR")

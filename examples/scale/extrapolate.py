@@ -12,7 +12,15 @@ from rich.table import Table
 
 EVENTS = 100_000_000
 GB, MB = 1e9, 1e6
-MEASURES = ("seconds", "cpu_seconds", "anonymous_bytes", "log_bytes", "read_bytes", "written_bytes", "database_bytes")
+MEASURES = (
+    "seconds",
+    "cpu_seconds",
+    "anonymous_bytes",
+    "log_bytes",
+    "read_bytes",
+    "written_bytes",
+    "database_bytes",
+)
 Run = dict[str, float]
 
 console = Console(width=100, highlight=False)
@@ -22,7 +30,10 @@ def along_the_line(runs: list[Run]) -> Run:
     """All measures at EVENTS, on the straight line through the two largest sizes."""
     smaller, larger = sorted(runs, key=lambda run: run["events"])[-2:]
     further = (EVENTS - larger["events"]) / (larger["events"] - smaller["events"])
-    return {"events": EVENTS, **{name: larger[name] + further * (larger[name] - smaller[name]) for name in MEASURES}}
+    return {
+        "events": EVENTS,
+        **{name: larger[name] + further * (larger[name] - smaller[name]) for name in MEASURES},
+    }
 
 
 def show(table: Table, run: Run, name: str) -> None:
@@ -42,7 +53,17 @@ def show(table: Table, run: Run, name: str) -> None:
 
 measured = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else "measured.json").read_text())
 table = Table()
-for heading in ("million events", "", "GB", "seconds", "us an event", "RssAnon MB", "-wal MB", "GB read", "GB written"):
+for heading in (
+    "million events",
+    "",
+    "GB",
+    "seconds",
+    "us an event",
+    "RssAnon MB",
+    "-wal MB",
+    "GB read",
+    "GB written",
+):
     table.add_column(heading, justify="right")
 for cold in (False, True):
     runs = [run for run in measured["runs"] if run["cold"] is cold]

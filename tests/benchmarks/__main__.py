@@ -4,7 +4,8 @@
     make bench BENCH=full       more rounds, and 3,000,000 events
     make bench BENCH=scale      time, memory, log and disk at 1, 3 and 10 million events: `tests/benchmarks/scale.py`
 
-The databases are kept in `build/bench`; the results go to `results.json`, `results.png` and `timeline.png` there.
+The databases are kept in `build/bench`; the results go to `results.json`, `results.png` and
+`timeline.png` there.
 """
 
 import json
@@ -16,8 +17,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from connectors.database import connect, execute, scalar
-from tests.benchmarks.measure import FOLDER, Database, Measured, bare_start, ceramic_order, fresh_copy, machine, remove, write_alone
+from connectors.sqlite import connect, execute, scalar
+from tests.benchmarks.measure import (
+    FOLDER,
+    Database,
+    Measured,
+    bare_start,
+    ceramic_order,
+    fresh_copy,
+    machine,
+    remove,
+    write_alone,
+)
 from tests.benchmarks.picture import draw_results, draw_timeline
 from tests.benchmarks.targets import (
     ALLOWED_BYTES,
@@ -36,7 +47,11 @@ COMPARED_EVENTS = 300_000
 
 FULL = os.environ.get("BENCH") == "full"
 
-ROUNDS = {100_000: 3, 300_000: 5, 1_000_000: 5, 3_000_000: 5} if FULL else {100_000: 1, 300_000: 5, 1_000_000: 1}
+ROUNDS = (
+    {100_000: 3, 300_000: 5, 1_000_000: 5, 3_000_000: 5}
+    if FULL
+    else {100_000: 1, 300_000: 5, 1_000_000: 1}
+)
 """By size of the database."""
 
 FIRST_ROUNDS = 5
@@ -52,11 +67,15 @@ def main() -> None:
         results.append(measure(made(Database(events, order)), check, ROUNDS[events]))
         document["runs"].append(asdict(results[-1]))
         keep(document)
-        console.print(f"{events:,} events, {order}, --check {check}: ratio {results[-1].ratio:.2f}, {results[-1].cores:.2f} cores busy")
+        console.print(
+            f"{events:,} events, {order}, --check {check}: ratio {results[-1].ratio:.2f}, {results[-1].cores:.2f} cores busy"
+        )
     first = first_delivery(made(Database(1_000_000, "shuffled", delivered=999_000)))
     document["first_delivery"] = [asdict(start) for start in first]
     document |= read_only(made(Database(COMPARED_EVENTS, "shuffled")))
-    document["profile"] = profiled(made(Database(max(ROUNDS) if FULL else COMPARED_EVENTS, "shuffled")))
+    document["profile"] = profiled(
+        made(Database(max(ROUNDS) if FULL else COMPARED_EVENTS, "shuffled"))
+    )
     keep(document)
     for copy in ("ordered.db", "work.db"):
         remove(FOLDER / copy)
@@ -118,9 +137,14 @@ def first_delivery(database: Database) -> list[FirstDelivery]:
             begins.append(run.process_seconds - profile["seconds"])
             firsts.append(begins[-1] + profile["stages"]["write"]["first_done"])
             with closing(connect(copy, "rw")) as connection:
-                execute(connection, f"UPDATE ceramic_one_event SET delivered = NULL WHERE delivered > {highest:d}")  # noqa: S608 # a number
+                execute(
+                    connection,
+                    f"UPDATE ceramic_one_event SET delivered = NULL WHERE delivered > {highest:d}",
+                )  # a number
         bare = statistics.median(bare_start() for _ in range(FIRST_ROUNDS))
-        starts.append(FirstDelivery(check, bare, statistics.median(begins), statistics.median(firsts)))
+        starts.append(
+            FirstDelivery(check, bare, statistics.median(begins), statistics.median(firsts))
+        )
     return starts
 
 
@@ -135,14 +159,23 @@ def read_only(database: Database) -> dict[str, float]:
     """Replay against the run, and what is verified in a second."""
     ordered = fresh_copy(database.path, "ordered.db")
     run = ceramic_order("run", ordered)
-    replay = ceramic_order("replay", database.path, "--out", str(FOLDER / "replay"), "--overwrite", "--no-verify")
+    replay = ceramic_order(
+        "replay", database.path, "--out", str(FOLDER / "replay"), "--overwrite", "--no-verify"
+    )
     verify = ceramic_order("verify", ordered)
-    ratio, rate = replay.document["seconds"] / run.document["seconds"], database.events / verify.document["seconds"]
+    ratio, rate = (
+        replay.document["seconds"] / run.document["seconds"],
+        database.events / verify.document["seconds"],
+    )
     peak = verify.anonymous_bytes / MEBIBYTE
     console.print(
         f"{database.events:,} events: a replay takes {ratio:.2f} times the run; {rate:,.0f} events/s verified in at most {peak:.0f} MiB"
     )
-    return {"replay_to_run": ratio, "verified_events_per_second": rate, "verify_peak_anonymous_mebibytes": peak}
+    return {
+        "replay_to_run": ratio,
+        "verified_events_per_second": rate,
+        "verify_peak_anonymous_mebibytes": peak,
+    }
 
 
 def profiled(database: Database) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.commands.synth import command as synth
+from flows.cli.synth import command as synth
 
 FOLDER = Path("build/bench")
 """Where databases are kept, and results."""
@@ -21,7 +21,8 @@ LENGTH = 10
 
 SAMPLE_SECONDS = 0.01
 CHILDREN_SECONDS = 0.25
-"""Between two looks at which processes there are: it takes half a millisecond of a core that the one to be measured could use."""
+"""Between two looks at which processes there are: it takes half a millisecond of a core that the
+one to be measured could use."""
 BLOCK_BYTES = 512
 """In which the kernel counts what a process reads from disk and gives to it to be written."""
 
@@ -47,7 +48,17 @@ class Database:
             streams, delivered = self.events // LENGTH, self.delivered // LENGTH
             partial = self.path.with_name(f"partial-{self.path.name}")
             partial.unlink(missing_ok=True)
-            options: list[object] = ["--streams", streams, "--length", LENGTH, "--order", self.order, "--delivered", delivered, "--quiet"]
+            options: list[object] = [
+                "--streams",
+                streams,
+                "--length",
+                LENGTH,
+                "--order",
+                self.order,
+                "--delivered",
+                delivered,
+                "--quiet",
+            ]
             synth.main([str(partial), *map(str, options)], standalone_mode=False)
             partial.rename(self.path)
 
@@ -104,7 +115,10 @@ def ceramic_order(command: str, database: Path, *options: str) -> Measured:
         while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
             if time.perf_counter() >= looked + CHILDREN_SECONDS:
                 looked, processes = time.perf_counter(), _with_children(process.pid)
-            anonymous, log_bytes = max(anonymous, sum(map(_anonymous_bytes, processes))), max(log_bytes, _size(log))
+            anonymous, log_bytes = (
+                max(anonymous, sum(map(_anonymous_bytes, processes))),
+                max(log_bytes, _size(log)),
+            )
             time.sleep(SAMPLE_SECONDS)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(ended[1])
@@ -150,7 +164,9 @@ def machine() -> dict[str, Any]:
 def _with_children(pid: int) -> list[int]:
     """A process and all that it has started."""
     try:
-        started = " ".join(children.read_text() for children in Path(f"/proc/{pid}").glob("task/*/children"))
+        started = " ".join(
+            children.read_text() for children in Path(f"/proc/{pid}").glob("task/*/children")
+        )
     except (FileNotFoundError, ProcessLookupError):
         return [pid]
     return [pid, *(process for child in started.split() for process in _with_children(int(child)))]

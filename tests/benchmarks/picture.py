@@ -20,7 +20,9 @@ COLOURS = {"node": BLUE, "links": ORANGE}
 def draw_results(path: Path, results: Sequence[Result]) -> None:
     """Draw the time of the run and of the write alone by number of events, and below it their ratio with what is wanted."""
     figure = Figure(figsize=(10, 7), layout="constrained")
-    axes = figure.subplots(2, len(ORDERS), sharex=True, sharey="row", height_ratios=(3, 2), squeeze=False)
+    axes = figure.subplots(
+        2, len(ORDERS), sharex=True, sharey="row", height_ratios=(3, 2), squeeze=False
+    )
     for column, (order, title) in enumerate(ORDERS.items()):
         mine = [result for result in results if result.order == order]
         _draw_seconds(axes[0, column], mine, title)
@@ -36,7 +38,13 @@ def draw_results(path: Path, results: Sequence[Result]) -> None:
 def _draw_seconds(axes: Axes, results: Sequence[Result], title: str) -> None:
     for check, colour in COLOURS.items():
         runs = [result for result in results if result.check == check]
-        axes.plot([run.events for run in runs], [run.seconds for run in runs], "o-", color=colour, label=f"run --check {check}")
+        axes.plot(
+            [run.events for run in runs],
+            [run.seconds for run in runs],
+            "o-",
+            color=colour,
+            label=f"run --check {check}",
+        )
     alone = {result.events: result.write_alone_seconds for result in results}
     axes.plot(list(alone), list(alone.values()), "o-", color=GREY, label="the write alone")
     axes.set_title(title, loc="left")
@@ -50,8 +58,12 @@ def _draw_ratios(axes: Axes, results: Sequence[Result], order: str) -> None:
     for check, colour in COLOURS.items():
         runs = [result for result in results if result.check == check]
         axes.plot([run.events for run in runs], [run.ratio for run in runs], "o-", color=colour)
-    wanted = {events: ratio for (events, of_order), ratio in WANTED_RATIOS.items() if of_order == order}
-    axes.plot(list(wanted), list(wanted.values()), "_", color=BLACK, markersize=24, label="at most wanted")
+    wanted = {
+        events: ratio for (events, of_order), ratio in WANTED_RATIOS.items() if of_order == order
+    }
+    axes.plot(
+        list(wanted), list(wanted.values()), "_", color=BLACK, markersize=24, label="at most wanted"
+    )
     axes.axhline(1, color=GREY)
     sizes = sorted({result.events for result in results})
     axes.set_xticks(sizes, [f"{events:,}" for events in sizes])
@@ -77,7 +89,13 @@ def draw_scale(path: Path, runs: Sequence[dict[str, Any]]) -> None:
     for axes, (title, (field, unit)) in zip(panels, MEASURES.items(), strict=True):
         for cold, name, colour in ((False, "warm", ORANGE), (True, "cold", BLUE)):
             mine = [run for run in runs if run["cold"] is cold]
-            axes.plot([run["events"] for run in mine], [run[field] / unit for run in mine], "o-", color=colour, label=name)
+            axes.plot(
+                [run["events"] for run in mine],
+                [run[field] / unit for run in mine],
+                "o-",
+                color=colour,
+                label=name,
+            )
         axes.set_title(title, loc="left")
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -96,10 +114,15 @@ def draw_timeline(path: Path, profile: dict[str, Any]) -> None:
     timeline = profile["timeline"]
     slot = timeline["slot_seconds"]
     # the last slot is not full
-    bands = {"cores busy": timeline["cpu_seconds"][:-1], **{name: row[:-1] for name, row in timeline["busy_seconds"].items()}}
+    bands = {
+        "cores busy": timeline["cpu_seconds"][:-1],
+        **{name: row[:-1] for name, row in timeline["busy_seconds"].items()},
+    }
     edges = [at * slot for at in range(len(bands["cores busy"]) + 1)]
     figure = Figure(figsize=(10, 1.5 + 0.45 * len(bands)), layout="constrained")
-    axes = figure.subplots(len(bands), 1, sharex=True, squeeze=False, height_ratios=[3, *[1] * (len(bands) - 1)])[:, 0]
+    axes = figure.subplots(
+        len(bands), 1, sharex=True, squeeze=False, height_ratios=[3, *[1] * (len(bands) - 1)]
+    )[:, 0]
     for band, (name, seconds) in zip(axes, bands.items(), strict=True):
         shares = [busy / slot for busy in seconds]
         band.stairs(shares, edges, fill=True, color=BLUE if band is axes[0] else ORANGE)
@@ -111,5 +134,7 @@ def draw_timeline(path: Path, profile: dict[str, Any]) -> None:
     axes[0].set_ylim(0, 2.05 if max(bands["cores busy"]) <= 2.05 * slot else None)
     axes[0].grid(axis="y", alpha=0.5)
     axes[-1].set_xlabel("seconds since the run began")
-    figure.suptitle(f"{profile['run']['discovered']:,} events in {profile['seconds']:.1f} s: {profile['cores']:.2f} cores busy on average")
+    figure.suptitle(
+        f"{profile['run']['discovered']:,} events in {profile['seconds']:.1f} s: {profile['cores']:.2f} cores busy on average"
+    )
     figure.savefig(path, dpi=120)

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.scale                  1, 3 and 10 million events; needs 40 GB of disk
     python -m tests.benchmarks.scale 100000 300000    other sizes
 
-The rows are shuffled, as after a migration, and nine in ten are undelivered. What is measured goes to `build/bench/scale.json` and
-`scale.png`; `examples/scale/extrapolate.py` draws its conclusions.
+The rows are shuffled, as after a migration, and nine in ten are undelivered. What is measured goes
+to `build/bench/scale.json` and `scale.png`; `examples/scale/extrapolate.py` draws its conclusions.
 """
 
 import json
@@ -19,9 +19,10 @@ from typing import Any
 from tests.benchmarks.measure import FOLDER, Database, ceramic_order, fresh_copy, machine, remove
 from tests.benchmarks.picture import draw_scale
 from tests.benchmarks.targets import console
+from tests.support.program import ROOT
 
 SIZES = (1_000_000, 3_000_000, 10_000_000)
-EXTRAPOLATE = Path(__file__).parents[2] / "examples" / "scale" / "extrapolate.py"
+EXTRAPOLATE = ROOT / "examples" / "scale" / "extrapolate.py"
 READ_BYTES = 16 * 1024 * 1024
 
 
@@ -52,9 +53,13 @@ def main(sizes: list[int]) -> None:
         database.make()
         for cold in (False, True):
             found.append(measure(database, cold=cold))
-            console.print(f"{events:,} events, {'cold' if cold else 'warm'}: {found[-1].seconds:.1f} s")
+            console.print(
+                f"{events:,} events, {'cold' if cold else 'warm'}: {found[-1].seconds:.1f} s"
+            )
     runs = [asdict(scale) for scale in found]
-    (FOLDER / "scale.json").write_text(json.dumps({"machine": machine(), "runs": runs}, indent=2) + "\n")
+    (FOLDER / "scale.json").write_text(
+        json.dumps({"machine": machine(), "runs": runs}, indent=2) + "\n"
+    )
     draw_scale(FOLDER / "scale.png", runs)
     subprocess.run([sys.executable, str(EXTRAPOLATE), str(FOLDER / "scale.json")], check=True)
 
@@ -63,7 +68,9 @@ def measure(database: Database, *, cold: bool) -> Scale:
     """One run on a fresh copy, which is then removed: two of the largest are all that a disk may hold."""
     free, size = shutil.disk_usage(FOLDER).free, database.path.stat().st_size
     if free < size * 1.2:
-        raise SystemExit(f"A copy of `{database.path}` takes {size:,} bytes and its log some more, but only {free:,} are free.")
+        raise SystemExit(
+            f"A copy of `{database.path}` takes {size:,} bytes and its log some more, but only {free:,} are free."
+        )
     copy = fresh_copy(database.path)
     forget(database.path)
     (forget if cold else read_through)(copy)

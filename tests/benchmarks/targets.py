@@ -44,7 +44,8 @@ class FirstDelivery:
     interpreter_seconds: float
     """From start to exit of an interpreter that does nothing."""
     run_begins_seconds: float
-    """When everything is loaded; this and the next count the printing of the summary too, some milliseconds."""
+    """When everything is loaded; this and the next count the printing of the summary too, some
+    milliseconds."""
     first_delivery_seconds: float
     """When the first transaction is committed."""
 
@@ -78,7 +79,11 @@ def show_targets(results: list[Result], first: list[FirstDelivery]) -> None:
     for (events, order), wanted in WANTED_RATIOS.items():
         reached = [found.get((events, order, check)) for check in CHECKS]
         ratios = [None if result is None else result.ratio for result in reached]
-        table.add_row(f"{events:,} events, {order}: times the write alone", f"{wanted:g}", *(_judged(ratio, wanted) for ratio in ratios))
+        table.add_row(
+            f"{events:,} events, {order}: times the write alone",
+            f"{wanted:g}",
+            *(_judged(ratio, wanted) for ratio in ratios),
+        )
     for (events, order), wanted in WANTED_BYTES.items():
         reached = [found.get((events, order, check)) for check in CHECKS]
         sizes = [None if result is None else result.bytes_per_waiting_event for result in reached]
@@ -94,15 +99,37 @@ def show_targets(results: list[Result], first: list[FirstDelivery]) -> None:
 def _judged(value: float | None, wanted: float) -> Text:
     if value is None:
         return Text("only in the long benchmark", style="dim")
-    return Text(f"{value:.2f}", style="green") if value <= wanted else Text(f"missed: {value:.2f}", style="red")
+    return (
+        Text(f"{value:.2f}", style="green")
+        if value <= wanted
+        else Text(f"missed: {value:.2f}", style="red")
+    )
 
 
 def show_results(results: list[Result]) -> None:
     """Print all that was measured."""
-    headings = ("events", "order", "check", "events/s", "seconds", "write alone", "ratio", "cores", "RssAnon MiB", "growth")
+    headings = (
+        "events",
+        "order",
+        "check",
+        "events/s",
+        "seconds",
+        "write alone",
+        "ratio",
+        "cores",
+        "RssAnon MiB",
+        "growth",
+    )
     table = Table(*headings)
     for result in results:
-        smaller = next((r for r in results if (r.order, r.check, r.events * 10) == (result.order, result.check, result.events)), None)
+        smaller = next(
+            (
+                r
+                for r in results
+                if (r.order, r.check, r.events * 10) == (result.order, result.check, result.events)
+            ),
+            None,
+        )
         table.add_row(
             f"{result.events:,}",
             result.order,

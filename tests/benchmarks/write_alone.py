@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.write_alone COPY ORDERED
 
-ORDERED is a copy that was ordered, COPY one that was not. The numbers of ORDERED are read first; then the clock runs while COPY is
-opened, one UPDATE is bound to all rows in rowid order in one transaction, committed, and taken in as the database is closed. No program
-that sets this column through SQLite can be faster.
+ORDERED is a copy that was ordered, COPY one that was not. The numbers of ORDERED are read first;
+then the clock runs while COPY is opened, one UPDATE is bound to all rows in rowid order in one
+transaction, committed, and taken in as the database is closed. No program that sets this column
+through SQLite can be faster.
 """
 
 import sys
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from connectors.database import connect, connect_reader, execute, query
 from connectors.sink import CACHE_KIB, SET_DELIVERED
+from connectors.sqlite import connect, connect_reader, execute, query
 
 NUMBERS = "SELECT delivered, rowid FROM ceramic_one_event WHERE delivered > ? ORDER BY rowid"
 HIGHEST = "SELECT coalesce(max(delivered), 0) AS highest FROM ceramic_one_event"

@@ -17,12 +17,13 @@ from typing import Protocol
 
 import pytest
 
-from connectors.database import connect
-from connectors.tally import Tally
-from flows.synth import insert_events
-from flows.synthetic import Event
-from tests.main_job import chain, deliver, store
-from tests.oracle import Contents, check, read
+from connectors.run_state import Tally
+from connectors.sqlite import connect
+from flows.synth.database import insert_events
+from flows.synth.events import Event
+from tests.support.job import chain, deliver, store
+from tests.support.oracle import Contents, check, read
+from tests.support.program import ROOT
 
 
 class Run(Protocol):
@@ -35,15 +36,20 @@ def command_line(path: Path, *, workers: int, partitions: int) -> Tally:
     """The main job in a process of its own, as a user starts it."""
     options = ["--workers", str(workers), "--partitions", str(partitions), "--json", "--quiet"]
     command = [sys.executable, "-m", "flows", "run", str(path), *options]
-    ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     document = json.loads(ended.stdout)
-    return Tally(document["discovered"], document["delivered"], reasons=Counter(document["reasons"]))
+    return Tally(
+        document["discovered"], document["delivered"], reasons=Counter(document["reasons"])
+    )
 
 
 IN_PROCESS = [(deliver, workers, partitions) for workers in (1, 2) for partitions in (1, 4, 16)]
 
 
-@pytest.fixture(params=[*IN_PROCESS, (command_line, 2, 4)], ids=lambda how: f"{how[0].__name__} by {how[1]} in {how[2]}")
+@pytest.fixture(
+    params=[*IN_PROCESS, (command_line, 2, 4)],
+    ids=lambda how: f"{how[0].__name__} by {how[1]} in {how[2]}",
+)
 def run(request: pytest.FixtureRequest) -> Run:
     """By one worker and by two, with three numbers of partitions; and once from the command line."""
     job, workers, partitions = request.param
@@ -82,7 +88,9 @@ def test_an_empty_database_has_nothing_to_discover(path: Path, run: Run) -> None
     assert (tally.discovered, tally.delivered, dict(tally.reasons)) == (0, 0, {})
 
 
-def test_a_stream_whose_init_is_inserted_last_is_delivered_in_chain_order(path: Path, run: Run) -> None:
+def test_a_stream_whose_init_is_inserted_last_is_delivered_in_chain_order(
+    path: Path, run: Run
+) -> None:
     stream = chain(10)
     tally, after = run(store(path, [*stream[1:], stream[0]]))
     assert (tally.discovered, tally.delivered) == (9, 9)
@@ -105,7 +113,10 @@ def test_events_whose_init_is_missing_wait(path: Path, run: Run) -> None:
 @pytest.fixture(scope="module")
 def thousand_streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     streams = (chain(10, seed) for seed in range(1000))
-    return store(tmp_path_factory.mktemp("thousand") / "node.db", [event for stream in streams for event in stream])
+    return store(
+        tmp_path_factory.mktemp("thousand") / "node.db",
+        [event for stream in streams for event in stream],
+    )
 
 
 def test_a_thousand_streams_are_delivered(path: Path, run: Run, thousand_streams: Path) -> None:
@@ -115,7 +126,9 @@ def test_a_thousand_streams_are_delivered(path: Path, run: Run, thousand_streams
     assert all(in_chain_order(after, chain(10, seed)) for seed in range(1000))
 
 
-def test_shuffled_streams_that_came_in_two_halves_are_delivered_in_chain_order(path: Path, run: Run) -> None:
+def test_shuffled_streams_that_came_in_two_halves_are_delivered_in_chain_order(
+    path: Path, run: Run
+) -> None:
     streams = [chain(100, seed) for seed in range(10)]
     events = [event for stream in streams for event in stream]
     Random(6).shuffle(events)
@@ -130,7 +143,9 @@ def test_small_pages_change_no_order(path: Path, run: Run, monkeypatch: pytest.M
     monkeypatch.setattr("connectors.source.RUN_ROWS", 2)
     monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 2)
     streams = [chain(10, seed) for seed in range(5)]
-    _, after = run(store(path, [event for events in zip(*streams, strict=True) for event in reversed(events)]))
+    _, after = run(
+        store(path, [event for events in zip(*streams, strict=True) for event in reversed(events)])
+    )
     assert all(in_chain_order(after, stream) for stream in streams)
 
 
@@ -158,7 +173,9 @@ def test_stored_events_and_new_ones_follow_a_delivered_init(path: Path, run: Run
     assert in_chain_order(after, stream)
 
 
-def test_waiting_events_are_delivered_when_what_they_wait_for_has_come(path: Path, run: Run) -> None:
+def test_waiting_events_are_delivered_when_what_they_wait_for_has_come(
+    path: Path, run: Run
+) -> None:
     one, two = chain(3, 1), chain(3, 2)
     tally, after = run(store(path, [one[0], two[0], one[2], two[2]]))
     assert (tally.delivered, undelivered(after, [one[2], two[2]])) == (0, 2)

@@ -9,22 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from connectors.database import (
-    SqliteError,
-    claim,
-    connect,
-    connect_reader,
-    execute,
-    is_open_elsewhere,
-    locate,
-    read_schema,
-    scalar,
-    sqlite_says,
-)
+from connectors.claim import claim, is_open_elsewhere
+from connectors.database import locate, read_schema
 from connectors.errors import CannotStartError
-from flows.synth import create_database
-from flows.synth_schema import SchemaVersion
-from tests.main_job import chain, store
+from connectors.sqlite import SqliteError, connect, connect_reader, execute, scalar, sqlite_says
+from flows.synth.database import create_database
+from flows.synth.schema import SchemaVersion
+from tests.support.job import chain, store
 
 OTHER_PROGRAM = """
 import sqlite3, sys
@@ -38,7 +29,7 @@ sys.stdin.read()
 OTHER_RUN = """
 import sys
 from pathlib import Path
-from connectors.database import claim
+from connectors.claim import claim
 held = claim(Path(sys.argv[1]))
 print("claimed", flush=True)
 sys.stdin.read()
@@ -49,7 +40,9 @@ held.release()
 @contextmanager
 def another_process(program: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that runs `program` on `path`; the block begins when it has printed a line, and its end ends the process."""
-    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
         yield process
@@ -58,7 +51,7 @@ def another_process(program: str, path: Path) -> Iterator[subprocess.Popen[bytes
 
 @pytest.fixture(autouse=True)
 def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.database.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("connectors.sqlite.BUSY_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -107,12 +100,26 @@ def test_a_read_only_database_can_be_read_but_not_ordered(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a ?mode=memory.db", "y#frag.db", "100%.db", "%41.db", "ü &x=1.db", "a'b\"c.db", ":memory:", "file:x.db", "-wal"]
+    "name",
+    [
+        "a ?mode=memory.db",
+        "y#frag.db",
+        "100%.db",
+        "%41.db",
+        "ü &x=1.db",
+        "a'b\"c.db",
+        ":memory:",
+        "file:x.db",
+        "-wal",
+    ],
 )
 def test_a_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     path = store(tmp_path / name, chain(3))
     with closing(connect(locate(path, writable=True), "rw")) as connection:
-        execute(connection, "UPDATE ceramic_one_event SET delivered = 7 WHERE delivered IS NULL AND rowid = 2")
+        execute(
+            connection,
+            "UPDATE ceramic_one_event SET delivered = 7 WHERE delivered IS NULL AND rowid = 2",
+        )
     with closing(connect_reader(path)) as connection:
         assert scalar(connection, "SELECT max(delivered) FROM ceramic_one_event") == 7
     assert list(files(tmp_path)) == [name]
@@ -125,8 +132,12 @@ def test_reading_leaves_no_trace(path: Path, tmp_path: Path) -> None:
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize(("version", "has_init_cid"), [("v0.30", False), ("v0.36", True), ("v0.38", True)])
-def test_every_schema_version_is_accepted(tmp_path: Path, version: SchemaVersion, *, has_init_cid: bool) -> None:
+@pytest.mark.parametrize(
+    ("version", "has_init_cid"), [("v0.30", False), ("v0.36", True), ("v0.38", True)]
+)
+def test_every_schema_version_is_accepted(
+    tmp_path: Path, version: SchemaVersion, *, has_init_cid: bool
+) -> None:
     path = tmp_path / "node.db"
     with closing(create_database(path, schema_version=version)) as connection:
         schema = read_schema(connection, path)
@@ -150,11 +161,16 @@ def test_a_missing_table_or_column_is_named(path: Path) -> None:
             read_schema(connection, path)
 
 
-@pytest.mark.parametrize("content", [b"no database, " * 500, b"SQLite format 3\0" + b"\xff" * 5000, b"x"])
+@pytest.mark.parametrize(
+    "content", [b"no database, " * 500, b"SQLite format 3\0" + b"\xff" * 5000, b"x"]
+)
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "node.db"
     path.write_bytes(content)
-    with closing(connect_reader(path)) as connection, pytest.raises(CannotStartError, match=r"Can't read|is not a ceramic-one database"):
+    with (
+        closing(connect_reader(path)) as connection,
+        pytest.raises(CannotStartError, match=r"Can't read|is not a ceramic-one database"),
+    ):
         read_schema(connection, path)
 
 

@@ -11,7 +11,7 @@ import pytest
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.log import ORDER, LogSink
 from connectors.log_folder import LogFolder
-from connectors.tally import Tally
+from connectors.run_state import Tally
 
 KINDS = ("init", "unsigned init", "data", "time")
 ROWS = pa.table(
@@ -19,7 +19,9 @@ ROWS = pa.table(
         "rowid": pa.array(range(100, 110)),
         "cid": pa.array([bytes([1, index]) for index in range(10)], pa.binary()),
         "stream": pa.array([bytes([1, index // 5 * 5]) for index in range(10)], pa.binary()),
-        "prev": pa.array([None if index % 5 == 0 else bytes([1, index - 1]) for index in range(10)], pa.binary()),
+        "prev": pa.array(
+            [None if index % 5 == 0 else bytes([1, index - 1]) for index in range(10)], pa.binary()
+        ),
         "kind": pa.array([0, 2, 3, 2, 2, 1, 2, 3, 3, 2], pa.int8()),
     }
 )
@@ -44,21 +46,31 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.mark.parametrize("item_rows", [1, 3, 10])
 @pytest.mark.parametrize("batch_rows", [1, 4, 1000])
-def test_numbers_are_dense_in_the_order_of_arrival_however_it_is_cut(write: Write, item_rows: int, batch_rows: int) -> None:
+def test_numbers_are_dense_in_the_order_of_arrival_however_it_is_cut(
+    write: Write, item_rows: int, batch_rows: int
+) -> None:
     order = pa.concat_tables(map(pq.read_table, write(item_rows, batch_rows)))
     assert order.schema.equals(ORDER)
     assert order["delivered"].to_pylist() == list(range(41, 51))
     assert order["kind"].to_pylist() == [KINDS[kind] for kind in ROWS["kind"].to_pylist()]
-    assert order.select(["rowid", "cid", "stream", "prev"]).equals(ROWS.select(["rowid", "cid", "stream", "prev"]).cast(_plain(order)))
+    assert order.select(["rowid", "cid", "stream", "prev"]).equals(
+        ROWS.select(["rowid", "cid", "stream", "prev"]).cast(_plain(order))
+    )
 
 
 def _plain(order: pa.Table) -> pa.Schema:
     return order.select(["rowid", "cid", "stream", "prev"]).schema
 
 
-def test_files_are_of_a_bounded_size_and_say_where_they_begin(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_of_a_bounded_size_and_say_where_they_begin(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("connectors.log.FILE_ROWS", 4)
-    assert [file.name for file in write(batch_rows=2)] == ["order-00000.parquet", "order-00001.parquet", "order-00002.parquet"]
+    assert [file.name for file in write(batch_rows=2)] == [
+        "order-00000.parquet",
+        "order-00001.parquet",
+        "order-00002.parquet",
+    ]
     rows = [pq.read_metadata(file).num_rows for file in sorted(tmp_path.glob("*.parquet"))]
     assert rows == [4, 4, 2]
 
@@ -79,7 +91,9 @@ def test_a_disk_that_fails_is_named(tmp_path: Path) -> None:
     tally = Tally()
     sink = LogSink(tmp_path / "log" / "gone", KINDS, 1, 1000, tally)
     sink.add(ROWS.to_batches()[0])
-    with pytest.raises(InterruptedRunError, match=r"log` failed: No such file or directory\. No part of a new log") as raised:
+    with pytest.raises(
+        InterruptedRunError, match=r"log` failed: No such file or directory\. No part of a new log"
+    ) as raised:
         sink.finish()
     assert tally.failure is raised.value
 
@@ -93,7 +107,11 @@ def fill(log: LogFolder, content: str) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {str(file.relative_to(folder)): file.read_text() for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {
+        str(file.relative_to(folder)): file.read_text()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
 
 
 def test_nothing_has_its_name_before_all_is_complete(tmp_path: Path) -> None:
@@ -144,10 +162,15 @@ def test_overwriting_leaves_nothing_of_the_earlier_log_and_all_other_files(tmp_p
     assert set(contents(tmp_path).values()) == {"new", "mine", "{}\n"}
 
 
-@pytest.mark.parametrize("name", ["order-00007.parquet", "replay.json", "waiting.parquet", "rejected.parquet"])
+@pytest.mark.parametrize(
+    "name", ["order-00007.parquet", "replay.json", "waiting.parquet", "rejected.parquet"]
+)
 def test_a_folder_that_holds_any_file_of_a_log_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("old")
-    with pytest.raises(CannotStartError, match=rf"already holds a log: `{name}`\. Nothing was changed\. Use `--overwrite`"):
+    with pytest.raises(
+        CannotStartError,
+        match=rf"already holds a log: `{name}`\. Nothing was changed\. Use `--overwrite`",
+    ):
         LogFolder(tmp_path)
     assert contents(tmp_path) == {name: "old"}
 

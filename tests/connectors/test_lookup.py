@@ -8,15 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from connectors.database import connect, query
 from connectors.errors import InterruptedRunError
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
+from connectors.sqlite import connect, query
 from flows.lookups import LookUps
-from flows.synth_schema import SchemaVersion
-from flows.synthetic import Event, data_event, init_event, time_event
+from flows.synth.events import Event, data_event, init_event, time_event
+from flows.synth.schema import SchemaVersion
 from operators.order import KNOWN
-from tests.main_job import chain, store
-from tests.strategies import with_odd_envelope
+from tests.support.job import chain, store
+from tests.support.strategies import with_odd_envelope
 
 INIT = init_event(1)
 EVENTS = (
@@ -40,13 +40,18 @@ def known(path: Path, *events: Event) -> dict[bytes, tuple[bytes | None, bool]]:
 def test_every_event_is_found_with_its_stream(tmp_path: Path, version: SchemaVersion) -> None:
     path = store(tmp_path / "node.db", EVENTS, [1, None, None, 2, 3, None], schema_version=version)
     assert known(path, *EVENTS, init_event(3)) == {
-        event.cid: (event.stream.cid, delivered) for event, delivered in zip(EVENTS, [True, False, False, True, True, False], strict=True)
+        event.cid: (event.stream.cid, delivered)
+        for event, delivered in zip(EVENTS, [True, False, False, True, True, False], strict=True)
     }
 
 
-def test_where_the_node_noted_no_init_cid_the_stream_is_read_from_the_blocks(tmp_path: Path) -> None:
+def test_where_the_node_noted_no_init_cid_the_stream_is_read_from_the_blocks(
+    tmp_path: Path,
+) -> None:
     path = store(tmp_path / "node.db", EVENTS, without_init_cid=[event.cid for event in EVENTS])
-    assert {cid: stream for cid, (stream, _) in known(path, *EVENTS).items()} == {event.cid: event.stream.cid for event in EVENTS}
+    assert {cid: stream for cid, (stream, _) in known(path, *EVENTS).items()} == {
+        event.cid: event.stream.cid for event in EVENTS
+    }
 
 
 def test_an_event_that_cannot_be_read_has_no_stream(tmp_path: Path) -> None:
@@ -71,13 +76,24 @@ def test_several_threads_can_ask_at_once(tmp_path: Path) -> None:
 def test_look_ups_go_by_key(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(50))
     with closing(connect(path)) as connection:
-        for statement in (known_event(has_init_cid=True), known_event(has_init_cid=False), EVENT_WITH_BLOCKS, BLOCK):
+        for statement in (
+            known_event(has_init_cid=True),
+            known_event(has_init_cid=False),
+            EVENT_WITH_BLOCKS,
+            BLOCK,
+        ):
             plan = query(connection, f"EXPLAIN QUERY PLAN {statement}", [b""])["detail"].to_pylist()
-            assert all(re.match(r"SEARCH \w+ USING (COVERING )?INDEX \w+ \((cid|multihash)=\?\)", step) for step in plan), plan
+            assert all(
+                re.match(r"SEARCH \w+ USING (COVERING )?INDEX \w+ \((cid|multihash)=\?\)", step)
+                for step in plan
+            ), plan
 
 
 def test_a_database_that_cannot_be_read_is_told_when_it_is_asked(tmp_path: Path) -> None:
-    with closing(LookUps(tmp_path / "missing.db")) as look_ups, pytest.raises(InterruptedRunError, match=r"missing\.db.* failed"):
+    with (
+        closing(LookUps(tmp_path / "missing.db")) as look_ups,
+        pytest.raises(InterruptedRunError, match=r"missing\.db.* failed"),
+    ):
         look_ups.parents(pa.array([INIT.cid], pa.binary()))
 
 
@@ -89,7 +105,9 @@ def test_delivered_inits_are_known_with_and_without_reading_them_beforehand(
     inits = [init_event(seed) for seed in range(20)]
     events = [*inits, data_event(INIT.stream, INIT.cid, 1)]
     path = store(tmp_path / "node.db", events, [*range(1, 19), None, None, None])
-    assert known(path, *events) == {event.cid: (event.stream.cid, at < 18) for at, event in enumerate(events)}
+    assert known(path, *events) == {
+        event.cid: (event.stream.cid, at < 18) for at, event in enumerate(events)
+    }
 
 
 def test_a_look_up_that_was_never_used_can_be_closed(tmp_path: Path) -> None:

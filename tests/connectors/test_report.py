@@ -9,18 +9,25 @@ import pytest
 
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import ReportSink
-from connectors.tally import Tally
+from connectors.run_state import Tally
 from operators.schemas import LEFT, WAITING
 
 NAMES = ["rejected.parquet", "waiting.parquet"]
 
 
 def left(*reasons: str) -> pa.RecordBatch:
-    rows = [{"rowid": row, "cid": b"%d" % row, "reason": reason} for row, reason in enumerate(reasons)]
+    rows = [
+        {"rowid": row, "cid": b"%d" % row, "reason": reason} for row, reason in enumerate(reasons)
+    ]
     return pa.RecordBatch.from_pylist(rows, schema=LEFT)
 
 
-def report(folder: Path | None, *batches: pa.RecordBatch, publish: bool = True, kept: list[pa.RecordBatch] | None = None) -> Tally:
+def report(
+    folder: Path | None,
+    *batches: pa.RecordBatch,
+    publish: bool = True,
+    kept: list[pa.RecordBatch] | None = None,
+) -> Tally:
     tally = Tally()
     sink = ReportSink(folder, LEFT, WAITING, tally, kept)
     sink.prepare()
@@ -38,10 +45,15 @@ def names(folder: Path) -> list[str]:
 
 
 def test_events_are_counted_by_reason_and_listed_by_whether_they_wait(tmp_path: Path) -> None:
-    tally = report(tmp_path / "a" / "b", left("cycle", "prev missing"), left("prev missing", "not DAG-CBOR"))
+    tally = report(
+        tmp_path / "a" / "b", left("cycle", "prev missing"), left("prev missing", "not DAG-CBOR")
+    )
     assert tally.reasons == {"cycle": 1, "prev missing": 2, "not DAG-CBOR": 1}
     assert names(tmp_path / "a" / "b") == NAMES
-    waiting, rejected = (pq.read_table(tmp_path / "a" / "b" / name) for name in ("waiting.parquet", "rejected.parquet"))
+    waiting, rejected = (
+        pq.read_table(tmp_path / "a" / "b" / name)
+        for name in ("waiting.parquet", "rejected.parquet")
+    )
     assert waiting.schema == rejected.schema == LEFT
     assert waiting["reason"].to_pylist() == ["cycle", "prev missing", "prev missing"]
     assert rejected["reason"].to_pylist() == ["not DAG-CBOR"]

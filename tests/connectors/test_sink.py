@@ -12,13 +12,13 @@ from bytewax.outputs import StatefulSinkPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.database import connect, execute
 from connectors.errors import InterruptedRunError
+from connectors.run_state import Tally
 from connectors.sink import INIT_KINDS, DeliveredSink, DryRunSink
-from connectors.tally import Tally
+from connectors.sqlite import connect, execute
 from operators.schemas import DATA, INIT, LINKS, UNSIGNED_INIT
-from tests.main_job import chain, store
-from tests.oracle import read
+from tests.support.job import chain, store
+from tests.support.oracle import read
 
 ANOTHER = """
 import sqlite3, sys
@@ -37,7 +37,13 @@ sys.stdin.read()
 
 def batch(rowids: Sequence[int], inits: int = 0) -> pa.RecordBatch:
     rows = [
-        {"rowid": rowid, "cid": b"%d" % rowid, "stream": b"s", "prev": None if at < inits else b"p", "kind": INIT if at < inits else DATA}
+        {
+            "rowid": rowid,
+            "cid": b"%d" % rowid,
+            "stream": b"s",
+            "prev": None if at < inits else b"p",
+            "kind": INIT if at < inits else DATA,
+        }
         for at, rowid in enumerate(rowids)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=LINKS)
@@ -75,7 +81,15 @@ def test_numbers_go_on_above_the_highest_in_the_order_of_arrival(path: Path) -> 
         writer.write_batch([batch([9, 2], inits=1), batch([7])])
         writer.write_batch([batch([3, 11, 4])])
         writer.snapshot()
-    assert {rowid: number for rowid, number in numbers(path).items() if number} == {1: 5, 9: 6, 2: 7, 7: 8, 3: 9, 11: 10, 4: 11}
+    assert {rowid: number for rowid, number in numbers(path).items() if number} == {
+        1: 5,
+        9: 6,
+        2: 7,
+        7: 8,
+        3: 9,
+        11: 10,
+        4: 11,
+    }
     assert (tally.delivered, tally.inits, tally.first_number, tally.last_number) == (6, 1, 6, 11)
 
 
@@ -95,7 +109,11 @@ def test_the_first_number_of_an_empty_count_is_one(tmp_path: Path) -> None:
     st.integers(1, 25),
 )
 def test_batches_are_cut_at_their_size_and_at_each_epoch(
-    tmp_path_factory: pytest.TempPathFactory, rowids: list[int], cuts: list[int], epochs: list[bool], batch_rows: int
+    tmp_path_factory: pytest.TempPathFactory,
+    rowids: list[int],
+    cuts: list[int],
+    epochs: list[bool],
+    batch_rows: int,
 ) -> None:
     path = store(tmp_path_factory.mktemp("sink") / "node.db", chain(20), [5, *[None] * 19])
     tally, expected, waiting = Tally(), 0, 0
@@ -139,14 +157,27 @@ def test_somebody_else_who_numbers_events_is_noticed(path: Path) -> None:
         writer.snapshot()
         in_another_process(path, "UPDATE ceramic_one_event SET delivered = 100 WHERE rowid = 20")
         writer.write_batch([batch([6, 7, 8, 9])])
-        with pytest.raises(InterruptedRunError, match=r"the highest number is `100`, this run wrote `9` last"):
+        with pytest.raises(
+            InterruptedRunError, match=r"the highest number is `100`, this run wrote `9` last"
+        ):
             writer.snapshot()
     assert isinstance(tally.failure, InterruptedRunError)
-    assert {rowid: number for rowid, number in numbers(path).items() if number} == {1: 5, 2: 6, 3: 7, 4: 8, 5: 9, 20: 100}
+    assert {rowid: number for rowid, number in numbers(path).items() if number} == {
+        1: 5,
+        2: 6,
+        3: 7,
+        4: 8,
+        5: 9,
+        20: 100,
+    }
 
 
 @pytest.mark.parametrize(
-    "sql", ["UPDATE ceramic_one_event SET delivered = 1 WHERE rowid = 7", "DELETE FROM ceramic_one_event WHERE rowid = 7"]
+    "sql",
+    [
+        "UPDATE ceramic_one_event SET delivered = 1 WHERE rowid = 7",
+        "DELETE FROM ceramic_one_event WHERE rowid = 7",
+    ],
 )
 def test_an_event_that_is_no_longer_undelivered_undoes_its_batch(path: Path, sql: str) -> None:
     in_another_process(path, sql)
@@ -160,12 +191,14 @@ def test_an_event_that_is_no_longer_undelivered_undoes_its_batch(path: Path, sql
 
 
 def test_a_write_that_fails_undoes_its_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("connectors.sqlite.BUSY_SECONDS", 0.1)
     tally = Tally()
     with writer_of(path, tally) as writer:
         writer.write_batch([batch([2, 3])])
         writer.snapshot()
-        with subprocess.Popen([sys.executable, "-c", LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        with subprocess.Popen(
+            [sys.executable, "-c", LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
             assert other.stdout is not None
             other.stdout.readline()
             writer.write_batch([batch([4])])
@@ -189,10 +222,15 @@ def test_a_statement_that_fails_midway_undoes_its_batch(path: Path) -> None:
 
 
 def test_no_number_is_made_up_when_none_is_left(path: Path) -> None:
-    in_another_process(path, f"UPDATE ceramic_one_event SET delivered = {2**63 - 2} WHERE rowid = 1")  # noqa: S608 # a number
+    in_another_process(
+        path, f"UPDATE ceramic_one_event SET delivered = {2**63 - 2} WHERE rowid = 1"
+    )  # a number
     with writer_of(path, Tally()) as writer:
         writer.write_batch([batch([2, 3])])
-        with pytest.raises(InterruptedRunError, match=f"holds the number `{2**63 - 2}`, and none larger is left for `2` events"):
+        with pytest.raises(
+            InterruptedRunError,
+            match=f"holds the number `{2**63 - 2}`, and none larger is left for `2` events",
+        ):
             writer.snapshot()
     assert numbers(path)[2] is None
 
@@ -209,7 +247,12 @@ def test_a_dry_run_counts_and_writes_nothing(path: Path) -> None:
     sink.write_batch([batch([2, 3], inits=1), batch([4])])
     sink.snapshot()
     sink.close()
-    assert (tally.delivered, tally.inits, tally.first_number, tally.last_number) == (3, 1, None, None)
+    assert (tally.delivered, tally.inits, tally.first_number, tally.last_number) == (
+        3,
+        1,
+        None,
+        None,
+    )
     assert path.read_bytes() == before
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from connectors.database import execute, scalar
+from connectors.claim import is_in_use
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.snapshot import Reader, is_in_use
-from tests.main_job import chain, store
+from connectors.snapshot import Reader
+from connectors.sqlite import execute, scalar
+from tests.support.job import chain, store
 
 KEEPER = """
 import os, sqlite3, sys
@@ -24,12 +25,17 @@ if sys.argv[2] == "killed":
     os._exit(0)
 sys.stdin.read()
 """
-"""Deletes an event into the write-ahead log, and then keeps the database open or ends without closing it."""
+"""Deletes an event into the write-ahead log, and then keeps the database open or ends without
+closing it."""
 
 
 @contextmanager
 def kept_open(path: Path) -> Iterator[None]:
-    with subprocess.Popen([sys.executable, "-c", KEEPER, str(path), "alive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:
+    with subprocess.Popen(
+        [sys.executable, "-c", KEEPER, str(path), "alive"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as keeper:
         assert keeper.stdout is not None
         keeper.stdout.readline()
         yield
@@ -37,7 +43,9 @@ def kept_open(path: Path) -> Iterator[None]:
 
 
 def leave_a_log(path: Path) -> None:
-    subprocess.run([sys.executable, "-c", KEEPER, str(path), "killed"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-c", KEEPER, str(path), "killed"], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -66,7 +74,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("static", [False, True])
-def test_a_database_alone_is_read_where_it_is(database: Path, temporary: Path, static: bool) -> None:
+def test_a_database_alone_is_read_where_it_is(
+    database: Path, temporary: Path, static: bool
+) -> None:
     before = bytes_of(database.parent)
     with Reader(database, static=static) as reader:
         assert count(reader) == 5
@@ -91,7 +101,9 @@ def test_what_a_killed_process_left_in_its_log_is_read_and_not_a_byte_of_it_chan
     assert not list(temporary.iterdir())
 
 
-def test_an_interrupted_transaction_of_an_older_journal_mode_is_undone_in_a_private_copy(database: Path) -> None:
+def test_an_interrupted_transaction_of_an_older_journal_mode_is_undone_in_a_private_copy(
+    database: Path,
+) -> None:
     interrupted = """
 import os, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -113,7 +125,9 @@ os._exit(0)
     assert bytes_of(database.parent) == before
 
 
-def test_a_live_database_is_read_as_of_its_last_commit_and_neither_it_nor_its_log_changes(database: Path) -> None:
+def test_a_live_database_is_read_as_of_its_last_commit_and_neither_it_nor_its_log_changes(
+    database: Path,
+) -> None:
     with kept_open(database):
         kept = """
 import pathlib, sys
@@ -168,5 +182,9 @@ def test_a_reader_names_what_can_not_be_read(tmp_path: Path) -> None:
 
 
 def test_a_connection_can_not_write(database: Path) -> None:
-    with Reader(database) as reader, closing(reader(database)) as connection, pytest.raises(Exception, match="readonly"):
+    with (
+        Reader(database) as reader,
+        closing(reader(database)) as connection,
+        pytest.raises(Exception, match="readonly"),
+    ):
         execute(connection, "UPDATE ceramic_one_event SET delivered = 1")

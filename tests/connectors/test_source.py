@@ -15,30 +15,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.blocks import BlockReader, WindowTooLargeError
-from connectors.database import bound, connect, execute, query
 from connectors.errors import InterruptedRunError
-from connectors.listing import EXTENT, LISTED, ListingReader
-from connectors.listing import WINDOW as LISTED_WINDOW
+from connectors.event_blocks import EXTENT, LISTED, ListingReader
+from connectors.event_blocks import WINDOW as LISTED_WINDOW
+from connectors.run_state import Tally
 from connectors.source import EVENTS, NEXT, RUN_ROWS, UndeliveredSource
-from connectors.tally import Tally
-from flows.synth import create_database, insert_events
-from flows.synth_schema import SchemaVersion
-from flows.synthetic import block, build_event, data_event, init_event, sign
+from connectors.sqlite import bound, connect, execute, query
+from flows.synth.database import create_database, insert_events
+from flows.synth.events import block, build_event, data_event, init_event, sign
+from flows.synth.schema import SchemaVersion
 from operators.decode import payload_multihash
 from operators.schemas import RAW
-from tests.main_job import chain, deliver, store
-from tests.oracle import read
-from tests.strategies import Forest, forests
+from tests.support.job import chain, deliver, store
+from tests.support.oracle import read
+from tests.support.strategies import Forest, forests
 
 _names = count()
 Row = tuple[int, bytes, bytes, bytes, bytes]
 
 
 def source_of(path: Path, partitions: int, tally: Tally | None = None) -> UndeliveredSource:
-    return UndeliveredSource(path, partitions, payload_multihash, tally or Tally(), offer=lambda *_: None)
+    return UndeliveredSource(
+        path, partitions, payload_multihash, tally or Tally(), offer=lambda *_: None
+    )
 
 
-def pages_of(source: UndeliveredSource, part: str, resume_state: int | None = None) -> list[tuple[pa.RecordBatch, int]]:
+def pages_of(
+    source: UndeliveredSource, part: str, resume_state: int | None = None
+) -> list[tuple[pa.RecordBatch, int]]:
     """All pages of one partition, each with the resume state behind it."""
     partition = source.build_part("source", part, resume_state)
     pages = []
@@ -59,23 +63,40 @@ def rows_of(pages: list[tuple[pa.RecordBatch, int]]) -> list[Row]:
 def expected_rows(path: Path) -> list[Row]:
     """Every undelivered event with its blocks, each found by a look-up of its own."""
     with closing(connect(path)) as connection:
-        blocks = {row["multihash"]: row["bytes"] for row in query(connection, "SELECT * FROM ceramic_one_block").to_pylist()}
+        blocks = {
+            row["multihash"]: row["bytes"]
+            for row in query(connection, "SELECT * FROM ceramic_one_block").to_pylist()
+        }
         listed: dict[bytes, set[bytes]] = defaultdict(set)
-        for row in query(connection, "SELECT event_cid, block_multihash FROM ceramic_one_event_block").to_pylist():
+        for row in query(
+            connection, "SELECT event_cid, block_multihash FROM ceramic_one_event_block"
+        ).to_pylist():
             listed[row["event_cid"]].add(row["block_multihash"])
-        rows = query(connection, "SELECT rowid, cid FROM ceramic_one_event WHERE delivered IS NULL ORDER BY rowid").to_pylist()
+        rows = query(
+            connection,
+            "SELECT rowid, cid FROM ceramic_one_event WHERE delivered IS NULL ORDER BY rowid",
+        ).to_pylist()
     found = []
     for row in rows:
         root = blocks.get(row["cid"][-34:], b"")
         found.append(
-            (row["rowid"], row["cid"], root, blocks.get(payload_multihash(root) or b"", b""), b"".join(sorted(listed[row["cid"]])))
+            (
+                row["rowid"],
+                row["cid"],
+                root,
+                blocks.get(payload_multihash(root) or b"", b""),
+                b"".join(sorted(listed[row["cid"]])),
+            )
         )
     return found
 
 
 def with_sorted_lists(rows: list[Row]) -> list[Row]:
     """The same rows; the order of the listed multihashes means nothing."""
-    return [(*row[:4], b"".join(sorted(row[4][at : at + 34] for at in range(0, len(row[4]), 34)))) for row in rows]
+    return [
+        (*row[:4], b"".join(sorted(row[4][at : at + 34] for at in range(0, len(row[4]), 34))))
+        for row in rows
+    ]
 
 
 @settings(max_examples=50, deadline=None, print_blob=True)
@@ -116,12 +137,18 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
     every = [row for part in pages.values() for row in rows_of(part)]
     assert with_sorted_lists(sorted(every)) == expected_rows(path)
     assert all(rows_of(part) == sorted(rows_of(part)) for part in pages.values())
-    assert all(page.schema.names == RAW.names and page.schema.types == RAW.types for part in pages.values() for page, _ in part)
+    assert all(
+        page.schema.names == RAW.names and page.schema.types == RAW.types
+        for part in pages.values()
+        for page, _ in part
+    )
     assert (tally.discovered, tally.partitions_read) == (len(every), partitions)
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_a_partition_goes_on_behind_the_last_row_it_emitted(tmp_path: Path, partitions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_goes_on_behind_the_last_row_it_emitted(
+    tmp_path: Path, partitions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("connectors.source.RUN_ROWS", 4)
     monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 4)
     source = source_of(store(tmp_path / "node.db", chain(30)), partitions)
@@ -131,12 +158,18 @@ def test_a_partition_goes_on_behind_the_last_row_it_emitted(tmp_path: Path, part
             assert rows_of(pages_of(source, part, state)) == rows_of(pages[done:])
 
 
-def test_runs_with_few_undelivered_events_are_read_as_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_with_few_undelivered_events_are_read_as_one_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("connectors.source.RUN_ROWS", 8)
     monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 4)
     delivered = [None if at in {3, 20, 21, 50, *range(64, 72), 90} else at + 1 for at in range(100)]
     pages = pages_of(source_of(store(tmp_path / "node.db", chain(100), delivered), 1), "0/1")
-    assert [[rowid - 1 for rowid, *_ in rows_of([page])] for page in pages] == [[3, 20, 21, 50], [*range(64, 71)], [71, 90]]
+    assert [[rowid - 1 for rowid, *_ in rows_of([page])] for page in pages] == [
+        [3, 20, 21, 50],
+        [*range(64, 71)],
+        [71, 90],
+    ]
 
 
 def test_before_its_first_page_a_partition_goes_on_at_the_start(tmp_path: Path) -> None:
@@ -147,19 +180,25 @@ def test_before_its_first_page_a_partition_goes_on_at_the_start(tmp_path: Path) 
     assert len(rows_of(pages_of(source, "0/1", state))) == 2
 
 
-@pytest.mark.parametrize("rowid", [-(2**62), -RUN_ROWS, -1, 0, 5 * RUN_ROWS - 1, 5 * RUN_ROWS, 2**62, 2**63 - 1])
+@pytest.mark.parametrize(
+    "rowid", [-(2**62), -RUN_ROWS, -1, 0, 5 * RUN_ROWS - 1, 5 * RUN_ROWS, 2**62, 2**63 - 1]
+)
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_any_rowid_is_read_and_delivered(tmp_path: Path, rowid: int, partitions: int) -> None:
     path = store(tmp_path / "node.db", chain(3))
     with closing(connect(path, "rw")) as connection:
-        execute(connection, f"UPDATE ceramic_one_event SET rowid = {rowid} WHERE rowid = 3")  # noqa: S608 # a number
+        execute(
+            connection, f"UPDATE ceramic_one_event SET rowid = {rowid} WHERE rowid = 3"
+        )  # a number
     assert deliver(path, partitions=partitions).delivered == 2
     assert None not in read(path).numbers.values()
 
 
 def test_the_payload_of_an_odd_envelope_is_followed(tmp_path: Path) -> None:
     init = init_event(1)
-    payload, envelope = sign(encode_dag_cbor({"id": CID(init.cid), "prev": CID(init.cid), "data": 1}), "did:key:a")
+    payload, envelope = sign(
+        encode_dag_cbor({"id": CID(init.cid), "prev": CID(init.cid), "data": 1}), "did:key:a"
+    )
     fields: dict[str, DagCborTypes] = {"payload": payload.cid, "signatures": [{"signature": b"s"}]}
     roots = [
         encode_dag_cbor({**fields, "link": CID(payload.cid)}),
@@ -167,9 +206,16 @@ def test_the_payload_of_an_odd_envelope_is_followed(tmp_path: Path) -> None:
         encode_dag_cbor({**fields, "payload": b"\x01\x85\x01" + payload.multihash}),
         b"\xa2\x78\x07payload\x58\x24" + payload.cid + b"\x6asignatures\x81\xa1\x69signature\x41s",
     ]
-    events = [build_event(init.stream, "data", init.cid, (payload, block(root, envelope.codec, is_root=True))) for root in roots]
+    events = [
+        build_event(
+            init.stream, "data", init.cid, (payload, block(root, envelope.codec, is_root=True))
+        )
+        for root in roots
+    ]
     path = store(tmp_path / "node.db", [init, *events])
-    assert [row[3] for row in rows_of(pages_of(source_of(path, 1), "0/1"))] == [payload.content] * len(roots)
+    assert [row[3] for row in rows_of(pages_of(source_of(path, 1), "0/1"))] == [
+        payload.content
+    ] * len(roots)
     assert deliver(path).delivered == len(roots)
 
 
@@ -182,7 +228,9 @@ def test_blocks_are_found_wherever_they_lie(tmp_path: Path) -> None:
         insert_events(connection, [events[0]._replace(blocks=tuple(stored))])
         rng.shuffle(events)
         insert_events(connection, [event for event in events if event.prev is not None])
-    assert with_sorted_lists(rows_of(pages_of(source_of(tmp_path / "node.db", 2), "0/2"))) == expected_rows(tmp_path / "node.db")
+    assert with_sorted_lists(
+        rows_of(pages_of(source_of(tmp_path / "node.db", 2), "0/2"))
+    ) == expected_rows(tmp_path / "node.db")
 
 
 def test_large_blocks_make_small_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +243,9 @@ def test_large_blocks_make_small_pages(tmp_path: Path, monkeypatch: pytest.Monke
     assert max(page.num_rows for page, _ in pages) <= 4
 
 
-def test_a_window_is_found_too_large_by_its_first_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_is_found_too_large_by_its_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     init = init_event(1)
     events = [data_event(init.stream, init.cid, f"{index}" + "x" * 10_000) for index in range(600)]
     path = store(tmp_path / "node.db", [init, *events])
@@ -209,7 +259,10 @@ def test_a_window_is_found_too_large_by_its_first_rows(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("connectors.blocks.bound", noted)
     with closing(connect(path)) as connection, closing(BlockReader(connection)) as blocks:
-        roots = query(connection, "SELECT multihash FROM ceramic_one_block WHERE length(bytes) < 1000 ORDER BY rowid")["multihash"]
+        roots = query(
+            connection,
+            "SELECT multihash FROM ceramic_one_block WHERE length(bytes) < 1000 ORDER BY rowid",
+        )["multihash"]
         with pytest.raises(WindowTooLargeError):
             blocks.read_window(roots.combine_chunks())
     # the rows of the first and the last root, and one part of what is between
@@ -219,7 +272,9 @@ def test_a_window_is_found_too_large_by_its_first_rows(tmp_path: Path, monkeypat
 def _damage(path: Path, table: str) -> None:
     """Write over all pages of a table but its root page."""
     with closing(connect(path)) as connection:
-        root = query(connection, "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))["rootpage"][0].as_py()
+        root = query(connection, "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))[
+            "rootpage"
+        ][0].as_py()
         pages = query(connection, "PRAGMA page_count").column(0)[0].as_py()
     content = bytearray(path.read_bytes())
     for page in range(root, pages):
@@ -227,12 +282,16 @@ def _damage(path: Path, table: str) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("table", ["ceramic_one_event", "ceramic_one_block", "ceramic_one_event_block"])
+@pytest.mark.parametrize(
+    "table", ["ceramic_one_event", "ceramic_one_block", "ceramic_one_event_block"]
+)
 def test_a_damaged_file_ends_the_partition_with_an_error(tmp_path: Path, table: str) -> None:
     path = store(tmp_path / "node.db", chain(200))
     _damage(path, table)
     tally = Tally()
-    with pytest.raises(InterruptedRunError, match=re.escape(f"Reading `{path}` failed at its beginning")):
+    with pytest.raises(
+        InterruptedRunError, match=re.escape(f"Reading `{path}` failed at its beginning")
+    ):
         pages_of(source_of(path, 1, tally), "0/1")
     assert isinstance(tally.failure, InterruptedRunError)
     with pytest.raises(InterruptedRunError, match="malformed"):
@@ -245,17 +304,23 @@ def test_a_database_that_vanished_ends_the_partition_with_an_error(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_partition_that_nobody_reads_any_more_can_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_that_nobody_reads_any_more_can_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("connectors.source.RUN_ROWS", 1)
     monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 1)
-    partition = source_of(store(tmp_path / "node.db", chain(50)), 1).build_part("source", "0/1", None)
+    partition = source_of(store(tmp_path / "node.db", chain(50)), 1).build_part(
+        "source", "0/1", None
+    )
     poll_next_batch(partition)  # type: ignore[no-untyped-call] # Bytewax's stub
     partition.close()
 
 
 def _plan(path: Path, statement: str, parameters: int) -> list[str]:
     with closing(connect(path)) as connection:
-        return query(connection, f"EXPLAIN QUERY PLAN {statement}", [0] * parameters)["detail"].to_pylist()  # type: ignore[no-any-return]
+        plan = query(connection, f"EXPLAIN QUERY PLAN {statement}", [0] * parameters)
+    steps: list[str] = plan["detail"].to_pylist()
+    return steps
 
 
 BY_DELIVERED = r"SEARCH \w+ USING (COVERING )?INDEX \w+ \(delivered=\? AND rowid>\?{}\)"
@@ -264,8 +329,15 @@ BY_ROWID = r"SEARCH \w+ USING INTEGER PRIMARY KEY \(rowid>\? AND rowid<\?\)"
 
 @pytest.mark.parametrize("analyzed", [False, True])
 @pytest.mark.parametrize("version", ["v0.30", "v0.36", "v0.38"])
-def test_undelivered_rows_are_found_by_the_index_on_delivered(tmp_path: Path, version: SchemaVersion, *, analyzed: bool) -> None:
-    path = store(tmp_path / "node.db", [*chain(60, 1), *chain(60, 2)], [*range(1, 61), *[None] * 60], schema_version=version)
+def test_undelivered_rows_are_found_by_the_index_on_delivered(
+    tmp_path: Path, version: SchemaVersion, *, analyzed: bool
+) -> None:
+    path = store(
+        tmp_path / "node.db",
+        [*chain(60, 1), *chain(60, 2)],
+        [*range(1, 61), *[None] * 60],
+        schema_version=version,
+    )
     if analyzed:
         with closing(connect(path, "rw")) as connection:
             execute(connection, "ANALYZE")
@@ -273,25 +345,32 @@ def test_undelivered_rows_are_found_by_the_index_on_delivered(tmp_path: Path, ve
     assert re.fullmatch(BY_DELIVERED.format(""), "; ".join(plan))
     # a run of rowids is short, so with statistics SQLite may as well walk over it
     by_rowid = f"|{BY_ROWID}" if analyzed else ""
-    assert re.fullmatch(BY_DELIVERED.format(r" AND rowid<\?") + by_rowid, "; ".join(_plan(path, EVENTS, 2)))
+    assert re.fullmatch(
+        BY_DELIVERED.format(r" AND rowid<\?") + by_rowid, "; ".join(_plan(path, EVENTS, 2))
+    )
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
-def test_lists_of_blocks_are_found_by_rowid_or_by_the_index_on_events(tmp_path: Path, *, analyzed: bool) -> None:
+def test_lists_of_blocks_are_found_by_rowid_or_by_the_index_on_events(
+    tmp_path: Path, *, analyzed: bool
+) -> None:
     path = store(tmp_path / "node.db", chain(60))
     if analyzed:
         with closing(connect(path, "rw")) as connection:
             execute(connection, "ANALYZE")
     assert re.fullmatch(BY_ROWID, "; ".join(_plan(path, LISTED_WINDOW, 2)))
     for statement in (EXTENT, LISTED):
-        assert re.fullmatch(r"SEARCH \w+ USING (COVERING )?INDEX \w+ \(event_cid=\?\)", "; ".join(_plan(path, statement, 1)))
+        assert re.fullmatch(
+            r"SEARCH \w+ USING (COVERING )?INDEX \w+ \(event_cid=\?\)",
+            "; ".join(_plan(path, statement, 1)),
+        )
 
 
 @pytest.mark.parametrize("rows_an_event", [0, 24])
 def test_a_listing_reader_finds_what_lies_beside_the_events_in_their_order(
     tmp_path: Path, rows_an_event: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connectors.listing.WINDOW_ROWS_AN_EVENT", rows_an_event)
+    monkeypatch.setattr("connectors.event_blocks.WINDOW_ROWS_AN_EVENT", rows_an_event)
     events = chain(40)
     path = store(tmp_path / "node.db", events)
     wanted = [events[7], events[3]._replace(cid=b"unknown"), *events[9:30]]
@@ -308,9 +387,18 @@ def test_a_block_reader_finds_each_of_many_in_their_order(tmp_path: Path) -> Non
     path = store(tmp_path / "node.db", events)
     wanted = [one for event in events for one in event.blocks]
     Random(2).shuffle(wanted)
-    multihashes = [b"", *(one.multihash for one in wanted), b"\x12\x20" + bytes(32), wanted[0].multihash]
+    multihashes = [
+        b"",
+        *(one.multihash for one in wanted),
+        b"\x12\x20" + bytes(32),
+        wanted[0].multihash,
+    ]
     with closing(connect(path)) as connection, closing(BlockReader(connection)) as reader:
-        for window in ([wanted[0].multihash], [events[0].cid[-34:], events[-1].cid[-34:]], [bytes(34)]):
+        for window in (
+            [wanted[0].multihash],
+            [events[0].cid[-34:], events[-1].cid[-34:]],
+            [bytes(34)],
+        ):
             reader.read_window(pa.array(window, pa.binary()))
             found = reader.find(pa.array(multihashes, pa.binary())).to_pylist()
             assert found == [b"", *(one.content for one in wanted), b"", wanted[0].content]

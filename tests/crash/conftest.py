@@ -1,7 +1,8 @@
 """What the trust tests share: databases worth ordering, children that run the real command line, and faults below SQLite.
 
-The job always runs in a child, started as a user starts it. The tests look at the database with the driver of the product while no
-child runs; every other program that touches it is a process of its own.
+The job always runs in a child, started as a user starts it. The tests look at the database with the
+driver of the product while no child runs; every other program that touches it is a process of its
+own.
 """
 
 import os
@@ -19,16 +20,16 @@ from typing import Literal
 
 import pytest
 
-from connectors.database import connect, query, scalar
-from flows.synth import Order, write_database
-from flows.synth_streams import Population
-from tests.oracle import Contents, check, read
+from connectors.sqlite import connect, query, scalar
+from flows.synth.database import Order, write_database
+from flows.synth.streams import Population
+from tests.support.oracle import Contents, check, read
+from tests.support.program import ROOT
 
 if sys.platform != "linux":
     # locks, pipes, /proc and what stands between a program and its disk are Linux's here
     collect_ignore_glob = ["test_*.py"]
 
-ROOT = Path(__file__).parents[2]
 HANG_SECONDS = 120
 """After this time a child counts as hanging."""
 COMPANIONS = ("-wal", "-shm", "-order-lock")
@@ -129,7 +130,9 @@ def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("injecting faults below SQLite needs a C compiler, `cc`")
     library = tmp_path_factory.mktemp("faults") / "faults.so"
     source = Path(__file__).with_name("faults.c")
-    run([compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, source, "-ldl"], check=True)
+    run(
+        [compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, source, "-ldl"], check=True
+    )
     return library
 
 
@@ -149,7 +152,8 @@ class Ended:
 
 
 Program = Literal["flows", "tests.crash.miniature"]
-"""The module that a child runs: the program itself, or the same with thresholds that fit a database of a thousandth."""
+"""The module that a child runs: the program itself, or the same with thresholds that fit a
+database of a thousandth."""
 
 
 def arguments(database: Path, *options: str, program: Program = "flows") -> list[str]:
@@ -176,18 +180,36 @@ class Children:
     ) -> "Popen[str]":
         """Start `ceramic-order run` on `database`."""
         environment = {} if faults is None else faults.environment(self.library(), database)
-        return self.spawn(arguments(database, *options, program=program), environment, stdout=stdout, stderr=stderr)
+        return self.spawn(
+            arguments(database, *options, program=program),
+            environment,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
     def spawn(
-        self, command: list[str], environment: Mapping[str, str] | None = None, *, stdout: int = PIPE, stderr: int = PIPE
+        self,
+        command: list[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        stdout: int = PIPE,
+        stderr: int = PIPE,
     ) -> "Popen[str]":
         """Start any program; where nothing else is said, its streams are pipes."""
         environment = os.environ | dict(environment or {})
-        child = Popen(command, cwd=ROOT, env=environment, stdin=PIPE, stdout=stdout, stderr=stderr, text=True)
+        child = Popen(
+            command, cwd=ROOT, env=environment, stdin=PIPE, stdout=stdout, stderr=stderr, text=True
+        )
         self.started.append(child)
         return child
 
-    def run(self, database: Path, *options: str, program: Program = "flows", faults: Faults | None = None) -> Ended:
+    def run(
+        self,
+        database: Path,
+        *options: str,
+        program: Program = "flows",
+        faults: Faults | None = None,
+    ) -> Ended:
         """Run `ceramic-order run` on `database` to its end, whatever that is."""
         return end(self.start(database, *options, program=program, faults=faults))
 
@@ -228,7 +250,10 @@ def numbers_of(database: Path) -> Numbers:
     """The numbers in an intact database."""
     with closing(connect(database, "rw")) as connection:
         assert scalar(connection, "PRAGMA integrity_check") == "ok"
-        table = query(connection, "SELECT cid, delivered FROM ceramic_one_event WHERE delivered IS NOT NULL ORDER BY delivered")
+        table = query(
+            connection,
+            "SELECT cid, delivered FROM ceramic_one_event WHERE delivered IS NOT NULL ORDER BY delivered",
+        )
     return dict(zip(table["cid"].to_pylist(), table["delivered"].to_pylist(), strict=True))
 
 
@@ -248,13 +273,18 @@ def check_stopped(before: Contents, database: Path, earlier: Numbers | None = No
 def check_numbers(before: Contents, now: Numbers, earlier: Numbers | None = None) -> None:
     """Check that these are numbers of whole batches.
 
-    Rows are written by rowid, numbers are given by the order of the streams: half a batch would leave gaps between its numbers.
+    Rows are written by rowid, numbers are given by the order of the streams: half a batch would
+    leave gaps between its numbers.
     """
     highest = before.highest
-    old = {cid: number for cid, number in before.numbers.items() if number is not None} | (earlier or {})
+    old = {cid: number for cid, number in before.numbers.items() if number is not None} | (
+        earlier or {}
+    )
     assert {cid: now.get(cid) for cid in old} == old, "an old number was changed"
     new = {cid: number for cid, number in now.items() if before.numbers[cid] is None}
-    assert list(new.values()) == list(range(highest + 1, highest + 1 + len(new))), "part of a batch was kept"
+    assert list(new.values()) == list(range(highest + 1, highest + 1 + len(new))), (
+        "part of a batch was kept"
+    )
     for cid, number in new.items():
         prev = before.places[cid].prev
         assert prev is None or now[prev] < number, "an event was delivered before its parent"

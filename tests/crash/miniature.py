@@ -1,7 +1,8 @@
 """The command line with all thresholds scaled down, so that a small database takes every way that one of millions of events takes.
 
-A run then reads many pages, settles many times, writes many batches, and takes its write-ahead log into the database midway: after
-each batch whose rows lie close together, and whenever the log has grown.
+A run then reads many pages, settles many times, writes many batches, and takes its write-ahead log
+into the database midway: after each batch whose rows lie close together, and whenever the log has
+grown.
 """
 
 from types import ModuleType
@@ -18,7 +19,8 @@ THRESHOLDS: tuple[tuple[ModuleType, str, int], ...] = (
     (sink, "CHECKPOINT_PAGES", 100),
     (sink, "CACHE_KIB", 100),
 )
-"""Constants and their values here, all of them some hundred to some thousand times larger in earnest."""
+"""Constants and their values here, all of them some hundred to some thousand times larger in
+earnest."""
 
 if __name__ == "__main__":
     for module, name, value in THRESHOLDS:

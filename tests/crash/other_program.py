@@ -2,8 +2,8 @@
 
     other_program.py DATABASE STATEMENT...
 
-It says `ready`, waits for a line, runs the statements, the first one again and again until no lock is in its way, says `inside`,
-waits for another line, and ends its transaction.
+It says `ready`, waits for a line, runs the statements, the first one again and again until no lock
+is in its way, says `inside`, waits for another line, and ends its transaction.
 """
 
 import sqlite3

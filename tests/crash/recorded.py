@@ -13,7 +13,8 @@ MAIN, WAL = 1, 2
 NAMES = {MAIN: "node.db", WAL: "node.db-wal"}
 RECORD = struct.Struct("<cB6xQQ")
 FRAME_HEADER = 24
-"""Bytes before each page in the log; the second four are not zero in the last frame of a transaction."""
+"""Bytes before each page in the log; the second four are not zero in the last frame of a
+transaction."""
 SECTOR = 512
 """What a disk writes whole."""
 
@@ -63,7 +64,9 @@ class Disk:
             _apply(files, change)
         return files
 
-    def after_power_loss(self, fate: Callable[[], Fate], tear: Callable[[int], int], folder: Path) -> Path:
+    def after_power_loss(
+        self, fate: Callable[[], Fate], tear: Callable[[int], int], folder: Path
+    ) -> Path:
         """Write the files as they may be found: fate decides of each unsynced change, tear how much of it is there."""
         files = {file: bytearray(content) for file, content in self.stored.items()}
         for change in [*self.unsynced[MAIN], *self.unsynced[WAL]]:
@@ -72,7 +75,12 @@ class Disk:
                     _apply(files, change)
                 case "torn" if change.call == b"w":
                     sectors = tear(len(change.content) // SECTOR + 1)
-                    _apply(files, Change(b"w", change.file, change.offset, change.content[: sectors * SECTOR]))
+                    _apply(
+                        files,
+                        Change(
+                            b"w", change.file, change.offset, change.content[: sectors * SECTOR]
+                        ),
+                    )
         for file, name in NAMES.items():
             (folder / name).unlink(missing_ok=True)
             if file in files:
@@ -105,7 +113,11 @@ class Recorded:
     @cached_property
     def commits(self) -> list[int]:
         """Which changes were the last frame of a transaction in the log: its header tells the size of the database."""
-        return [at for at, change in enumerate(self.changes) if is_frame(change) and any(change.content[4:8])]
+        return [
+            at
+            for at, change in enumerate(self.changes)
+            if is_frame(change) and any(change.content[4:8])
+        ]
 
     @cached_property
     def checkpoints(self) -> list[int]:
@@ -121,7 +133,11 @@ class Recorded:
     @cached_property
     def restarts(self) -> list[int]:
         """Which changes began the log anew, over what it held before."""
-        return [at for at, change in enumerate(self.changes) if change.file == WAL and change.call == b"w" and not change.offset][1:]
+        return [
+            at
+            for at, change in enumerate(self.changes)
+            if change.file == WAL and change.call == b"w" and not change.offset
+        ][1:]
 
     def disk(self, moment: int | None = None) -> Disk:
         """The files after the changes before `moment`, or after all."""
@@ -136,9 +152,13 @@ def is_frame(change: Change) -> bool:
     return change.file == WAL and change.call == b"w" and len(change.content) == FRAME_HEADER
 
 
-def record(template: Template, folder: Path, library: Path, *options: str, program: Program = "flows") -> Recorded:
+def record(
+    template: Template, folder: Path, library: Path, *options: str, program: Program = "flows"
+) -> Recorded:
     """Run `ceramic-order run` on a copy of the template."""
     database, log = template.copy(folder), folder / "changes"
-    ended = Children(folder, lambda: library).run(database, *options, program=program, faults=Faults(log=log))
+    ended = Children(folder, lambda: library).run(
+        database, *options, program=program, faults=Faults(log=log)
+    )
     assert ended.code == 0, ended
     return Recorded(template, database, list(_changes(log.read_bytes())))

@@ -1,7 +1,7 @@
 """Power loss, by what is left of the write-ahead log: the database is as it was after the last whole batch in it.
 
-The log is the first of its run, or one that was begun anew after a checkpoint: behind its own frames stand those of the log before,
-which are told by their salt.
+The log is the first of its run, or one that was begun anew after a checkpoint: behind its own
+frames stand those of the log before, which are told by their salt.
 """
 
 from bisect import bisect
@@ -19,7 +19,8 @@ from tests.crash.recorded import MAIN, WAL, record
 
 HEADER = 32
 FRAME = 24 + 4096
-"""Bytes of the log's header and of each frame in it (https://www.sqlite.org/fileformat.html#walformat, with the node's page size)."""
+"""Bytes of the log's header and of each frame in it
+(https://www.sqlite.org/fileformat.html#walformat, with the node's page size)."""
 SALT = slice(16, 24)
 """Of the log's header; each frame has the same behind its first eight bytes."""
 
@@ -35,7 +36,10 @@ class Left:
     @cached_property
     def frames(self) -> int:
         """Whole frames of the log that are its own."""
-        salts = (self.log[HEADER + frame * FRAME + 8 :][:8] for frame in range((len(self.log) - HEADER) // FRAME))
+        salts = (
+            self.log[HEADER + frame * FRAME + 8 :][:8]
+            for frame in range((len(self.log) - HEADER) // FRAME)
+        )
         return sum(1 for _ in takewhile(lambda salt: salt == self.log[SALT], salts))
 
     @cached_property
@@ -58,15 +62,21 @@ def killed(small: Template, tmp_path_factory: pytest.TempPathFactory, faults_lib
     """What a run left that was killed in the middle of a write, its log the first."""
     folder = tmp_path_factory.mktemp("killed")
     database = small.copy(folder)
-    Children(folder, lambda: faults_library).run(database, "--batch-rows", "40", "--quiet", faults=Faults("kill", first=1000))
+    Children(folder, lambda: faults_library).run(
+        database, "--batch-rows", "40", "--quiet", faults=Faults("kill", first=1000)
+    )
     return Left(database.read_bytes(), database.with_name("node.db-wal").read_bytes(), folder)
 
 
 @pytest.fixture(scope="module")
-def restarted(small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path) -> Left:
+def restarted(
+    small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path
+) -> Left:
     """What stood on the disk when a run was in the sixth batch of a log that had been begun anew, over the log before."""
     folder = tmp_path_factory.mktemp("restarted")
-    recorded = record(small, folder, faults_library, "--batch-rows", "20", program="tests.crash.miniature")
+    recorded = record(
+        small, folder, faults_library, "--batch-rows", "20", program="tests.crash.miniature"
+    )
     for restart in recorded.restarts:
         fifth = [at for at in recorded.commits if at > restart][4]
         moment = fifth + 2 * 3  # the page of its last frame, and two frames and a half
@@ -103,7 +113,9 @@ def _check_cuts(left: Left, states: list[Numbers], small: Template, lengths: Ite
         assert numbers == states[bisect(left.commits, frames)], f"log cut to {length} bytes"
 
 
-def _check_flips(left: Left, states: list[Numbers], small: Template, positions: Iterable[int]) -> None:
+def _check_flips(
+    left: Left, states: list[Numbers], small: Template, positions: Iterable[int]
+) -> None:
     for position in positions:
         log = bytearray(left.log)
         log[position // 8] ^= 1 << position % 8
@@ -117,22 +129,30 @@ def _around(frames: Iterable[int]) -> list[int]:
     return [HEADER + frame * FRAME + byte for frame in frames for byte in (-1, 0, 1)]
 
 
-def test_a_log_cut_anywhere_holds_the_batches_before(left: Left, states: list[Numbers], small: Template, rng: Random) -> None:
+def test_a_log_cut_anywhere_holds_the_batches_before(
+    left: Left, states: list[Numbers], small: Template, rng: Random
+) -> None:
     some_frames = rng.sample(range(left.frames), 15)
     _check_cuts(left, states, small, [0, *_around([0, *left.commits, *some_frames])])
 
 
-def test_a_bit_flipped_in_the_log_costs_its_batch_and_those_behind(left: Left, states: list[Numbers], small: Template, rng: Random) -> None:
+def test_a_bit_flipped_in_the_log_costs_its_batch_and_those_behind(
+    left: Left, states: list[Numbers], small: Template, rng: Random
+) -> None:
     last_bits = range(8 * HEADER, 8 * (HEADER + FRAME * left.commits[-1]))
     _check_flips(left, states, small, rng.sample(last_bits, 40))
 
 
-def test_a_rerun_finishes_with_any_log(left: Left, small: Template, children: Children, rng: Random) -> None:
+def test_a_rerun_finishes_with_any_log(
+    left: Left, small: Template, children: Children, rng: Random
+) -> None:
     for length in (0, *rng.sample(range(HEADER, len(left.log)), 3)):
         check_rerun(small.contents, left.with_log(left.log[:length]), children)
 
 
 @pytest.mark.soak
-def test_every_cut_and_many_flips(left: Left, states: list[Numbers], small: Template, rng: Random) -> None:
+def test_every_cut_and_many_flips(
+    left: Left, states: list[Numbers], small: Template, rng: Random
+) -> None:
     _check_cuts(left, states, small, _around(range(left.frames)))
     _check_flips(left, states, small, rng.sample(range(8 * HEADER, 8 * len(left.log)), 2000))

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.database import SqliteError, connect, query, scalar
+from connectors.sqlite import SqliteError, connect, query, scalar
 from operators.schemas import Reason
 from tests.crash.conftest import Children, Ended, Template, check_numbers
-from tests.oracle import Contents, check, deliverable, read
+from tests.support.oracle import Contents, check, deliverable, read
 
 PAGE = 4096
 SAID = (
@@ -56,7 +56,8 @@ def _check_damaged(template: Template, damaged: bytes, children: Children) -> in
         case 0:
             report = Report(children.folder / "report")
             _check_all_left_is_listed(database, report)
-            # where the damage changed a number, the table contradicts its index, and the run goes by the index
+            # where the damage changed a number, the table contradicts its index, and the run goes
+            # by the index
             if before == template.contents.numbers:
                 _check_delivered(database, template)
         case 2:
@@ -76,27 +77,38 @@ def _numbers(database: Path, template: Template) -> dict[bytes, int | None]:
     with closing(connect(template.path)) as connection:
         intact = query(connection, "SELECT rowid, cid FROM ceramic_one_event")
     cids = dict(zip(*(column.to_pylist() for column in intact.columns), strict=True))
-    return {cids[rowid]: number for rowid, number in _numbers_of_rows(database).items() if rowid in cids}
+    return {
+        cids[rowid]: number for rowid, number in _numbers_of_rows(database).items() if rowid in cids
+    }
 
 
 def _numbers_of_rows(database: Path) -> dict[int, int | None]:
     """The numbers by rowid; read from the table itself, because an index may be what is damaged."""
     with closing(connect(database)) as connection:
         # as literals: a damaged row may hold a value of another type
-        table = query(connection, "SELECT rowid, quote(delivered) FROM ceramic_one_event NOT INDEXED")
+        table = query(
+            connection, "SELECT rowid, quote(delivered) FROM ceramic_one_event NOT INDEXED"
+        )
     rowids, literals = (column.to_pylist() for column in table.columns)
-    return {rowid: None if number == "NULL" else int(number) for rowid, number in zip(rowids, literals, strict=True)}
+    return {
+        rowid: None if number == "NULL" else int(number)
+        for rowid, number in zip(rowids, literals, strict=True)
+    }
 
 
 def _check_all_left_is_listed(database: Path, report: Report) -> None:
     left = {rowid for rowid, number in _numbers_of_rows(database).items() if number is None}
-    assert left == {row["rowid"] for row in report.rejected + report.waiting}, "not all that was left is listed"
+    assert left == {row["rowid"] for row in report.rejected + report.waiting}, (
+        "not all that was left is listed"
+    )
 
 
 def _check_delivered(database: Path, template: Template) -> None:
     """What was delivered could be, in whole batches and parents first."""
     before = template.contents
-    now = {cid: number for cid, number in _numbers(database, template).items() if number is not None}
+    now = {
+        cid: number for cid, number in _numbers(database, template).items() if number is not None
+    }
     check_numbers(before, dict(sorted(now.items(), key=itemgetter(1))))
     assert {cid for cid in now if before.numbers[cid] is None} <= deliverable(before)
 
@@ -120,7 +132,9 @@ def _check_flips(template: Template, bits: Iterable[int], children: Children) ->
 def _pages_by_kind(template: Template, folder: Path) -> dict[tuple[str, str], list[int]]:
     """Page numbers by the table or index and by the level of its tree."""
     with closing(connect(template.copy(folder))) as connection:
-        pages = query(connection, "SELECT name, pagetype, pageno FROM dbstat WHERE pageno > 1").to_pylist()
+        pages = query(
+            connection, "SELECT name, pagetype, pageno FROM dbstat WHERE pageno > 1"
+        ).to_pylist()
     kinds = defaultdict(list)
     for page in pages:
         kinds[page["name"], page["pagetype"]].append(page["pageno"])
@@ -129,21 +143,32 @@ def _pages_by_kind(template: Template, folder: Path) -> dict[tuple[str, str], li
 
 def _some_bit(rng: Random, pages: list[int]) -> int:
     """A bit of one of these pages; every other time of the few bytes that begin the page and tell what it is."""
-    return ((rng.choice(pages) - 1) * PAGE + rng.randrange(rng.choice((12, PAGE)))) * 8 + rng.randrange(8)
+    return (
+        (rng.choice(pages) - 1) * PAGE + rng.randrange(rng.choice((12, PAGE)))
+    ) * 8 + rng.randrange(8)
 
 
-def test_a_flipped_bit_of_the_header_that_matters_is_refused(small: Template, children: Children) -> None:
-    # magic, page size, versions for writing and reading, payload fractions, page count, schema format
-    assert _check_flips(small, [8 * byte for byte in (0, 15, 16, 18, 19, 21, 31, 47)], children) == {2}
+def test_a_flipped_bit_of_the_header_that_matters_is_refused(
+    small: Template, children: Children
+) -> None:
+    # magic, page size, versions for writing and reading, payload fractions, page count, schema
+    # format
+    assert _check_flips(
+        small, [8 * byte for byte in (0, 15, 16, 18, 19, 21, 31, 47)], children
+    ) == {2}
 
 
-def test_a_flipped_bit_of_any_page_is_named_or_harmless(small: Template, children: Children, rng: Random) -> None:
+def test_a_flipped_bit_of_any_page_is_named_or_harmless(
+    small: Template, children: Children, rng: Random
+) -> None:
     kinds = _pages_by_kind(small, children.folder)
     bits = [_some_bit(rng, kinds[kind]) for kind in rng.sample(sorted(kinds), 10)]
     assert _check_flips(small, bits, children) == {0, 3}
 
 
-def test_a_damaged_index_of_what_is_undelivered_hides_no_event(small: Template, children: Children, rng: Random) -> None:
+def test_a_damaged_index_of_what_is_undelivered_hides_no_event(
+    small: Template, children: Children, rng: Random
+) -> None:
     leaves = _pages_by_kind(small, children.folder)["sqlite_autoindex_ceramic_one_event_2", "leaf"]
     assert _check_flips(small, [_some_bit(rng, leaves) for _ in range(8)], children) <= {0, 2, 3}
 
@@ -186,25 +211,35 @@ class Stored:
 def _choose(database: Path, truth: Contents, count: int, rng: Random) -> list[Stored]:
     """Some events that would be delivered, none of them above or below another."""
     with closing(connect(database)) as connection:
-        rows = query(connection, "SELECT event_cid, block_multihash, root FROM ceramic_one_event_block").to_pylist()
+        rows = query(
+            connection, "SELECT event_cid, block_multihash, root FROM ceramic_one_event_block"
+        ).to_pylist()
     listed = defaultdict(list)
     for row in rows:
         listed[row["event_cid"]].append((row["root"], row["block_multihash"]))
     whole = sorted(cid for cid in deliverable(truth) if len(listed[cid]) == 2)
     rng.shuffle(whole)
     of_streams = {truth.places[cid].stream: cid for cid in whole}
-    return [Stored(cid, *(block for _, block in sorted(listed[cid], reverse=True))) for cid in list(of_streams.values())[:count]]
+    return [
+        Stored(cid, *(block for _, block in sorted(listed[cid], reverse=True)))
+        for cid in list(of_streams.values())[:count]
+    ]
 
 
 def _block(connection: Any, multihash: bytes) -> bytes:
-    found: bytes = scalar(connection, "SELECT bytes FROM ceramic_one_block WHERE multihash = ?", (multihash,))
+    found: bytes = scalar(
+        connection, "SELECT bytes FROM ceramic_one_block WHERE multihash = ?", (multihash,)
+    )
     return found
 
 
 def _write_block(connection: Any, multihash: bytes, content: bytes | None) -> None:
     """Store a block in place of the one of this name, or delete that."""
     parameters = (multihash,) if content is None else (multihash, content)
-    assert query(connection, DELETE_BLOCK if content is None else WRITE_BLOCK, parameters).num_rows == 1
+    assert (
+        query(connection, DELETE_BLOCK if content is None else WRITE_BLOCK, parameters).num_rows
+        == 1
+    )
 
 
 def test_a_damaged_or_missing_block_rejects_its_event_and_a_rerun_with_the_block_delivers_it(
@@ -219,7 +254,10 @@ def test_a_damaged_or_missing_block_rejects_its_event_and_a_rerun_with_the_block
         four.cid: Reason.PAYLOAD_MISSING,
     }
     with closing(connect(database, "rw")) as connection:
-        blocks = {multihash: _block(connection, multihash) for multihash in (one.root, two.payload, three.root, four.payload)}
+        blocks = {
+            multihash: _block(connection, multihash)
+            for multihash in (one.root, two.payload, three.root, four.payload)
+        }
         for multihash in (one.root, two.payload):
             _write_block(connection, multihash, _flip(blocks[multihash], 7))
         for multihash in (three.root, four.payload):
@@ -265,7 +303,9 @@ def _check_flipped_blocks(count: int, large: Template, children: Children, rng: 
     assert 0 < len(report.rejected) <= count
 
 
-def test_a_bit_flipped_in_many_blocks_costs_at_most_their_events(large: Template, children: Children, rng: Random) -> None:
+def test_a_bit_flipped_in_many_blocks_costs_at_most_their_events(
+    large: Template, children: Children, rng: Random
+) -> None:
     _check_flipped_blocks(200, large, children, rng)
 
 

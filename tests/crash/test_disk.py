@@ -10,17 +10,29 @@ from typing import Literal
 
 import pytest
 
-from tests.crash.conftest import Children, Ended, Faults, Template, arguments, check_rerun, check_stopped, end
+from tests.crash.conftest import (
+    Children,
+    Ended,
+    Faults,
+    Template,
+    arguments,
+    check_rerun,
+    check_stopped,
+    end,
+)
 from tests.crash.recorded import MAIN, record
-from tests.oracle import Contents, check, read
+from tests.support.oracle import Contents, check, read
 
 OPTIONS = ("--batch-rows", "40", "--quiet")
-"""Such a run creates its files by its 10th change of them, commits its last batch behind the 1,000th, and then works the log in."""
+"""Such a run creates its files by its 10th change of them, commits its last batch behind the
+1,000th, and then works the log in."""
 
 
 def _check_ended(before: Contents, database: Path, ended: Ended) -> None:
     """A run on a bad disk said truly what it left."""
-    kept = len(check_stopped(before, database)) - sum(number is not None for number in before.numbers.values())
+    kept = len(check_stopped(before, database)) - sum(
+        number is not None for number in before.numbers.values()
+    )
     match ended.code:
         case 0:
             check(before, read(database))
@@ -54,7 +66,9 @@ def _faults(calls: Literal["change", "read"], moments: Iterable[int]) -> Iterato
         yield Faults("fail", first=moment, times=times, calls=calls, error_number=error_number)
 
 
-def test_a_write_that_fails_leaves_whole_batches_and_is_told(small: Template, children: Children, rng: Random) -> None:
+def test_a_write_that_fails_leaves_whole_batches_and_is_told(
+    small: Template, children: Children, rng: Random
+) -> None:
     starting, writing = [1, 2, 3, 5], rng.sample(range(30, 1000), 4)
     assert _check_faults(small, children, _faults("change", starting)) == {2}
     assert _check_faults(small, children, _faults("change", writing)) == {3}
@@ -65,7 +79,11 @@ def test_a_log_that_cannot_be_brought_into_the_database_is_told_and_is_no_loss(
 ) -> None:
     (tmp_path / "recorded").mkdir()
     recorded = record(small, tmp_path / "recorded", faults_library, *OPTIONS)
-    worked_in = [at for at, change in enumerate(recorded.changes) if change.file == MAIN and at > recorded.commits[-1]]
+    worked_in = [
+        at
+        for at, change in enumerate(recorded.changes)
+        if change.file == MAIN and at > recorded.commits[-1]
+    ]
     # a fault counts some more changes than these, of other files
     for fault in _faults("change", worked_in[len(worked_in) // 3 :: 8][:4]):
         database = small.copy(children.folder)
@@ -77,15 +95,23 @@ def test_a_log_that_cannot_be_brought_into_the_database_is_told_and_is_no_loss(
         check_rerun(small.contents, database, children)
 
 
-def test_a_read_that_fails_leaves_whole_batches_and_is_told(small: Template, children: Children, rng: Random) -> None:
-    assert _check_faults(small, children, _faults("read", [1, 5, 8, *rng.sample(range(30, 500), 4)])) >= {2, 3}
+def test_a_read_that_fails_leaves_whole_batches_and_is_told(
+    small: Template, children: Children, rng: Random
+) -> None:
+    assert _check_faults(
+        small, children, _faults("read", [1, 5, 8, *rng.sample(range(30, 500), 4)])
+    ) >= {2, 3}
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("rng", range(10, 14), indirect=True)
 def test_every_call_fails(small: Template, children: Children, rng: Random) -> None:
-    _check_faults(small, children, _faults("change", [*range(1, 60), *rng.sample(range(60, 2000), 200)]))
-    _check_faults(small, children, _faults("read", [*range(1, 60), *rng.sample(range(60, 3000), 100)]))
+    _check_faults(
+        small, children, _faults("change", [*range(1, 60), *rng.sample(range(60, 2000), 200)])
+    )
+    _check_faults(
+        small, children, _faults("read", [*range(1, 60), *rng.sample(range(60, 3000), 100)])
+    )
 
 
 class SmallDisk:
@@ -104,7 +130,9 @@ class SmallDisk:
 
 def _mount(*options: str) -> bool:
     try:
-        return not subprocess.run(["/bin/mount", *options], capture_output=True, check=False).returncode
+        return not subprocess.run(
+            ["/bin/mount", *options], capture_output=True, check=False
+        ).returncode
     except FileNotFoundError:
         return False
 
@@ -143,9 +171,17 @@ def test_a_report_on_a_full_disk_is_told_and_leaves_whole_batches(
     check_rerun(small.contents, database, children)
 
 
-def test_a_log_that_may_not_grow_further_leaves_whole_batches(small: Template, children: Children) -> None:
+def test_a_log_that_may_not_grow_further_leaves_whole_batches(
+    small: Template, children: Children
+) -> None:
     database = small.copy(children.folder)
-    limited = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', str(1_000_000 // 512), *arguments(database, *OPTIONS)]
+    limited = [
+        "sh",
+        "-c",
+        'ulimit -f "$0" && exec "$@"',
+        str(1_000_000 // 512),
+        *arguments(database, *OPTIONS),
+    ]
     ended = end(children.spawn(limited))
     assert ended.code == 3, ended
     _check_ended(small.contents, database, ended)

@@ -6,8 +6,18 @@ from random import Random
 
 import pytest
 
-from tests.crash.conftest import Children, Faults, Numbers, Program, Template, await_wal, check_rerun, check_stopped, end
-from tests.oracle import deliverable
+from tests.crash.conftest import (
+    Children,
+    Faults,
+    Numbers,
+    Program,
+    Template,
+    await_wal,
+    check_rerun,
+    check_stopped,
+    end,
+)
+from tests.support.oracle import deliverable
 
 OPTIONS = ("--batch-rows", "200", "--quiet")
 LOG_BYTES = 4_500_000
@@ -15,7 +25,8 @@ LOG_BYTES = 4_500_000
 WRITES = 20_000
 """A whole run writes, truncates and syncs somewhat more often."""
 CHECKPOINTED_WRITES = 580
-"""The same of a run of few events that lie parents first, which takes its log into the database after each of some 20 batches."""
+"""The same of a run of few events that lie parents first, which takes its log into the database
+after each of some 20 batches."""
 CHECKPOINT_WRITES = 180
 """And of these, the changes of the database file itself, which only checkpoints make."""
 
@@ -35,7 +46,9 @@ def _kill_in_a_call(program: Program, faults: Faults) -> Kill:
 
     def kill(children: Children, database: Path, rng: Random) -> None:
         chosen = Faults("kill", first=rng.randrange(1, faults.first), calls=faults.calls)
-        children.run(database, *OPTIONS, "--workers", rng.choice("12"), program=program, faults=chosen)
+        children.run(
+            database, *OPTIONS, "--workers", rng.choice("12"), program=program, faults=chosen
+        )
 
     return kill
 
@@ -47,10 +60,13 @@ CHECKPOINTED = (
 )
 
 
-def _check_kills(kills: tuple[Kill, ...], times: int, rng: Random, template: Template, children: Children) -> int:
+def _check_kills(
+    kills: tuple[Kill, ...], times: int, rng: Random, template: Template, children: Children
+) -> int:
     """Kill again and again until the job is done, then on a fresh copy; how many kills came after a checkpoint had begun.
 
-    The database file is changed by checkpoints alone; the last one, at the end, is that of a job which is done.
+    The database file is changed by checkpoints alone; the last one, at the end, is that of a job
+    which is done.
     """
     before = template.contents
     whole = sum(number is not None for number in before.numbers.values()) + len(deliverable(before))
@@ -70,14 +86,18 @@ def _check_kills(kills: tuple[Kill, ...], times: int, rng: Random, template: Tem
     return checkpointed
 
 
-def test_any_kill_leaves_whole_batches_and_a_rerun_finishes(large: Template, children: Children, rng: Random) -> None:
+def test_any_kill_leaves_whole_batches_and_a_rerun_finishes(
+    large: Template, children: Children, rng: Random
+) -> None:
     assert not _check_kills(IN_ONE_LOG, 25, rng, large, children)
 
 
 def test_a_kill_around_checkpoints_leaves_whole_batches_and_a_rerun_finishes(
     small_in_order: Template, children: Children, rng: Random
 ) -> None:
-    assert _check_kills(CHECKPOINTED, 14, rng, small_in_order, children) > 3, "hardly a kill came after a checkpoint had begun"
+    assert _check_kills(CHECKPOINTED, 14, rng, small_in_order, children) > 3, (
+        "hardly a kill came after a checkpoint had begun"
+    )
 
 
 @pytest.mark.soak
@@ -89,5 +109,7 @@ def test_a_thousand_kills(large: Template, children: Children, rng: Random) -> N
 @pytest.mark.soak
 @pytest.mark.parametrize("template", ["small", "small_in_order"])
 @pytest.mark.parametrize("rng", range(20, 25), indirect=True)
-def test_a_thousand_kills_around_checkpoints(template: str, children: Children, rng: Random, request: pytest.FixtureRequest) -> None:
+def test_a_thousand_kills_around_checkpoints(
+    template: str, children: Children, rng: Random, request: pytest.FixtureRequest
+) -> None:
     assert _check_kills(CHECKPOINTED, 100, rng, request.getfixturevalue(template), children) > 10

@@ -9,8 +9,17 @@ from subprocess import Popen
 
 import pytest
 
-from tests.crash.conftest import Children, Template, await_wal, check_numbers, check_rerun, check_stopped, end, numbers_of
-from tests.oracle import check, read
+from tests.crash.conftest import (
+    Children,
+    Template,
+    await_wal,
+    check_numbers,
+    check_rerun,
+    check_stopped,
+    end,
+    numbers_of,
+)
+from tests.support.oracle import check, read
 
 PROGRAM = Path(__file__).with_name("other_program.py")
 MANY_BATCHES = ("--batch-rows", "20", "--quiet")
@@ -23,7 +32,7 @@ INSERT_DELIVERED = f"""
     INSERT INTO ceramic_one_event
       (order_key, ahash_0, ahash_1, ahash_2, ahash_3, ahash_4, ahash_5, ahash_6, ahash_7, cid, discovered, delivered)
     SELECT x'00', 0, 0, 0, 0, 0, 0, 0, 0, x'{THEIR_CID.hex()}', 0, max(delivered) + 1 FROM ceramic_one_event
-"""  # noqa: S608 # hex
+"""  # hex
 """What a node does that receives an init event."""
 
 
@@ -31,7 +40,9 @@ class Other:
     """Another program at the database."""
 
     def __init__(self, children: Children, database: Path, *statements: str) -> None:
-        self._child: Popen[str] = children.spawn([sys.executable, str(PROGRAM), str(database), *statements])
+        self._child: Popen[str] = children.spawn(
+            [sys.executable, str(PROGRAM), str(database), *statements]
+        )
         self._expect("ready")
 
     def enter(self) -> None:
@@ -91,7 +102,9 @@ def test_a_run_beside_a_program_that_stays_is_refused(small: Template, children:
 
 
 @pytest.mark.parametrize("does", [WRITES, READS], ids=["writes", "reads"])
-def test_a_program_that_comes_midway_and_leaves_is_waited_for(large: Template, children: Children, does: tuple[str, ...]) -> None:
+def test_a_program_that_comes_midway_and_leaves_is_waited_for(
+    large: Template, children: Children, does: tuple[str, ...]
+) -> None:
     database = large.copy(children.folder)
     other = Other(children, database, *does)
     child = children.start(database, *MANY_BATCHES)
@@ -103,7 +116,9 @@ def test_a_program_that_comes_midway_and_leaves_is_waited_for(large: Template, c
     check(large.contents, read(database))
 
 
-def test_a_writer_that_comes_midway_and_stays_ends_the_run_between_batches(large: Template, children: Children) -> None:
+def test_a_writer_that_comes_midway_and_stays_ends_the_run_between_batches(
+    large: Template, children: Children
+) -> None:
     database = large.copy(children.folder)
     other = Other(children, database, *WRITES)
     child = children.start(database, *MANY_BATCHES)
@@ -118,7 +133,9 @@ def test_a_writer_that_comes_midway_and_stays_ends_the_run_between_batches(large
     check_rerun(large.contents, database, children)
 
 
-def test_a_program_that_numbers_events_midway_is_named_and_keeps_its_number(large: Template, children: Children) -> None:
+def test_a_program_that_numbers_events_midway_is_named_and_keeps_its_number(
+    large: Template, children: Children
+) -> None:
     database = large.copy(children.folder)
     other = Other(children, database, "BEGIN IMMEDIATE", INSERT_DELIVERED)
     child = children.start(database, *MANY_BATCHES)
@@ -139,7 +156,9 @@ def test_a_program_that_numbers_events_midway_is_named_and_keeps_its_number(larg
     check(stopped, read(database))
 
 
-def test_a_program_that_delivers_events_midway_is_named_and_keeps_their_numbers(large: Template, children: Children) -> None:
+def test_a_program_that_delivers_events_midway_is_named_and_keeps_their_numbers(
+    large: Template, children: Children
+) -> None:
     database = large.copy(children.folder)
     deliver_all = "UPDATE ceramic_one_event SET delivered = -rowid WHERE delivered IS NULL"
     other = Other(children, database, "BEGIN IMMEDIATE", deliver_all)
@@ -172,7 +191,9 @@ def test_a_second_run_is_refused_and_the_first_goes_on(large: Template, children
     check(large.contents, read(database))
 
 
-def test_of_runs_started_at_once_one_does_the_job_and_the_others_are_refused_or_find_it_done(small: Template, children: Children) -> None:
+def test_of_runs_started_at_once_one_does_the_job_and_the_others_are_refused_or_find_it_done(
+    small: Template, children: Children
+) -> None:
     database = small.copy(children.folder)
     runs = [children.start(database, "--batch-rows", "40") for _ in range(4)]
     codes = [end(run).code for run in runs]

@@ -1,7 +1,8 @@
 """Power loss, by what a disk may hold then: of all that a run wrote, only what was synced before is certain to be there.
 
-The writes of a real run are recorded below SQLite. For moments of it, the files are built as they may be found after a power loss:
-every write that was not yet synced is there, or not, or only some of its sectors are.
+The writes of a real run are recorded below SQLite. For moments of it, the files are built as they
+may be found after a power loss: every write that was not yet synced is there, or not, or only some
+of its sectors are.
 """
 
 from functools import partial
@@ -12,22 +13,35 @@ import pytest
 
 from tests.crash.conftest import Children, Template, check_rerun, check_stopped
 from tests.crash.recorded import Disk, Fate, Recorded, is_frame, record
-from tests.oracle import check, read
+from tests.support.oracle import check, read
 
 
 @pytest.fixture(scope="module")
-def in_one_log(small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path) -> Recorded:
+def in_one_log(
+    small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path
+) -> Recorded:
     """A run of some 40 batches, whose log reaches the database at the end."""
-    recorded = record(small, tmp_path_factory.mktemp("recorded"), faults_library, "--batch-rows", "20")
+    recorded = record(
+        small, tmp_path_factory.mktemp("recorded"), faults_library, "--batch-rows", "20"
+    )
     assert not recorded.restarts
     return recorded
 
 
 @pytest.fixture(scope="module")
-def checkpointed(small_in_order: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path) -> Recorded:
+def checkpointed(
+    small_in_order: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path
+) -> Recorded:
     """A run whose batches lie close together, so that each is taken into the database at once."""
     folder = tmp_path_factory.mktemp("checkpointed")
-    recorded = record(small_in_order, folder, faults_library, "--batch-rows", "60", program="tests.crash.miniature")
+    recorded = record(
+        small_in_order,
+        folder,
+        faults_library,
+        "--batch-rows",
+        "60",
+        program="tests.crash.miniature",
+    )
     midway = [at for at in recorded.checkpoints if at < recorded.commits[-1]]
     assert len(midway) > 5, "the log was not taken into the database while the run went on"
     assert len(recorded.restarts) > 5, "the log was not begun anew"
@@ -35,11 +49,22 @@ def checkpointed(small_in_order: Template, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def grown(small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path) -> Recorded:
+def grown(
+    small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path
+) -> Recorded:
     """A run in random order, whose log is taken into the database whenever it has grown to some batches."""
-    recorded = record(small, tmp_path_factory.mktemp("grown"), faults_library, "--batch-rows", "20", program="tests.crash.miniature")
+    recorded = record(
+        small,
+        tmp_path_factory.mktemp("grown"),
+        faults_library,
+        "--batch-rows",
+        "20",
+        program="tests.crash.miniature",
+    )
     assert len(recorded.restarts) > 2, "the log was not begun anew"
-    assert len(recorded.commits) > 2 * len(recorded.checkpoints), "the log was taken in after every batch"
+    assert len(recorded.commits) > 2 * len(recorded.checkpoints), (
+        "the log was taken in after every batch"
+    )
     return recorded
 
 
@@ -56,33 +81,49 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
 def _check_moments(recorded: Recorded, rng: Random, moments: int, children: Children) -> None:
     before = recorded.template.contents
     # half of the moments are around the ends of checkpoints, where the log is begun anew
-    turns = [at + near for at in [*recorded.checkpoints, *recorded.restarts] for near in range(-3, 4)]
+    turns = [
+        at + near for at in [*recorded.checkpoints, *recorded.restarts] for near in range(-3, 4)
+    ]
     turns = sorted({at for at in turns if 0 <= at < len(recorded.changes)})
-    chosen = {*rng.sample(range(len(recorded.changes)), moments // 2), *rng.sample(turns, min(len(turns), moments // 2))}
+    chosen = {
+        *rng.sample(range(len(recorded.changes)), moments // 2),
+        *rng.sample(turns, min(len(turns), moments // 2)),
+    }
     rerun = set(rng.sample(sorted(chosen), max(1, moments // 20)))
     disk = Disk(recorded.template.path.read_bytes())
     for moment, change in enumerate(recorded.changes):
         disk.change(change)
         if moment in chosen:
-            fates: list[Fate] = rng.choice([["lost"], ["lost", "written"], ["lost", "torn"], ["torn", "written"]])
-            database = disk.after_power_loss(partial(rng.choice, fates), rng.randrange, children.folder)
+            fates: list[Fate] = rng.choice(
+                [["lost"], ["lost", "written"], ["lost", "torn"], ["torn", "written"]]
+            )
+            database = disk.after_power_loss(
+                partial(rng.choice, fates), rng.randrange, children.folder
+            )
             check_stopped(before, database)
             if moment in rerun:
                 check_rerun(before, database, children)
 
 
-def test_a_power_loss_at_any_moment_leaves_whole_batches_and_a_rerun_finishes(recorded: Recorded, children: Children, rng: Random) -> None:
+def test_a_power_loss_at_any_moment_leaves_whole_batches_and_a_rerun_finishes(
+    recorded: Recorded, children: Children, rng: Random
+) -> None:
     _check_moments(recorded, rng, 30, children)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("rng", range(10, 15), indirect=True)
-def test_power_losses_at_a_thousand_moments(recorded: Recorded, children: Children, rng: Random) -> None:
+def test_power_losses_at_a_thousand_moments(
+    recorded: Recorded, children: Children, rng: Random
+) -> None:
     _check_moments(recorded, rng, min(1000, len(recorded.changes)), children)
 
 
 def test_a_power_loss_after_the_end_loses_nothing(recorded: Recorded, tmp_path: Path) -> None:
-    check(recorded.template.contents, read(recorded.disk().after_power_loss(lambda: "lost", lambda _: 0, tmp_path)))
+    check(
+        recorded.template.contents,
+        read(recorded.disk().after_power_loss(lambda: "lost", lambda _: 0, tmp_path)),
+    )
 
 
 def test_the_recorded_changes_are_all_there_were(recorded: Recorded, tmp_path: Path) -> None:
@@ -90,12 +131,16 @@ def test_the_recorded_changes_are_all_there_were(recorded: Recorded, tmp_path: P
     assert rebuilt.read_bytes() == recorded.database.read_bytes()
 
 
-def test_a_batch_that_was_taken_into_the_database_is_never_lost(checkpointed: Recorded, tmp_path: Path) -> None:
+def test_a_batch_that_was_taken_into_the_database_is_never_lost(
+    checkpointed: Recorded, tmp_path: Path
+) -> None:
     before = checkpointed.template.contents
     for checkpoint in checkpointed.checkpoints:
         disk = checkpointed.disk(checkpoint + 1)
         kept = check_stopped(before, disk.after_power_loss(lambda: "lost", lambda _: 0, tmp_path))
-        assert kept == check_stopped(before, disk.after_power_loss(lambda: "written", lambda sectors: sectors, tmp_path))
+        assert kept == check_stopped(
+            before, disk.after_power_loss(lambda: "written", lambda sectors: sectors, tmp_path)
+        )
 
 
 def _events_lost(recorded: Recorded, folder: Path) -> int:
@@ -107,8 +152,15 @@ def _events_lost(recorded: Recorded, folder: Path) -> int:
     for at, change in enumerate(recorded.changes):
         if is_frame(change) and begun_after < committed:
             begun_after = committed
-            kept = len(check_stopped(before, disk.after_power_loss(lambda: "lost", lambda _: 0, folder)))
-            written = len(check_stopped(before, disk.after_power_loss(lambda: "written", lambda sectors: sectors, folder)))
+            kept = len(
+                check_stopped(before, disk.after_power_loss(lambda: "lost", lambda _: 0, folder))
+            )
+            written = len(
+                check_stopped(
+                    before,
+                    disk.after_power_loss(lambda: "written", lambda sectors: sectors, folder),
+                )
+            )
             lost = max(lost, written - kept)
         disk.change(change)
         committed += at in commits
@@ -116,9 +168,18 @@ def _events_lost(recorded: Recorded, folder: Path) -> int:
     return lost
 
 
-def test_a_durable_run_has_synced_a_batch_before_it_begins_the_next(small: Template, faults_library: Path, tmp_path: Path) -> None:
-    assert _events_lost(record(small, tmp_path, faults_library, "--batch-rows", "20", "--durable"), tmp_path) == 0
+def test_a_durable_run_has_synced_a_batch_before_it_begins_the_next(
+    small: Template, faults_library: Path, tmp_path: Path
+) -> None:
+    assert (
+        _events_lost(
+            record(small, tmp_path, faults_library, "--batch-rows", "20", "--durable"), tmp_path
+        )
+        == 0
+    )
 
 
-def test_without_durable_the_newest_batches_may_be_lost(in_one_log: Recorded, tmp_path: Path) -> None:
+def test_without_durable_the_newest_batches_may_be_lost(
+    in_one_log: Recorded, tmp_path: Path
+) -> None:
     assert _events_lost(in_one_log, tmp_path) > 0

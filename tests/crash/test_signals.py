@@ -10,8 +10,17 @@ from typing import Literal
 
 import pytest
 
-from tests.crash.conftest import Children, Ended, Faults, Template, await_wal, check_rerun, check_stopped, end
-from tests.oracle import Contents
+from tests.crash.conftest import (
+    Children,
+    Ended,
+    Faults,
+    Template,
+    await_wal,
+    check_rerun,
+    check_stopped,
+    end,
+)
+from tests.support.oracle import Contents
 
 OPTIONS = ("--batch-rows", "200", "--quiet")
 SECONDS = 1.0
@@ -22,7 +31,9 @@ SOME_BYTES = 200_000
 
 def _listens(child: "Popen[str]") -> bool:
     """Whether a run has taken both signals over: SIGTERM, which the interpreter leaves alone, is caught or blocked."""
-    masks = re.findall(r"Sig(?:Cgt|Blk):\s*([0-9a-f]+)", Path(f"/proc/{child.pid}/status").read_text())
+    masks = re.findall(
+        r"Sig(?:Cgt|Blk):\s*([0-9a-f]+)", Path(f"/proc/{child.pid}/status").read_text()
+    )
     return any(int(mask, 16) >> SIGTERM - 1 & 1 for mask in masks)
 
 
@@ -66,7 +77,9 @@ def _check_signals(moments: int, large: Template, children: Children, rng: Rando
     return midway
 
 
-def test_a_signal_at_any_moment_ends_the_run_with_one_line(large: Template, children: Children, rng: Random) -> None:
+def test_a_signal_at_any_moment_ends_the_run_with_one_line(
+    large: Template, children: Children, rng: Random
+) -> None:
     _check_signals(12, large, children, rng)
 
 

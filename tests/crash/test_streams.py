@@ -14,8 +14,17 @@ from termios import TIOCSWINSZ
 
 import pytest
 
-from tests.crash.conftest import HANG_SECONDS, Children, Faults, Template, arguments, await_wal, check_stopped, end
-from tests.oracle import check, deliverable, read
+from tests.crash.conftest import (
+    HANG_SECONDS,
+    Children,
+    Faults,
+    Template,
+    arguments,
+    await_wal,
+    check_stopped,
+    end,
+)
+from tests.support.oracle import check, deliverable, read
 
 
 def _through_shell(redirection: str, database: Path) -> list[str]:
@@ -24,7 +33,9 @@ def _through_shell(redirection: str, database: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("redirection", ["1>&-", "2>&-", "0<&- 1>&- 2>&-", "2>/dev/full"])
-def test_a_run_whose_streams_are_closed_does_the_job(small: Template, children: Children, redirection: str) -> None:
+def test_a_run_whose_streams_are_closed_does_the_job(
+    small: Template, children: Children, redirection: str
+) -> None:
     database = small.copy(children.folder)
     ended = end(children.spawn(_through_shell(redirection, database)))
     assert ended.code == 0, ended
@@ -36,7 +47,9 @@ def test_an_error_that_nobody_can_read_keeps_its_exit_code(children: Children) -
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["table", "json"])
-def test_a_summary_on_a_full_disk_is_told_and_the_job_is_done(small: Template, children: Children, options: tuple[str, ...]) -> None:
+def test_a_summary_on_a_full_disk_is_told_and_the_job_is_done(
+    small: Template, children: Children, options: tuple[str, ...]
+) -> None:
     database = small.copy(children.folder)
     ended = end(children.spawn([*_through_shell(">/dev/full", database), *options]))
     assert ended.code == 3
@@ -81,7 +94,9 @@ def _wait_until_done(database: Path) -> None:
             time.sleep(0.0005)
 
 
-def test_a_signal_ends_a_run_that_waits_for_a_reader_of_its_summary(small: Template, children: Children, full_pipe: int) -> None:
+def test_a_signal_ends_a_run_that_waits_for_a_reader_of_its_summary(
+    small: Template, children: Children, full_pipe: int
+) -> None:
     database = small.copy(children.folder)
     child = children.spawn(arguments(database, "--json"), stdout=full_pipe)
     _wait_until_done(database)
@@ -93,7 +108,9 @@ def test_a_signal_ends_a_run_that_waits_for_a_reader_of_its_summary(small: Templ
     check(small.contents, read(database))
 
 
-def test_a_signal_ends_a_run_that_nobody_listens_to(large: Template, children: Children, full_pipe: int) -> None:
+def test_a_signal_ends_a_run_that_nobody_listens_to(
+    large: Template, children: Children, full_pipe: int
+) -> None:
     database = large.copy(children.folder)
     slow = Faults("slow", first=500)
     child = children.start(database, "--batch-rows", "200", faults=slow, stderr=full_pipe)
@@ -137,10 +154,14 @@ def test_a_narrow_terminal_shows_all_numbers(small: Template, children: Children
         check(small.contents, read(database))
 
 
-def test_a_signal_leaves_the_terminal_with_a_cursor_and_one_line(large: Template, children: Children) -> None:
+def test_a_signal_leaves_the_terminal_with_a_cursor_and_one_line(
+    large: Template, children: Children
+) -> None:
     database, terminal = large.copy(children.folder), Terminal(80)
     slow = Faults("slow", first=500)
-    child = children.start(database, "--batch-rows", "200", faults=slow, stdout=terminal.theirs, stderr=terminal.theirs)
+    child = children.start(
+        database, "--batch-rows", "200", faults=slow, stdout=terminal.theirs, stderr=terminal.theirs
+    )
     assert await_wal(child, database, 200_000)
     time.sleep(1)
     child.send_signal(SIGINT)
@@ -153,7 +174,9 @@ def test_a_signal_leaves_the_terminal_with_a_cursor_and_one_line(large: Template
 
 def test_a_dumb_terminal_gets_no_control_codes(small: Template, children: Children) -> None:
     database, terminal = small.copy(children.folder), Terminal(80)
-    child = children.spawn(arguments(database), {"TERM": "dumb"}, stdout=terminal.theirs, stderr=terminal.theirs)
+    child = children.spawn(
+        arguments(database), {"TERM": "dumb"}, stdout=terminal.theirs, stderr=terminal.theirs
+    )
     written = terminal.read(child)
     assert child.returncode == 0, written
     assert "\x1b" not in written

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.database import execute
 from connectors.errors import CannotStartError
+from connectors.sqlite import execute
 from flows.order import get_flow
-from flows.synth import create_database
-from flows.synthetic import block, build_event, time_event
-from tests.main_job import chain, deliver, store
-from tests.oracle import check, read
-from tests.strategies import Forest, forests
+from flows.synth.database import create_database
+from flows.synth.events import block, build_event, time_event
+from tests.support.job import chain, deliver, store
+from tests.support.oracle import check, read
+from tests.support.strategies import Forest, forests
 
 _names = count()
 
@@ -66,7 +66,9 @@ def test_exactly_the_deliverable_events_are_delivered(
             check_node=check_node,
         )
     after = read(path)
-    assert tally.delivered == len(check(before, after, forest.unservable if check_node else frozenset()))
+    assert tally.delivered == len(
+        check(before, after, forest.unservable if check_node else frozenset())
+    )
     assert tally.discovered == tally.delivered + tally.reasons.total()
     again = deliver(path, check_node=check_node)
     assert again.delivered == 0
@@ -89,7 +91,12 @@ def test_events_in_a_circle_are_told_and_stop_nothing_else(tmp_path: Path, worke
     init, *others = chain(4)
     names = [block(bytes([at])).cid for at in range(3)]
     circle = [
-        build_event(init.stream, "time", prev, (time_event(init.stream, prev).blocks[0]._replace(multihash=cid[2:]),))
+        build_event(
+            init.stream,
+            "time",
+            prev,
+            (time_event(init.stream, prev).blocks[0]._replace(multihash=cid[2:]),),
+        )
         for cid, prev in zip(names, [names[1], names[2], names[0]], strict=True)
     ]
     below = time_event(init.stream, names[0])

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.main_job import deliver
-from tests.oracle import check, read
+from tests.support.job import deliver
+from tests.support.oracle import check, read
+from tests.support.snapshots import SNAPSHOTS
 
-SNAPSHOTS = Path(__file__).parents[2] / ".." / "shared" / "snapshots"
 NAMES = {"node-cid.db": 444, "node-seq.db": 517, "node-fork.db": 614}
 """How many events of each are undelivered."""
 
-pytestmark = pytest.mark.skipif(not SNAPSHOTS.is_dir(), reason="the snapshots are not part of the repository")
+pytestmark = pytest.mark.skipif(
+    not SNAPSHOTS.is_dir(), reason="the snapshots are not part of the repository"
+)
 
 
 @pytest.fixture(params=NAMES)
@@ -21,10 +23,16 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / str(request.param)
 
 
-@pytest.mark.parametrize(("partitions", "batch_rows", "check_node"), [(1, 100_000, True), (4, 50, False), (16, 20, True)])
-def test_every_event_of_a_snapshot_is_delivered(path: Path, workers: int, partitions: int, batch_rows: int, *, check_node: bool) -> None:
+@pytest.mark.parametrize(
+    ("partitions", "batch_rows", "check_node"), [(1, 100_000, True), (4, 50, False), (16, 20, True)]
+)
+def test_every_event_of_a_snapshot_is_delivered(
+    path: Path, workers: int, partitions: int, batch_rows: int, *, check_node: bool
+) -> None:
     before = read(path)
-    tally = deliver(path, workers=workers, partitions=partitions, batch_rows=batch_rows, check_node=check_node)
+    tally = deliver(
+        path, workers=workers, partitions=partitions, batch_rows=batch_rows, check_node=check_node
+    )
     assert len(check(before, read(path))) == tally.delivered == NAMES[path.name]
     assert None not in read(path).numbers.values()
 
@@ -37,7 +45,9 @@ def test_a_second_run_delivers_nothing(path: Path, workers: int) -> None:
     assert read(path) == once
 
 
-def test_small_pages_settles_and_generations_change_nothing(path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_pages_settles_and_generations_change_nothing(
+    path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("connectors.source.RUN_ROWS", 7)
     monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 7)
     monkeypatch.setattr("operators.order.SETTLE_ROWS", 3)

@@ -1,6 +1,7 @@
 """A database through its life: events come in any order or never, blocks are lost and found again, runs end or are stopped midway.
 
-Hypothesis chooses what happens next. After each run a model of a few lines tells which events must be delivered and why others are not.
+Hypothesis chooses what happens next. After each run a model of a few lines tells which events must
+be delivered and why others are not.
 """
 
 from collections import Counter
@@ -16,13 +17,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from connectors.database import connect, execute
-from flows.synth import create_database, insert_events
-from flows.synthetic import Event, Kind, data_event, init_event, time_event
+from connectors.sqlite import connect, execute
+from flows.synth.database import create_database, insert_events
+from flows.synth.events import Event, Kind, data_event, init_event, time_event
 from operators.schemas import Reason
 from tests.crash.conftest import Children, Faults, check_numbers, children, faults_library  # noqa: F401 # the last two are fixtures
-from tests.main_job import deliver
-from tests.oracle import Contents, check, read
+from tests.support.job import deliver
+from tests.support.oracle import Contents, check, read
 
 KILLED_AT = 40
 """A run of a few events in small batches makes about so many changes to its files."""
@@ -102,7 +103,12 @@ class Database(RuleBasedStateMachine):
     @property
     def sound(self) -> list[bytes]:
         """The events that can still be damaged; delivered ones are left alone, for their blocks are no longer needed."""
-        return [cid for cid in self.events if self.events[cid].prev and cid in self.stored - self.numbers.keys() - self.damaged.keys()]
+        return [
+            cid
+            for cid in self.events
+            if self.events[cid].prev
+            and cid in self.stored - self.numbers.keys() - self.damaged.keys()
+        ]
 
     @rule(delivered=st.booleans())
     def begin_stream(self, *, delivered: bool) -> None:
@@ -111,7 +117,12 @@ class Database(RuleBasedStateMachine):
         self.events[init.cid] = init
         self._store([init], delivered=delivered)
 
-    @rule(parent=places, kinds=st.lists(st.sampled_from(_KINDS), min_size=3, max_size=8), lost=_lost, rows=st.randoms())
+    @rule(
+        parent=places,
+        kinds=st.lists(st.sampled_from(_KINDS), min_size=3, max_size=8),
+        lost=_lost,
+        rows=st.randoms(),
+    )
     def grow_chain(self, parent: int, kinds: list[Kind], lost: set[int], rows: Random) -> None:
         """Events come in any order, and some never arrive."""
         chain: list[Event] = []
@@ -141,7 +152,9 @@ class Database(RuleBasedStateMachine):
         event = self.events[sound[place % len(sound)]]
         ways = [damage for damage in DAMAGES if event.kind in damage.kinds]
         way = ways[how % len(ways)]
-        self._execute(way.sql.format(cid=event.cid.hex(), block=event.blocks[way.of_block].multihash.hex()))
+        self._execute(
+            way.sql.format(cid=event.cid.hex(), block=event.blocks[way.of_block].multihash.hex())
+        )
         self.damaged[event.cid] = way.reason
 
     @precondition(lambda self: self.damaged)
@@ -150,11 +163,18 @@ class Database(RuleBasedStateMachine):
         """A sound copy of an event is put in the place of a damaged one."""
         self._repair(list(self.damaged)[place % len(self.damaged)])
 
-    @rule(workers=st.sampled_from([1, 2]), partitions=st.integers(1, 3), shards=st.integers(1, 4), batch_rows=st.integers(1, 20))
+    @rule(
+        workers=st.sampled_from([1, 2]),
+        partitions=st.integers(1, 3),
+        shards=st.integers(1, 4),
+        batch_rows=st.integers(1, 20),
+    )
     def run(self, workers: int, partitions: int, shards: int, batch_rows: int) -> None:
         """The main job, to its end."""
         before = read(self.path)
-        tally = deliver(self.path, workers=workers, partitions=partitions, shards=shards, batch_rows=batch_rows)
+        tally = deliver(
+            self.path, workers=workers, partitions=partitions, shards=shards, batch_rows=batch_rows
+        )
         after = read(self.path)
         assert len(check(before, after, self.unservable)) == tally.delivered
         reasons = {cid: self.reason(cid) for cid in self.stored}
@@ -199,9 +219,13 @@ class Database(RuleBasedStateMachine):
     def _repair(self, cid: bytes) -> None:
         for block in self.events[cid].blocks:
             key, content = f"x'{block.multihash.hex()}'", f"x'{block.content.hex()}'"
-            self._execute(f"INSERT OR REPLACE INTO ceramic_one_block (multihash, bytes) VALUES ({key}, {content})")  # noqa: S608 # hex
+            self._execute(
+                f"INSERT OR REPLACE INTO ceramic_one_block (multihash, bytes) VALUES ({key}, {content})"
+            )  # hex
             listing = f"VALUES (x'{cid.hex()}', {key}, {block.codec}, 0, {block.is_root})"
-            self._execute(f"INSERT OR IGNORE INTO ceramic_one_event_block (event_cid, block_multihash, codec, idx, root) {listing}")
+            self._execute(
+                f"INSERT OR IGNORE INTO ceramic_one_event_block (event_cid, block_multihash, codec, idx, root) {listing}"
+            )
         del self.damaged[cid]
 
     def _execute(self, sql: str) -> None:
@@ -209,7 +233,9 @@ class Database(RuleBasedStateMachine):
             execute(connection, sql)
 
     def _note(self, contents: Contents) -> None:
-        self.numbers = {cid: number for cid, number in contents.numbers.items() if number is not None}
+        self.numbers = {
+            cid: number for cid, number in contents.numbers.items() if number is not None
+        }
 
     def _check_stopped(self, before: Contents) -> None:
         after = read(self.path)
@@ -238,7 +264,9 @@ class KilledDatabase(Database):
     def run_until_killed(self, at: int, batch_rows: int) -> None:
         """The command line, killed in one of its writes."""
         before = read(self.path)
-        self.processes.run(self.path, "--batch-rows", str(batch_rows), "--quiet", faults=Faults("kill", first=at))
+        self.processes.run(
+            self.path, "--batch-rows", str(batch_rows), "--quiet", faults=Faults("kill", first=at)
+        )
         self._check_stopped(before)
 
 
@@ -247,12 +275,18 @@ def _live(new: Callable[[Path], Database], folder: Path, *, lives: int, steps: i
     run_state_machine_as_test(
         lambda: new(folder / f"life-{next(names)}.db"),  # type: ignore[arg-type] # Hypothesis calls it, whatever its type says
         settings=settings(
-            max_examples=lives, stateful_step_count=steps, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
+            max_examples=lives,
+            stateful_step_count=steps,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
         ),
     )
 
 
-def test_whatever_happens_to_a_database_a_run_delivers_what_can_be_delivered(tmp_path: Path) -> None:
+def test_whatever_happens_to_a_database_a_run_delivers_what_can_be_delivered(
+    tmp_path: Path,
+) -> None:
     _live(Database, tmp_path, lives=20, steps=20)
 
 

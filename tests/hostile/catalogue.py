@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
-from flows.synthetic import DAG_JOSE, Block, Event, Stream, block, build_event, sign
+from flows.synth.events import DAG_JOSE, Block, Event, Stream, block, build_event, sign
 from operators.schemas import Reason
-from tests.operators.blocks import bytes_item, link
+from tests.support.blocks import bytes_item, link
 
 GIGANTIC, ENORMOUS = 2**32 - 1, 2**40
 
@@ -16,7 +16,8 @@ class Hostile(NamedTuple):
 
     event: Event
     reason: Reason | None
-    """None: it is odd, but every decoder of DAG-CBOR here takes it, or libipld does, and so it is delivered."""
+    """None: it is odd, but every decoder of DAG-CBOR here takes it, or libipld does, and so it
+    is delivered."""
 
 
 def _head(major: int, argument: int) -> bytes:
@@ -72,7 +73,8 @@ ODD_VALUES: dict[str, bytes] = {
     "a number in 32 bits": b"\xfa\x00\x00\x00\x00",
     "a short text with a long head": b"\x7a\x00\x00\x00\x01a",
 }
-"""Encoded values that libipld takes though they are no DAG-CBOR, so that events with them are read (tests/operators/test_mutants.py)."""
+"""Encoded values that libipld takes though they are no DAG-CBOR, so that events with them are
+read (tests/operators/test_mutants.py)."""
 
 
 def catalogue(stream: Stream, prev: bytes) -> dict[str, Hostile]:
@@ -87,38 +89,64 @@ def catalogue(stream: Stream, prev: bytes) -> dict[str, Hostile]:
         return data(b"\xa3" + ident + b"\x64data" + value + parent)
 
     def with_envelope(root: bytes, payload: bytes = encode_dag_cbor(fields)) -> Event:
-        return build_event(stream, "data", prev, (block(payload), block(root, DAG_JOSE, is_root=True)))
+        return build_event(
+            stream, "data", prev, (block(payload), block(root, DAG_JOSE, is_root=True))
+        )
 
     def time(root: bytes, *others: Block) -> Event:
         return build_event(stream, "time", prev, (block(root, is_root=True), *others))
 
     def time_by(proof: bytes, path: str = "", *nodes: bytes) -> Event:
         named = block(proof)
-        root = encode_dag_cbor({"id": CID(stream.cid), "prev": CID(prev), "proof": CID(named.cid), "path": path})
+        root = encode_dag_cbor(
+            {"id": CID(stream.cid), "prev": CID(prev), "proof": CID(named.cid), "path": path}
+        )
         return time(root, named, *map(block, nodes))
 
     def proof_of(node: bytes) -> bytes:
         root = CID(block(node).cid)
-        return encode_dag_cbor({"root": root, "txHash": root, "txType": "f(bytes32)", "chainId": "eip155:1"})
+        return encode_dag_cbor(
+            {"root": root, "txHash": root, "txType": "f(bytes32)", "chainId": "eip155:1"}
+        )
 
     def without(key: str, **put: DagCborTypes) -> bytes:
-        return encode_dag_cbor({name: value for name, value in {**fields, **put}.items() if name != key})
+        return encode_dag_cbor(
+            {name: value for name, value in {**fields, **put}.items() if name != key}
+        )
 
     def signed_as(payload: DagCborTypes, signatures: DagCborTypes) -> bytes:
         return encode_dag_cbor({"payload": payload, "signatures": signatures})
 
     def headed(protected: bytes) -> Event:
         payload = encode_dag_cbor({**fields, "data": protected[:40]})
-        return with_envelope(signed_as(block(payload).cid, [{"protected": protected, "signature": bytes(64)}]), payload)
+        return with_envelope(
+            signed_as(block(payload).cid, [{"protected": protected, "signature": bytes(64)}]),
+            payload,
+        )
 
     plain = encode_dag_cbor(fields)
     leaf = encode_dag_cbor([CID(prev), CID(prev)])
-    bad = {f"data is {name}": Hostile(with_data(value), Reason.NOT_DAG_CBOR) for name, value in VALUES.items()}
-    bad |= {f"data is {name}": Hostile(with_data(value), None) for name, value in ODD_VALUES.items()}
-    bad |= {f"the root is {name}": Hostile(time(value), Reason.NOT_DAG_CBOR) for name, value in VALUES.items() if value}
-    bad |= {f"the proof is {name}": Hostile(time_by(value), Reason.PROOF_UNREADABLE) for name, value in VALUES.items() if value}
+    bad = {
+        f"data is {name}": Hostile(with_data(value), Reason.NOT_DAG_CBOR)
+        for name, value in VALUES.items()
+    }
     bad |= {
-        f"a witness node is {name}": Hostile(time_by(proof_of(value), "0", value), Reason.WITNESS_UNREADABLE)
+        f"data is {name}": Hostile(with_data(value), None) for name, value in ODD_VALUES.items()
+    }
+    bad |= {
+        f"the root is {name}": Hostile(time(value), Reason.NOT_DAG_CBOR)
+        for name, value in VALUES.items()
+        if value
+    }
+    bad |= {
+        f"the proof is {name}": Hostile(time_by(value), Reason.PROOF_UNREADABLE)
+        for name, value in VALUES.items()
+        if value
+    }
+    bad |= {
+        f"a witness node is {name}": Hostile(
+            time_by(proof_of(value), "0", value), Reason.WITNESS_UNREADABLE
+        )
         for name, value in VALUES.items()
         if value
     }
@@ -126,9 +154,18 @@ def catalogue(stream: Stream, prev: bytes) -> dict[str, Hostile]:
         "a payload with a tail": (data(plain + b"\x00"), Reason.NOT_DAG_CBOR),
         "a payload twice": (data(plain * 2), Reason.NOT_DAG_CBOR),
         "half a payload": (data(plain[:-20]), Reason.NOT_DAG_CBOR),
-        "an envelope with a tail": (with_envelope(signed_as(block(plain).cid, []) + b"\x00"), Reason.NOT_DAG_CBOR),
-        "keys of a payload out of order": (data(b"\xa3" + parent + ident + b"\x64data\xf6"), Reason.NOT_DAG_CBOR),
-        "prev twice": (data(b"\xa4" + ident + b"\x64data\xf6" + parent + parent), Reason.NOT_DAG_CBOR),
+        "an envelope with a tail": (
+            with_envelope(signed_as(block(plain).cid, []) + b"\x00"),
+            Reason.NOT_DAG_CBOR,
+        ),
+        "keys of a payload out of order": (
+            data(b"\xa3" + parent + ident + b"\x64data\xf6"),
+            Reason.NOT_DAG_CBOR,
+        ),
+        "prev twice": (
+            data(b"\xa4" + ident + b"\x64data\xf6" + parent + parent),
+            Reason.NOT_DAG_CBOR,
+        ),
         "prev a byte string": (data(without("", prev=prev)), Reason.NO_LINK),
         "prev null": (data(without("", prev=None)), Reason.NO_LINK),
         "prev a list": (data(without("", prev=[CID(prev)])), Reason.NO_LINK),
@@ -137,23 +174,47 @@ def catalogue(stream: Stream, prev: bytes) -> dict[str, Hostile]:
         "no prev": (data(without("prev")), Reason.NOT_AN_EVENT),
         "no data": (data(without("data")), Reason.NOT_AN_EVENT),
         "an empty map": (data(b"\xa0"), Reason.NOT_AN_EVENT),
-        "a payload that imitates a prev": (data(b"\xa3" + ident + b"\x64data" + bytes_item(parent) + b"\x64prev\x41\x00"), Reason.NO_LINK),
+        "a payload that imitates a prev": (
+            data(b"\xa3" + ident + b"\x64data" + bytes_item(parent) + b"\x64prev\x41\x00"),
+            Reason.NO_LINK,
+        ),
         "no signature": (with_envelope(signed_as(block(plain).cid, [])), Reason.SIGNATURES_EMPTY),
         "signatures a map": (with_envelope(signed_as(block(plain).cid, {})), Reason.NOT_AN_EVENT),
         "payload no CID": (with_envelope(signed_as(b"no CID", [{}])), Reason.PAYLOAD_NO_CID),
         "payload empty": (with_envelope(signed_as(b"", [{}])), Reason.PAYLOAD_NO_CID),
-        "payload a short CID": (with_envelope(signed_as(block(plain).cid[:-1], [{}])), Reason.PAYLOAD_NO_CID),
-        "payload a CID behind a zero": (with_envelope(signed_as(b"\x00" + block(plain).cid, [{}])), Reason.PAYLOAD_NO_CID),
+        "payload a short CID": (
+            with_envelope(signed_as(block(plain).cid[:-1], [{}])),
+            Reason.PAYLOAD_NO_CID,
+        ),
+        "payload a CID behind a zero": (
+            with_envelope(signed_as(b"\x00" + block(plain).cid, [{}])),
+            Reason.PAYLOAD_NO_CID,
+        ),
         "payload a text": (with_envelope(signed_as("text", [{}])), Reason.PAYLOAD_NO_CID),
-        "payload an enormous CID": (with_envelope(signed_as(b"\x01\x71\x12\xff\xff\xff\xff\x0f" + bytes(99), [{}])), Reason.PAYLOAD_NO_CID),
-        "a capability that is no CID": (headed(b'{"cap":"ipfs://no"}'), Reason.CAPABILITY_UNREADABLE),
+        "payload an enormous CID": (
+            with_envelope(signed_as(b"\x01\x71\x12\xff\xff\xff\xff\x0f" + bytes(99), [{}])),
+            Reason.PAYLOAD_NO_CID,
+        ),
+        "a capability that is no CID": (
+            headed(b'{"cap":"ipfs://no"}'),
+            Reason.CAPABILITY_UNREADABLE,
+        ),
         "a capability that is a number": (headed(b'{"cap":1e999}'), Reason.CAPABILITY_UNREADABLE),
-        "a path of 100,000 steps": (time_by(proof_of(leaf), "0/" * 100_000 + "0", leaf), Reason.WITNESS_UNREADABLE),
+        "a path of 100,000 steps": (
+            time_by(proof_of(leaf), "0/" * 100_000 + "0", leaf),
+            Reason.WITNESS_UNREADABLE,
+        ),
         "a path outside the node": (time_by(proof_of(leaf), "2", leaf), Reason.WITNESS_PATH),
         "a path backwards": (time_by(proof_of(leaf), "-1", leaf), Reason.WITNESS_PATH),
-        "a path with a number of 100,000 digits": (time_by(proof_of(leaf), "9" * 100_000, leaf), Reason.WITNESS_PATH),
+        "a path with a number of 100,000 digits": (
+            time_by(proof_of(leaf), "9" * 100_000, leaf),
+            Reason.WITNESS_PATH,
+        ),
         "a path of slashes": (time_by(proof_of(leaf), "/" * 1000, leaf), Reason.WITNESS_PATH),
         "a path in other digits": (time_by(proof_of(leaf), "\u0661", leaf), Reason.WITNESS_PATH),
-        "a node that is a map": (time_by(proof_of(b"\xa0"), "0", b"\xa0"), Reason.WITNESS_UNREADABLE),
+        "a node that is a map": (
+            time_by(proof_of(b"\xa0"), "0", b"\xa0"),
+            Reason.WITNESS_UNREADABLE,
+        ),
     }
     return bad | {name: Hostile(event, reason) for name, (event, reason) in others.items()}

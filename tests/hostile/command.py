@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from tests.support.program import ROOT
 
 _MEASURED = """
 import os, sys
@@ -30,5 +30,13 @@ class Ended(NamedTuple):
 def command(folder: Path, *arguments: str) -> Ended:
     """Run `ceramic-order` with `folder` as its working directory."""
     line = [sys.executable, "-c", _MEASURED, sys.executable, "-m", "flows", *arguments]
-    ended = subprocess.run(line, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=250, check=False)
+    ended = subprocess.run(
+        line,
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
     return Ended(ended.returncode, ended.stdout, ended.stderr, int((folder / "peak").read_text()))

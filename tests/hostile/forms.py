@@ -1,19 +1,21 @@
 """Forms of an event on which decoders differ, and who takes them: a node, `run` and `verify`.
 
-What a node takes was found out with its own decoder (`tests/hostile/node`), on types with the fields that it asks for. These are, of
-https://github.com/ceramicnetwork/rust-ceramic, `RawEvent` in event/src/unvalidated/event.rs, `Payload` in payload/mod.rs and `Envelope`
-in signed/mod.rs. That Cargo.lock of v0.54.2 has serde_ipld_dagcbor 0.6.1; 0.6.4 takes the same, and 0.7.0 refuses all that only nodes take
-here, long heads and floats of 32 bits. The rules are in its src/de.rs (`deserialize_any`), and for heads of any length in
-src/core/dec.rs of cbor4ii 0.2.14 (`decode_u64`). Both enums are untagged, so serde keeps a block in a type of its own first, which has no
-integers of 128 bits.
+What a node takes was found out with its own decoder (`tests/hostile/node`), on types with the
+fields that it asks for. These are, of https://github.com/ceramicnetwork/rust-ceramic, `RawEvent` in
+event/src/unvalidated/event.rs, `Payload` in payload/mod.rs and `Envelope` in signed/mod.rs. That
+Cargo.lock of v0.54.2 has serde_ipld_dagcbor 0.6.1; 0.6.4 takes the same, and 0.7.0 refuses all that
+only nodes take here, long heads and floats of 32 bits. The rules are in its src/de.rs
+(`deserialize_any`), and for heads of any length in src/core/dec.rs of cbor4ii 0.2.14
+(`decode_u64`). Both enums are untagged, so serde keeps a block in a type of its own first, which
+has no integers of 128 bits.
 """
 
 from typing import NamedTuple
 
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
-from flows.synthetic import DAG_JOSE, Event, Stream, block, build_event, sign
-from tests.operators.blocks import link
+from flows.synth.events import DAG_JOSE, Event, Stream, block, build_event, sign
+from tests.support.blocks import link
 
 
 class Form(NamedTuple):
@@ -125,15 +127,37 @@ def forms(stream: Stream, prev: bytes) -> dict[str, Form]:
 
     def init(name: str, header: dict[str, DagCborTypes]) -> Event:
         return build_event(
-            stream, "init", None, (block(encode_dag_cbor({"data": name, "header": {"model": b"m", **header}}), is_root=True),)
+            stream,
+            "init",
+            None,
+            (
+                block(
+                    encode_dag_cbor({"data": name, "header": {"model": b"m", **header}}),
+                    is_root=True,
+                ),
+            ),
         )
 
     return {
         "a payload with a tail": form("---", data(fields("tail") + b"\x00")),
-        "keys of a payload out of order": form("n--", data(b"\xa3" + parent + ident + b"\x64data\xf6")),
+        "keys of a payload out of order": form(
+            "n--", data(b"\xa3" + parent + ident + b"\x64data\xf6")
+        ),
         "prev twice": form("---", data(b"\xa4" + ident + b"\x64data\xf6" + parent + parent)),
-        **{f"data is {name}": form(takes, data(b"\xa3" + ident + b"\x64data" + value + parent)) for name, (takes, value) in VALUES.items()},
-        **{name: form(takes, with_signatures(name, value)) for name, (takes, value) in SIGNATURES.items()},
-        **{f"data event with {name}": form(takes, data(fields(name, header=value))) for name, (takes, value) in DATA_HEADERS.items()},
-        **{f"init event with {name}": form(takes, init(name, value)) for name, (takes, value) in INIT_HEADERS.items()},
+        **{
+            f"data is {name}": form(takes, data(b"\xa3" + ident + b"\x64data" + value + parent))
+            for name, (takes, value) in VALUES.items()
+        },
+        **{
+            name: form(takes, with_signatures(name, value))
+            for name, (takes, value) in SIGNATURES.items()
+        },
+        **{
+            f"data event with {name}": form(takes, data(fields(name, header=value)))
+            for name, (takes, value) in DATA_HEADERS.items()
+        },
+        **{
+            f"init event with {name}": form(takes, init(name, value))
+            for name, (takes, value) in INIT_HEADERS.items()
+        },
     }

@@ -6,12 +6,12 @@ python -m tests.hostile.fuzz CORPUS -runs=1000000
 import sys
 from importlib import import_module
 
-from operators.cid import multihash
-from operators.dagcbor import ends_linked, linked_keys
 from operators.decode import payload_multihash, read_event
-from operators.layouts import read_alike
+from operators.encoding.cid import multihash
+from operators.encoding.dagcbor import ends_linked, linked_keys
+from operators.encoding.layouts import read_alike
 from tests.hostile.test_mutants import check_decoders
-from tests.operators.blocks import Raw, assert_read_row_by_row, envelope, valid
+from tests.support.blocks import Raw, assert_read_row_by_row, envelope, valid
 
 
 def read_any(content: bytes) -> None:

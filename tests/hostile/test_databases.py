@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.database import connect, query
-from flows.synthetic import Event, data_event
+from connectors.sqlite import connect, query
+from flows.synth.events import Event, data_event
 from tests.hostile.catalogue import Hostile, catalogue
 from tests.hostile.command import Ended, command
-from tests.main_job import chain, store
+from tests.support.job import chain, store
 
 MOST_KIB = 64 * 1024
 """By how much hostile blocks may raise a run's peak of memory."""
@@ -32,7 +32,11 @@ def _good() -> list[Event]:
 
 def _with_children(hostile: dict[str, Hostile]) -> list[Event]:
     """The hostile events, each followed by an innocent child."""
-    return [event for one in hostile.values() for event in (one.event, data_event(one.event.stream, one.event.cid, "child"))]
+    return [
+        event
+        for one in hostile.values()
+        for event in (one.event, data_event(one.event.stream, one.event.cid, "child"))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,9 @@ def ran(database: Path) -> Ended:
     return command(database.parent, "run", database.name, "--json", "--report", "report")
 
 
-def test_each_hostile_event_is_rejected_with_its_reason(database: Path, ran: Ended, hostile: dict[str, Hostile]) -> None:
+def test_each_hostile_event_is_rejected_with_its_reason(
+    database: Path, ran: Ended, hostile: dict[str, Hostile]
+) -> None:
     assert ran.code == 0, ran.err
     report = pq.read_table(database.parent / "report")
     told = {row["cid"]: row["reason"] for row in report.to_pylist()}
@@ -63,8 +69,14 @@ def test_all_else_is_delivered(database: Path, ran: Ended, hostile: dict[str, Ho
     document = json.loads(ran.out)
     assert (document["quarantined"], document["waiting"]) == (len(rejected), len(rejected))
     with closing(connect(database)) as connection:
-        left = set(query(connection, "SELECT cid FROM ceramic_one_event WHERE delivered IS NULL")["cid"].to_pylist())
-    assert left == {event.cid for event in _with_children({str(at): one for at, one in enumerate(rejected)})}
+        left = set(
+            query(connection, "SELECT cid FROM ceramic_one_event WHERE delivered IS NULL")[
+                "cid"
+            ].to_pylist()
+        )
+    assert left == {
+        event.cid for event in _with_children({str(at): one for at, one in enumerate(rejected)})
+    }
 
 
 def test_memory_stays_that_of_a_run_without_them(tmp_path: Path, ran: Ended) -> None:
@@ -72,8 +84,13 @@ def test_memory_stays_that_of_a_run_without_them(tmp_path: Path, ran: Ended) -> 
     assert ran.peak_kib - command(tmp_path, "run", "node.db", "--json").peak_kib < MOST_KIB
 
 
-@pytest.mark.parametrize("arguments", [("status", "--reasons"), ("missing",), ("verify", "--hashes"), ("run", "--check", "links")])
-def test_every_command_lives_with_hostile_blocks(tmp_path: Path, database: Path, ran: Ended, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [("status", "--reasons"), ("missing",), ("verify", "--hashes"), ("run", "--check", "links")],
+)
+def test_every_command_lives_with_hostile_blocks(
+    tmp_path: Path, database: Path, ran: Ended, arguments: tuple[str, ...]
+) -> None:
     name, *options = arguments
     assert ran.code == 0
     shutil.copyfile(database, tmp_path / "node.db")
@@ -82,9 +99,17 @@ def test_every_command_lives_with_hostile_blocks(tmp_path: Path, database: Path,
     assert "Traceback" not in ended.err
 
 
-def test_why_names_what_is_wrong_with_a_deep_block(database: Path, hostile: dict[str, Hostile]) -> None:
-    for name in ("data is lists, 1,000,000 deep", "the proof is maps, 1,000,000 deep", "the root is list of 1099511627776"):
-        ended = command(database.parent, "why", database.name, hostile[name].event.cid.hex(), "--json")
+def test_why_names_what_is_wrong_with_a_deep_block(
+    database: Path, hostile: dict[str, Hostile]
+) -> None:
+    for name in (
+        "data is lists, 1,000,000 deep",
+        "the proof is maps, 1,000,000 deep",
+        "the root is list of 1099511627776",
+    ):
+        ended = command(
+            database.parent, "why", database.name, hostile[name].event.cid.hex(), "--json"
+        )
         assert ended.code == 0, ended
         document = json.loads(ended.out)
         assert (document["verdict"], document["reason"]) == ("rejected", hostile[name].reason)

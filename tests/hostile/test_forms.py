@@ -9,10 +9,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.database import connect, execute
-from tests.hostile.command import ROOT, command
+from connectors.sqlite import connect, execute
+from tests.hostile.command import command
 from tests.hostile.forms import Form, forms
-from tests.main_job import chain, store
+from tests.support.job import chain, store
+from tests.support.program import ROOT
 
 CARGO = shutil.which("cargo")
 
@@ -35,7 +36,9 @@ def test_run_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]) -
     ended = command(tmp_path, "run", database.name, "--report", "report")
     assert ended.code == 0, ended
     left = {row["cid"] for row in pq.read_table(tmp_path / "report").to_pylist()}
-    assert {name: form.event.cid not in left for name, form in table.items()} == {name: form.run for name, form in table.items()}
+    assert {name: form.event.cid not in left for name, form in table.items()} == {
+        name: form.run for name, form in table.items()
+    }
 
 
 def test_verify_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]) -> None:
@@ -44,7 +47,11 @@ def test_verify_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]
         execute(connection, "UPDATE ceramic_one_event SET delivered = rowid")
     ended = command(tmp_path, "verify", database.name, "--report", "report")
     assert ended.code == 1, ended
-    named = {row["cid"] for row in pq.read_table(tmp_path / "report").to_pylist() if row["rule"] == "block-readable"}
+    named = {
+        row["cid"]
+        for row in pq.read_table(tmp_path / "report").to_pylist()
+        if row["rule"] == "block-readable"
+    }
     found = {name: form.event.cid not in named for name, form in table.items()}
     assert found == {name: form.verify for name, form in table.items()}
 
@@ -55,12 +62,23 @@ def test_a_node_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]
     # elsewhere, because cargo writes a lock file beside the source
     shutil.copytree(ROOT / "tests/hostile/node", tmp_path / "node")
     environment = {**os.environ, "CARGO_TARGET_DIR": str(tmp_path)}
-    built = subprocess.run([str(CARGO), "build", "-q"], cwd=tmp_path / "node", env=environment, capture_output=True, text=True, check=False)
+    built = subprocess.run(
+        [str(CARGO), "build", "-q"],
+        cwd=tmp_path / "node",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if built.returncode:
         pytest.skip(f"the crates of the node's decoder are not to be had: {built.stderr[-200:]}")
     blocks = [[one.content.hex() for one in reversed(form.event.blocks)] for form in table.values()]
     ended = subprocess.run(
-        [tmp_path / "debug/node-reads"], input="\n".join(map(" ".join, blocks)), capture_output=True, text=True, check=True
+        [tmp_path / "debug/node-reads"],
+        input="\n".join(map(" ".join, blocks)),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = dict(zip(table, (word == "yes" for word in ended.stdout.split()), strict=True))
     assert found == {name: form.node for name, form in table.items()}

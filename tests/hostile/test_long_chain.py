@@ -11,22 +11,23 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
 
-from flows.commands.synth import command as synth
+from flows.cli.synth import command as synth
 from operators.order import order
 from operators.schemas import DATA, INIT, LINKS
 from operators.settle import Rows
 from tests.benchmarks.measure import ceramic_order
-from tests.main_job import run_flow
+from tests.support.job import run_flow
 
 SHORT, LONG = 100_000, 1_000_000
 MOST = 4
-"""How many times the tenfold time the long chain may take. Pointer doubling takes 20 rounds instead of 17; a quadratic step would take ten
-times the tenfold time."""
+"""How many times the tenfold time the long chain may take. Pointer doubling takes 20 rounds
+instead of 17; a quadratic step would take ten times the tenfold time."""
 BATCH = 8192
 """Events of a page of the source."""
 
 FIXED_BYTES, BYTES_AN_EVENT = 300_000_000, 120
-"""Of anonymous memory that a run may hold at the most, beside everything and for each waiting event."""
+"""Of anonymous memory that a run may hold at the most, beside everything and for each waiting
+event."""
 
 ORDERS: dict[str, Callable[[int], Rows]] = {
     "forward": np.arange,
@@ -40,7 +41,9 @@ def _cids(places: Rows) -> pa.Array:
     content = np.zeros((len(places), 36), np.uint8)
     content[:, -8:] = places.astype(">u8").view(np.uint8).reshape(-1, 8)
     offsets = pa.array(np.arange(len(places) + 1, dtype=np.int32) * 36).buffers()[1]
-    cids = pa.Array.from_buffers(pa.binary(), len(places), [None, offsets, pa.py_buffer(content.tobytes())])
+    cids = pa.Array.from_buffers(
+        pa.binary(), len(places), [None, offsets, pa.py_buffer(content.tobytes())]
+    )
     return pa.compute.if_else(pa.array(places >= 0), cids, pa.scalar(None, pa.binary()))
 
 
@@ -80,7 +83,9 @@ def test_the_time_of_a_chain_grows_with_its_length(name: str) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("row_order", ["parents", "shuffled"])
-def test_a_run_of_a_chain_keeps_to_its_memory_and_grows_with_its_length(row_order: str, tmp_path: Path) -> None:
+def test_a_run_of_a_chain_keeps_to_its_memory_and_grows_with_its_length(
+    row_order: str, tmp_path: Path
+) -> None:
     measured = {}
     for length in (SHORT, LONG):
         path = tmp_path / f"{length}.db"

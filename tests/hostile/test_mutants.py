@@ -14,13 +14,14 @@ import libipld
 import pyarrow.parquet as pq
 import pytest
 
-from flows.synthetic import DAG_CBOR, DAG_JOSE, Event, block, build_event
+from flows.synth.events import DAG_CBOR, DAG_JOSE, Event, block, build_event
 from operators.decode import Links, payload_multihash, read_event
 from operators.schemas import Reason
-from tests.hostile.command import ROOT, command
-from tests.main_job import store
-from tests.operators.blocks import SIGNED, Raw, assert_read_row_by_row, envelope, valid
+from tests.hostile.command import command
 from tests.operators.test_mutants import LAX, STRICT, mutants
+from tests.support.blocks import SIGNED, Raw, assert_read_row_by_row, envelope, valid
+from tests.support.job import store
+from tests.support.program import ROOT
 
 MANY = 100_000
 LARGEST_SEED = 2000
@@ -40,7 +41,11 @@ def _stored(raw: Raw) -> Event:
     """A mutant as an event; what was changed has a new CID, and is named by it."""
     root = envelope(raw.payload) if raw.payload else raw.root
     codec = DAG_JOSE if raw.payload else DAG_CBOR
-    blocks = (block(raw.payload), block(root, codec, is_root=True)) if raw.payload else (block(root, is_root=True),)
+    blocks = (
+        (block(raw.payload), block(root, codec, is_root=True))
+        if raw.payload
+        else (block(root, is_root=True),)
+    )
     return build_event(SIGNED.stream, "data", SIGNED.cid, blocks)
 
 
@@ -50,7 +55,10 @@ def test_a_database_of_mutants_is_read_event_by_event(tmp_path: Path) -> None:
     ended = command(tmp_path, "run", "node.db", "--check", "links", "--json", "--report", "report")
     assert ended.code == 0, ended
     blocks = {one.multihash: one.content for event in events for one in event.blocks}
-    found = {event.cid: read_event(event.blocks[-1].content, blocks.get(_named(event), b"")) for event in events}
+    found = {
+        event.cid: read_event(event.blocks[-1].content, blocks.get(_named(event), b""))
+        for event in events
+    }
     unreadable = {cid: str(reason) for cid, reason in found.items() if isinstance(reason, Reason)}
     told = {row["cid"]: row["reason"] for row in pq.read_table(tmp_path / "report").to_pylist()}
     assert {cid: reason for cid, reason in told.items() if cid in unreadable} == unreadable
@@ -106,16 +114,31 @@ def test_a_hundred_thousand_mutants_are_read_alike_in_a_batch_and_alone() -> Non
 @pytest.mark.soak
 def test_the_decoders_agree_on_a_hundred_thousand_mutants_but_where_it_is_known() -> None:
     blocks = islice((one for one in chain.from_iterable(_endless(1000)) if one), MANY)
-    assert len(Counter(map(check_decoders, blocks))) == 4, "the mutants do not show all the differences"
+    assert len(Counter(map(check_decoders, blocks))) == 4, (
+        "the mutants do not show all the differences"
+    )
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed; `pip install atheris` where it has a wheel")
+@pytest.mark.skipif(
+    find_spec("atheris") is None,
+    reason="atheris is not installed; `pip install atheris` where it has a wheel",
+)
 def test_a_fuzzer_finds_no_block_that_breaks_the_decoders(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    for name, content in enumerate(one for raw in valid() for one in raw if 0 < len(one) < LARGEST_SEED):
+    for name, content in enumerate(
+        one for raw in valid() for one in raw if 0 < len(one) < LARGEST_SEED
+    ):
         (corpus / str(name)).write_bytes(content)
-    line = [sys.executable, "-m", "tests.hostile.fuzz", str(corpus), f"-runs={FUZZED}", "-seed=1", f"-artifact_prefix={tmp_path}/"]
+    line = [
+        sys.executable,
+        "-m",
+        "tests.hostile.fuzz",
+        str(corpus),
+        f"-runs={FUZZED}",
+        "-seed=1",
+        f"-artifact_prefix={tmp_path}/",
+    ]
     ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from operators.decode import Links, read_event
 from operators.schemas import Reason
-from tests.operators.blocks import (
+from tests.support.blocks import (
     CBOR_CID,
     CIDS,
     HEADER,
@@ -36,8 +36,12 @@ forms: st.SearchStrategy[DagCborTypes] = st.recursive(
     | st.text()
     | st.binary()
     | st.sampled_from([CID(cid) for cid in CIDS])
-    | st.sampled_from([PREV, PREV_AS_BYTES, PREV + HEADER, b"\x65proof" + link(CBOR_CID), link(JOSE_CID)]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    | st.sampled_from(
+        [PREV, PREV_AS_BYTES, PREV + HEADER, b"\x65proof" + link(CBOR_CID), link(JOSE_CID)]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 headers: st.SearchStrategy[DagCborTypes] = st.just({"model": b"m"})
@@ -58,7 +62,11 @@ blocks = fields.map(lambda chosen: encode_dag_cbor(chosen))  # noqa: PLW0108 # t
 
 
 @settings(max_examples=100, deadline=None, print_blob=True)
-@given(st.lists(blocks.map(lambda payload: Raw(envelope(payload), payload)) | blocks.map(Raw), max_size=6))
+@given(
+    st.lists(
+        blocks.map(lambda payload: Raw(envelope(payload), payload)) | blocks.map(Raw), max_size=6
+    )
+)
 def test_any_fields_are_read_alike_in_a_batch_and_alone(raws: list[Raw]) -> None:
     assert_read_row_by_row(raws)
 
@@ -77,14 +85,22 @@ def mutants(seed: int) -> Iterator[Raw]:
     for _ in range(MUTANTS):
         raw = rng.choice(base)
         changed = partial(_changed, rng=rng, times=rng.randrange(1, 4))
-        yield raw._replace(payload=changed(raw.payload)) if raw.payload and rng.random() < 0.7 else raw._replace(root=changed(raw.root))
+        yield (
+            raw._replace(payload=changed(raw.payload))
+            if raw.payload and rng.random() < 0.7
+            else raw._replace(root=changed(raw.root))
+        )
 
 
 def _changed(content: bytes, rng: Random, times: int) -> bytes:
     for _ in range(times):
         marks = [at for mark in _MARKS if (at := content.find(mark)) >= 0]
         # half of the changes are made in the bytes that tell the structure
-        at = rng.choice(marks) + rng.randrange(12) if marks and rng.random() < 0.5 else rng.randrange(len(content))
+        at = (
+            rng.choice(marks) + rng.randrange(12)
+            if marks and rng.random() < 0.5
+            else rng.randrange(len(content))
+        )
         head, tail = content[:at], content[at:] or b"\x00"
         content = (
             rng.choice(
@@ -110,11 +126,14 @@ def test_mutants_of_valid_events_are_read_alike_in_a_batch_and_alone(seed: int) 
     for raw in some:
         assert_read_row_by_row([raw, valid()[3]])
     outcomes = Counter(type(read_event(*raw)) for raw in some)
-    assert min(outcomes[Links], outcomes[Reason]) > MUTANTS // 20, "hardly any of the mutants, or nearly all, can be read"
+    assert min(outcomes[Links], outcomes[Reason]) > MUTANTS // 20, (
+        "hardly any of the mutants, or nearly all, can be read"
+    )
 
 
 LAX = {"integer not minimally encoded", "invalid extra info for float mtype (26)"}
-"""What libipld accepts although DAG-CBOR forbids it: longer heads than necessary, floats of 32 bits."""
+"""What libipld accepts although DAG-CBOR forbids it: longer heads than necessary, floats of 32
+bits."""
 STRICT = ("Invalid CID", "recursion", "Negative zero")
 """What libipld rejects and cbrrr does not: links to what is no CID, depth, and the float -0.0."""
 
@@ -146,7 +165,9 @@ STRICT = ("Invalid CID", "recursion", "Negative zero")
         (b"", False, False),
     ],
 )
-def test_what_each_decoder_takes(block: bytes, *, libipld_takes_it: bool, cbrrr_takes_it: bool) -> None:
+def test_what_each_decoder_takes(
+    block: bytes, *, libipld_takes_it: bool, cbrrr_takes_it: bool
+) -> None:
     assert (_decoded(libipld.decode_dag_cbor, block)[1] == "") == libipld_takes_it
     assert (_decoded(cbrrr.decode_dag_cbor, block)[1] == "") == cbrrr_takes_it
 

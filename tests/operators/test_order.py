@@ -3,7 +3,7 @@
 import pickle
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.order import KNOWN, LookUp, order, split_by_stream
-from operators.schemas import DATA, INIT, LEFT, LINKS, Reason
-from tests.main_job import run_flow
+from operators.schemas import DATA, INIT, LEFT, LINKS, Measured, Reason, unmeasured
+from tests.support.job import run_flow
 
 many = settings(max_examples=100, deadline=None, print_blob=True)
 
@@ -47,10 +47,16 @@ class Known:
         """Answer from `events`, or from what has been sunk since."""
         self.asked.append(cids.to_pylist())
         sunk = {row["cid"]: row["stream"] for batch in self.sunk for row in batch.to_pylist()}
-        rows = [{"cid": cid, "stream": sunk[cid], "delivered": True} for cid in self.asked[-1] if cid in sunk]
+        rows = [
+            {"cid": cid, "stream": sunk[cid], "delivered": True}
+            for cid in self.asked[-1]
+            if cid in sunk
+        ]
         for number, (stream, delivered) in self.events.items():
             if binary(number) in self.asked[-1] and binary(number) not in sunk:
-                rows.append({"cid": binary(number), "stream": binary(stream), "delivered": delivered})
+                rows.append(
+                    {"cid": binary(number), "stream": binary(stream), "delivered": delivered}
+                )
         return pa.RecordBatch.from_pylist(rows, schema=KNOWN)
 
 
@@ -60,7 +66,13 @@ def binary(number: int | None) -> bytes | None:
 
 def links(rows: Iterable[tuple[int, Row]]) -> pa.RecordBatch:
     columns = [
-        {"rowid": rowid, "cid": binary(cid), "stream": binary(stream), "prev": binary(prev), "kind": INIT if prev is None else DATA}
+        {
+            "rowid": rowid,
+            "cid": binary(cid),
+            "stream": binary(stream),
+            "prev": binary(prev),
+            "kind": INIT if prev is None else DATA,
+        }
         for rowid, (cid, stream, prev) in rows
     ]
     return pa.RecordBatch.from_pylist(columns, schema=LINKS)
@@ -74,11 +86,16 @@ def cut(rows: Sequence[Row], cuts: Iterable[int]) -> list[pa.RecordBatch]:
 
 
 def flow_of(
-    batches: Iterable[pa.RecordBatch | TestingSource.ABORT], look_up: LookUp | None, shards: int, ordered: list[pa.RecordBatch]
+    batches: Iterable[pa.RecordBatch | TestingSource.ABORT],
+    look_up: LookUp | None,
+    shards: int,
+    ordered: list[pa.RecordBatch],
 ) -> tuple[Dataflow, list[pa.RecordBatch]]:
     left: list[pa.RecordBatch] = []
     flow = Dataflow("order")
-    out = order("order", op.input("in", flow, TestingSource(batches)), shards=shards, look_up=look_up)
+    out = order(
+        "order", op.input("in", flow, TestingSource(batches)), shards=shards, look_up=look_up
+    )
     op.output("ordered", out.ordered, TestingSink(ordered))
     op.output("left", out.left, TestingSink(left))
     return flow, left
@@ -88,7 +105,9 @@ def rows_of(batches: Iterable[pa.RecordBatch], *names: str) -> list[tuple[object
     return [tuple(row[name] for name in names) for batch in batches for row in batch.to_pylist()]
 
 
-def expected_reasons(rows: Sequence[Row], known: Known) -> dict[int, tuple[Reason, int | None] | None]:
+def expected_reasons(
+    rows: Sequence[Row], known: Known
+) -> dict[int, tuple[Reason, int | None] | None]:
     """For each event, by climbing: None if it can be delivered, else why not and because of which event."""
     events = {row.cid: row for row in rows}
 
@@ -122,8 +141,14 @@ def tables(draw: st.DrawFn) -> tuple[list[Row], Known]:
     """
     count = draw(st.integers(1, 40))
     stream = st.integers(0, STREAMS - 1)
-    known = draw(st.dictionaries(st.integers(900, 909), st.tuples(st.none() | stream, st.booleans())))
-    known = {cid: (of, delivered) for cid, (of, delivered) in known.items() if of is not None or not delivered}
+    known = draw(
+        st.dictionaries(st.integers(900, 909), st.tuples(st.none() | stream, st.booleans()))
+    )
+    known = {
+        cid: (of, delivered)
+        for cid, (of, delivered) in known.items()
+        if of is not None or not delivered
+    }
     rows: list[Row] = []
     for cid in range(count):
         mine = draw(stream)
@@ -155,7 +180,9 @@ cuts = st.builds(
 
 @many
 @given(table=tables(), cuts=cuts)
-def test_everything_comes_out_once_ordered_or_with_its_reason(table: tuple[list[Row], Known], cuts: Cuts) -> None:
+def test_everything_comes_out_once_ordered_or_with_its_reason(
+    table: tuple[list[Row], Known], cuts: Cuts
+) -> None:
     rows, known = table
     ordered: list[pa.RecordBatch] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -165,12 +192,21 @@ def test_everything_comes_out_once_ordered_or_with_its_reason(table: tuple[list[
     why = expected_reasons(rows, known)
     came = rows_of(ordered, "rowid", "cid", "stream", "prev")
     assert sorted(came) == [
-        (rowid, binary(row.cid), binary(row.stream), binary(row.prev)) for rowid, row in enumerate(rows, 1) if why[row.cid] is None
+        (rowid, binary(row.cid), binary(row.stream), binary(row.prev))
+        for rowid, row in enumerate(rows, 1)
+        if why[row.cid] is None
     ]
     place = {cid: at for at, (_, cid, _, _) in enumerate(came)}
     assert all(place.get(prev, -1) < place[cid] for _, cid, _, prev in came)
     assert sorted(rows_of(left, "rowid", "cid", "stream", "prev", "reason", "cause")) == [
-        (rowid, binary(row.cid), binary(row.stream), binary(row.prev), str(reason[0]), binary(reason[1]))
+        (
+            rowid,
+            binary(row.cid),
+            binary(row.stream),
+            binary(row.prev),
+            str(reason[0]),
+            binary(reason[1]),
+        )
         for rowid, row in enumerate(rows, 1)
         if (reason := why[row.cid]) is not None
     ]
@@ -193,7 +229,9 @@ def test_no_event_asks_for_its_prev_twice(table: tuple[list[Row], Known], cuts: 
 def test_siblings_ask_for_their_prev_once() -> None:
     known = Known({900: (0, True)})
     ordered: list[pa.RecordBatch] = []
-    flow, _ = flow_of([links(enumerate([Row(cid, 0, 900) for cid in range(50)]))], known, 1, ordered)
+    flow, _ = flow_of(
+        [links(enumerate([Row(cid, 0, 900) for cid in range(50)]))], known, 1, ordered
+    )
     run_flow(flow, 1)
     assert known.asked == [[binary(900)]]
     assert sum(batch.num_rows for batch in ordered) == 50
@@ -201,7 +239,9 @@ def test_siblings_ask_for_their_prev_once() -> None:
 
 def test_without_a_look_up_only_init_events_begin_a_stream() -> None:
     ordered: list[pa.RecordBatch] = []
-    flow, left = flow_of([links(enumerate([Row(2, 1, 1), Row(1, 1, None), Row(4, 3, 3)]))], None, 2, ordered)
+    flow, left = flow_of(
+        [links(enumerate([Row(2, 1, 1), Row(1, 1, None), Row(4, 3, 3)]))], None, 2, ordered
+    )
     run_flow(flow, 1)
     assert rows_of(ordered, "cid") == [(binary(1),), (binary(2),)]
     assert rows_of(left, "cid", "reason", "cause") == [(binary(4), "prev missing", binary(3))]
@@ -213,7 +253,9 @@ def test_no_generation_of_remembered_events_is_dropped_before_the_sink_has_it(
     rows: list[int], batch_rows: int, settle_rows: int, recent_rows: int
 ) -> None:
     """One chain and a comb; the look-up knows only what the sink has received, as with a database."""
-    plan = [Row(cid, 0, None if cid == 0 else cid - 1 if cid < 40 else cid - 40) for cid in range(60)]
+    plan = [
+        Row(cid, 0, None if cid == 0 else cid - 1 if cid < 40 else cid - 40) for cid in range(60)
+    ]
     sunk: list[pa.RecordBatch] = []
     batches = cut([plan[row] for row in rows], range(0, 60, batch_rows))
     with pytest.MonkeyPatch.context() as patch:
@@ -230,15 +272,20 @@ def test_rows_of_which_few_can_go_are_settled_seldom(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("operators.order.FRUITLESS_ROWS", 100)
     settled: list[int] = []
 
-    def counted(stage: str, rows: int) -> AbstractContextManager[None]:
+    def counted(stage: str, rows: int) -> AbstractContextManager[Measured]:
         if stage == "order":
             settled.append(rows)
-        return nullcontext()
+        return unmeasured(stage, rows)
 
     def settles_of(rows: Sequence[Row]) -> list[int]:
         settled.clear()
         flow = Dataflow("order")
-        out = order("order", op.input("in", flow, TestingSource(cut(rows, range(len(rows))))), shards=1, measure=counted)
+        out = order(
+            "order",
+            op.input("in", flow, TestingSource(cut(rows, range(len(rows))))),
+            shards=1,
+            measure=counted,
+        )
         op.output("ordered", out.ordered, TestingSink([]))
         op.output("left", out.left, TestingSink([]))
         run_flow(flow, 1)
@@ -252,7 +299,9 @@ def test_rows_of_which_few_can_go_are_settled_seldom(monkeypatch: pytest.MonkeyP
     assert settles_of([Row(2000, 0, 1999), *parents_first])[:3] == [4, 4, 4]
 
 
-def test_a_flow_that_goes_on_from_recovery_has_forgotten_no_waiting_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flow_that_goes_on_from_recovery_has_forgotten_no_waiting_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("operators.order.SETTLE_ROWS", 1)
     rows = [Row(cid, 0, cid - 1) for cid in range(1, 10)]
     ordered: list[pa.RecordBatch] = []
@@ -266,8 +315,14 @@ def test_a_flow_that_goes_on_from_recovery_has_forgotten_no_waiting_event(tmp_pa
 
 
 @many
-@given(st.lists(st.tuples(st.integers(0, 2**16 - 1), st.integers(0, 9)), max_size=60), st.integers(1, 20), st.integers(0, 3))
-def test_a_shard_holds_whole_streams(pairs: list[tuple[int, int]], shards: int, skipped: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 2**16 - 1), st.integers(0, 9)), max_size=60),
+    st.integers(1, 20),
+    st.integers(0, 3),
+)
+def test_a_shard_holds_whole_streams(
+    pairs: list[tuple[int, int]], shards: int, skipped: int
+) -> None:
     batch = links(enumerate(Row(cid, stream, cid) for cid, stream in pairs))[skipped:]
     shard_of: dict[bytes, str] = {}
     rows = defaultdict(list)

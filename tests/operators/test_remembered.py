@@ -12,7 +12,9 @@ ENDINGS = [bytes(8), b"ends alike", b"a short one's end"]
 
 cids = st.one_of(
     st.binary(max_size=9),  # shorter than a word, or just as long
-    st.builds(lambda begin, end: begin + end, st.binary(min_size=1, max_size=2), st.sampled_from(ENDINGS)),
+    st.builds(
+        lambda begin, end: begin + end, st.binary(min_size=1, max_size=2), st.sampled_from(ENDINGS)
+    ),
 )
 events = st.tuples(cids, st.sampled_from([b"one", b"two", b"three"]))
 
@@ -22,8 +24,13 @@ def _columns(some: list[tuple[bytes, bytes]]) -> tuple[pa.Array, pa.Array]:
     return pa.array(cid, pa.binary()), pa.array(stream, pa.binary())
 
 
-@given(batches=st.lists(st.lists(events, max_size=20), max_size=12), asked=st.lists(events, max_size=20))
-def test_it_holds_what_was_added_and_nothing_else(batches: list[list[tuple[bytes, bytes]]], asked: list[tuple[bytes, bytes]]) -> None:
+@given(
+    batches=st.lists(st.lists(events, max_size=20), max_size=12),
+    asked=st.lists(events, max_size=20),
+)
+def test_it_holds_what_was_added_and_nothing_else(
+    batches: list[list[tuple[bytes, bytes]]], asked: list[tuple[bytes, bytes]]
+) -> None:
     remembered = Remembered()
     for batch in batches:
         cid, stream = _columns(batch)
@@ -38,7 +45,10 @@ def test_events_are_moved_seldom() -> None:
     """Runs grow by doubling: of a thousand batches only some ten runs are kept, and so each event is moved some ten times."""
     remembered = Remembered()
     for number in range(1_000):
-        remembered.add(pa.array([number.to_bytes(36)], pa.binary()), pa.array([b"stream"], pa.binary()).dictionary_encode())
+        remembered.add(
+            pa.array([number.to_bytes(36)], pa.binary()),
+            pa.array([b"stream"], pa.binary()).dictionary_encode(),
+        )
     sizes = [len(run.word) for run in remembered.runs]
     assert sum(sizes) == 1_000
     assert all(one >= 2 * other for one, other in pairwise(sizes))

@@ -13,7 +13,9 @@ few = settings(max_examples=200, deadline=None, print_blob=True)
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[list[int], list[int], list[bool]]:
     """Rowid, parent and readiness of up to 24 rows; parents may lie anywhere, so there are forests, chains, loops and cycles."""
-    rowids = draw(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 30), max_size=24, unique=True))
+    rowids = draw(
+        st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 30), max_size=24, unique=True)
+    )
     count = len(rowids)
     parents = draw(st.lists(st.integers(NONE, count - 1), min_size=count, max_size=count))
     return rowids, parents, draw(st.lists(st.booleans(), min_size=count, max_size=count))
@@ -31,9 +33,13 @@ def climb(row: int, parents: list[int]) -> list[int]:
 
 @few
 @given(tables())
-def test_settle_agrees_with_climbing_every_chain(table: tuple[list[int], list[int], list[bool]]) -> None:
+def test_settle_agrees_with_climbing_every_chain(
+    table: tuple[list[int], list[int], list[bool]],
+) -> None:
     rowids, parents, ready = table
-    settled = settle(np.array(rowids, np.int64), np.array(parents, np.int64), np.array(ready, np.bool_))
+    settled = settle(
+        np.array(rowids, np.int64), np.array(parents, np.int64), np.array(ready, np.bool_)
+    )
     ways = [climb(row, parents) for row in range(len(rowids))]
     free = [row for row, way in enumerate(ways) if way and ready[way[-1]]]
     turns = {row: (max(rowids[above] for above in ways[row]), len(ways[row])) for row in free}
@@ -44,14 +50,24 @@ def test_settle_agrees_with_climbing_every_chain(table: tuple[list[int], list[in
 
 @few
 @given(tables())
-def test_every_parent_comes_before_its_children(table: tuple[list[int], list[int], list[bool]]) -> None:
+def test_every_parent_comes_before_its_children(
+    table: tuple[list[int], list[int], list[bool]],
+) -> None:
     rowids, parents, ready = table
-    order = settle(np.array(rowids, np.int64), np.array(parents, np.int64), np.array(ready, np.bool_)).order.tolist()
-    assert all(parents[row] in order[:turn] for turn, row in enumerate(order) if parents[row] != NONE)
+    order = settle(
+        np.array(rowids, np.int64), np.array(parents, np.int64), np.array(ready, np.bool_)
+    ).order.tolist()
+    assert all(
+        parents[row] in order[:turn] for turn, row in enumerate(order) if parents[row] != NONE
+    )
 
 
 @few
-@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=40).map(lambda draws: [draw % (row + 1) - 1 for row, draw in enumerate(draws)]))
+@given(
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=40).map(
+        lambda draws: [draw % (row + 1) - 1 for row, draw in enumerate(draws)]
+    )
+)
 def test_rows_that_lie_parents_first_keep_their_order(parents: list[int]) -> None:
     rows = np.arange(len(parents))
     settled = settle(rows + 1, np.array(parents, np.int64), np.ones(len(parents), np.bool_))
@@ -77,6 +93,8 @@ def test_what_hangs_on_a_cycle_is_stuck_and_the_rest_is_not() -> None:
 @few
 @given(st.lists(st.binary(max_size=3), unique=True), st.data())
 def test_a_parent_is_the_row_that_has_its_cid(cids: list[bytes], data: st.DataObject) -> None:
-    prevs = data.draw(st.lists(st.none() | st.binary(max_size=3), min_size=len(cids), max_size=len(cids)))
+    prevs = data.draw(
+        st.lists(st.none() | st.binary(max_size=3), min_size=len(cids), max_size=len(cids))
+    )
     rows = parent_rows(pa.array(cids, pa.binary()), pa.array(prevs, pa.binary()))
     assert rows.tolist() == [cids.index(prev) if prev in cids else NONE for prev in prevs]

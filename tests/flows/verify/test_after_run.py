@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
 
-from flows.verify import verify
-from tests.main_job import deliver
-from tests.strategies import Forest, forests
+from flows.verify.verify import verify
+from tests.support.job import deliver
+from tests.support.strategies import Forest, forests
 
 
 @settings(max_examples=20, deadline=None)
@@ -19,4 +19,6 @@ def test_what_a_run_delivers_breaks_no_rule(forest: Forest) -> None:
         baseline = Path(shutil.copy(database, Path(folder) / "baseline"))
         deliver(database)
         verification = verify(database, baseline=baseline)
-        assert verification.failed == set(), [finding for finding in verification.findings if finding.violations]
+        assert verification.failed == set(), [
+            finding for finding in verification.findings if finding.violations
+        ]

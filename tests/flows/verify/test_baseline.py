@@ -1,16 +1,25 @@
 """What a run may not have changed is found beside the baseline, and old damage is told apart from new."""
 
-# ruff: noqa: S608 # SQL of our own values
+# SQL of our own values
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from flows.synthetic import block, data_event
-from flows.verifier.verification import Verification
-from flows.verify import verify
-from tests.flows.verify.world import WORLD, change, copy, literal, set_number, store, the, without_unique_numbers
+from flows.synth.events import block, data_event
+from flows.verify.verification import Verification
+from flows.verify.verify import verify
+from tests.support.world import (
+    WORLD,
+    change,
+    copy,
+    literal,
+    set_number,
+    store,
+    the,
+    without_unique_numbers,
+)
 
 LONG = block(b"\x5a\x00\x02\x00\x00" + bytes(0x20000))
 """A block that is too long to be read together with others."""
@@ -43,7 +52,10 @@ def test_a_changed_old_number_is_found(tmp_path: Path) -> None:
 
 
 def test_an_old_number_that_was_taken_away_is_found(tmp_path: Path) -> None:
-    assert found(after(tmp_path, set_number("leaf", "NULL"))) == {"old-number-kept": (1, 0), "nothing-left": (1, 0)}
+    assert found(after(tmp_path, set_number("leaf", "NULL"))) == {
+        "old-number-kept": (1, 0),
+        "nothing-left": (1, 0),
+    }
 
 
 def test_a_new_number_in_a_gap_of_the_old_ones_is_found(tmp_path: Path) -> None:
@@ -86,7 +98,9 @@ def test_rows_are_compared_over_many_pages(tmp_path: Path) -> None:
     removed = "DELETE FROM ceramic_one_block WHERE multihash IN (CAST(7 AS BLOB), CAST(2000 AS BLOB), CAST(2001 AS BLOB))"
     altered = "UPDATE ceramic_one_block SET bytes = x'01' WHERE multihash = CAST(4000 AS BLOB)"
     added = "INSERT INTO ceramic_one_block VALUES (CAST(5001 AS BLOB), x'00')"
-    assert found(verify(change(database, removed, altered, added), baseline=baseline)) == {"nothing-else-changed": (5, 0)}
+    assert found(verify(change(database, removed, altered, added), baseline=baseline)) == {
+        "nothing-else-changed": (5, 0)
+    }
 
 
 def swapped(path: Path) -> Path:
@@ -98,13 +112,19 @@ def doubled(path: Path) -> Path:
 
 
 def gone(path: Path) -> Path:
-    return change(store(path), f"DELETE FROM ceramic_one_block WHERE multihash = {literal(WORLD['leaf'].blocks[-1].multihash)}")
+    return change(
+        store(path),
+        f"DELETE FROM ceramic_one_block WHERE multihash = {literal(WORLD['leaf'].blocks[-1].multihash)}",
+    )
 
 
 @pytest.mark.parametrize(
-    ("old_damage", "rule", "count"), [(swapped, "parent-first", 1), (doubled, "number-unique", 2), (gone, "block-present", 1)]
+    ("old_damage", "rule", "count"),
+    [(swapped, "parent-first", 1), (doubled, "number-unique", 2), (gone, "block-present", 1)],
 )
-def test_damage_in_the_baseline_is_counted_apart(tmp_path: Path, old_damage: Callable[[Path], Path], rule: str, count: int) -> None:
+def test_damage_in_the_baseline_is_counted_apart(
+    tmp_path: Path, old_damage: Callable[[Path], Path], rule: str, count: int
+) -> None:
     baseline = old_damage(tmp_path / "baseline")
     database = copy(baseline, "db")
     verification = verify(database, baseline=baseline)
@@ -115,12 +135,16 @@ def test_damage_in_the_baseline_is_counted_apart(tmp_path: Path, old_damage: Cal
 
 def test_a_parent_that_a_run_delivers_after_its_child_is_old_damage(tmp_path: Path) -> None:
     baseline = store(tmp_path / "baseline", numbers={"anchor": None})
-    verification = verify(change(copy(baseline, "db"), set_number("anchor", "1000")), baseline=baseline)
+    verification = verify(
+        change(copy(baseline, "db"), set_number("anchor", "1000")), baseline=baseline
+    )
     assert found(verification) == {"parent-first": (0, 1)}
 
 
 def test_new_damage_beside_old_damage_still_counts(tmp_path: Path) -> None:
-    baseline = store(tmp_path / "baseline", numbers={"leaf": 40, "anchor": 60, "change": None, "alone": None})
+    baseline = store(
+        tmp_path / "baseline", numbers={"leaf": 40, "anchor": 60, "change": None, "alone": None}
+    )
     database = change(copy(baseline, "db"), set_number("alone", "100"), set_number("change", "110"))
     verification = verify(database, baseline=baseline)
     assert found(verification) == {"parent-first": (1, 1)}
@@ -130,5 +154,7 @@ def test_new_damage_beside_old_damage_still_counts(tmp_path: Path) -> None:
 
 def test_a_new_event_is_no_part_of_a_run(tmp_path: Path) -> None:
     event = data_event(WORLD["init"].stream, WORLD["leaf"].cid, None)
-    verification = verify(store(tmp_path / "db", more=[(event, 1000)]), baseline=store(tmp_path / "baseline"))
+    verification = verify(
+        store(tmp_path / "db", more=[(event, 1000)]), baseline=store(tmp_path / "baseline")
+    )
     assert found(verification) == {"nothing-else-changed": (5, 0)}

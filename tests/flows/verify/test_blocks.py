@@ -8,10 +8,10 @@ from cbrrr import CID, encode_dag_cbor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.synthetic import block, sign
-from flows.verifier.blocks import MAX_DEPTH, NO_BLOCK, READINGS, read_block, read_blocks
-from flows.verifier.cids import cid_of_text, cid_text, is_cid
-from tests.flows.verify.world import CAPABILITY, WORLD
+from flows.synth.events import block, sign
+from flows.verify.blocks import MAX_DEPTH, NO_BLOCK, READINGS, read_block, read_blocks
+from flows.verify.cids import cid_of_text, cid_text, is_cid
+from tests.support.world import CAPABILITY, WORLD
 
 A, B, C = (block(name).cid for name in (b"a", b"b", b"c"))
 JOSE = WORLD["init"].cid
@@ -43,14 +43,28 @@ def kinds(content: Any) -> dict[str, tuple[Any, ...]]:
         ([CID(A), 1, CID(JOSE)], {"block_node": ([A, None, JOSE],)}),
         ([], {"block_node": ([],)}),
         ({"payload": A, "signatures": [SIGNATURE]}, {"block_envelope": (A, 1, None)}),
-        ({"payload": A, "signatures": [SIGNATURE, {"signature": b""}]}, {"block_envelope": (A, 2, None)}),
-        ({"payload": A, "signatures": [{"signature": b"", "header": {"a": 1}, "protected": None}]}, {"block_envelope": (A, 1, None)}),
+        (
+            {"payload": A, "signatures": [SIGNATURE, {"signature": b""}]},
+            {"block_envelope": (A, 2, None)},
+        ),
+        (
+            {
+                "payload": A,
+                "signatures": [{"signature": b"", "header": {"a": 1}, "protected": None}],
+            },
+            {"block_envelope": (A, 1, None)},
+        ),
         ({"payload": A, "signatures": []}, {"block_envelope": (A, 0, None)}),
-        ({"payload": A, "signatures": [SIGNATURE], "link": CID(A)}, {"block_envelope": (A, 1, None)}),
+        (
+            {"payload": A, "signatures": [SIGNATURE], "link": CID(A)},
+            {"block_envelope": (A, 1, None)},
+        ),
         ({"payload": KECCAK, "signatures": [SIGNATURE]}, {"block_envelope": (KECCAK, 1, None)}),
     ],
 )
-def test_a_block_is_everything_that_it_could_be(content: Any, readings: dict[str, tuple[Any, ...]]) -> None:
+def test_a_block_is_everything_that_it_could_be(
+    content: Any, readings: dict[str, tuple[Any, ...]]
+) -> None:
     assert kinds(content) == readings
 
 
@@ -88,9 +102,18 @@ def test_bytes_behind_the_cid_of_a_link_pass_as_they_pass_the_node() -> None:
 
 
 def test_the_blocks_of_the_world_are_what_they_were_made_for() -> None:
-    needed = {"init": ["capability", "init", "envelope"], "second": ["capability", "data", "envelope"], "unsigned": ["init"]}
-    for name, kinds_of_blocks in {**needed, "anchor": ["time", "proof", "node", "node", "node"]}.items():
-        assert [read_block(one.content)[0][0] for one in WORLD[name].blocks] == [f"block_{kind}" for kind in kinds_of_blocks]
+    needed = {
+        "init": ["capability", "init", "envelope"],
+        "second": ["capability", "data", "envelope"],
+        "unsigned": ["init"],
+    }
+    for name, kinds_of_blocks in {
+        **needed,
+        "anchor": ["time", "proof", "node", "node", "node"],
+    }.items():
+        assert [read_block(one.content)[0][0] for one in WORLD[name].blocks] == [
+            f"block_{kind}" for kind in kinds_of_blocks
+        ]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +129,17 @@ def test_the_blocks_of_the_world_are_what_they_were_made_for() -> None:
         b"\x61\xff",
         b"\x9f\xff",
     ],
-    ids=["empty", "break", "trailing", "long integer", "unsorted", "no CID", "no zero byte", "not UTF-8", "indefinite"],
+    ids=[
+        "empty",
+        "break",
+        "trailing",
+        "long integer",
+        "unsorted",
+        "no CID",
+        "no zero byte",
+        "not UTF-8",
+        "indefinite",
+    ],
 )
 def test_what_is_no_strict_dag_cbor_can_not_be_read(content: bytes) -> None:
     ((name, (why,)),) = read_block(content)
@@ -118,7 +151,12 @@ def test_what_is_no_strict_dag_cbor_can_not_be_read(content: bytes) -> None:
 def test_a_block_may_be_nested_as_deep_as_the_node_can_read(opening: bytes) -> None:
     def deep(levels: int) -> str:
         return read_block(
-            b"\xa3\x62id\xd8\x2a\x58\x25\x00" + A + b"\x64data" + opening * (levels - 1) + b"\x00\x64prev\xd8\x2a\x58\x25\x00" + B
+            b"\xa3\x62id\xd8\x2a\x58\x25\x00"
+            + A
+            + b"\x64data"
+            + opening * (levels - 1)
+            + b"\x00\x64prev\xd8\x2a\x58\x25\x00"
+            + B
         )[0][0]
 
     assert deep(MAX_DEPTH) == "block_data"
@@ -131,7 +169,9 @@ def test_many_lists_beside_each_other_are_not_deep() -> None:
 
 
 def cap_of(protected: bytes) -> bytes | None:
-    ((_, cells),) = kinds({"payload": A, "signatures": [{"protected": protected, "signature": b""}]}).items()
+    ((_, cells),) = kinds(
+        {"payload": A, "signatures": [{"protected": protected, "signature": b""}]}
+    ).items()
     assert cells[:2] == (A, 1)
     return cells[2]  # type: ignore[no-any-return] # cells are of any type
 
@@ -152,7 +192,9 @@ def cap_of(protected: bytes) -> bytes | None:
         ('{"cap":' * 100_000, None),
     ],
 )
-def test_a_capability_is_what_the_first_protected_header_names(protected: str, found: bytes | None) -> None:
+def test_a_capability_is_what_the_first_protected_header_names(
+    protected: str, found: bytes | None
+) -> None:
     assert cap_of(protected.encode()) == found
 
 
@@ -162,30 +204,59 @@ def test_a_header_that_is_not_utf_8_names_no_capability() -> None:
 
 def test_only_the_first_signature_is_asked_for_a_capability() -> None:
     named = {"protected": dumps({"cap": f"ipfs://{cid_text(B)}"}).encode(), "signature": b""}
-    assert kinds({"payload": A, "signatures": [SIGNATURE, named]}) == {"block_envelope": (A, 2, None)}
+    assert kinds({"payload": A, "signatures": [SIGNATURE, named]}) == {
+        "block_envelope": (A, 2, None)
+    }
     assert kinds({"payload": A, "signatures": [named, SIGNATURE]}) == {"block_envelope": (A, 2, B)}
 
 
 def test_a_capability_of_a_signed_event_is_found() -> None:
     content, envelope = sign(b"\xa0", "did:key:z", CAPABILITY)[-2:]
-    assert read_block(envelope.content) == [("block_envelope", (content.cid, 1, CAPABILITY.block.cid))]
+    assert read_block(envelope.content) == [
+        ("block_envelope", (content.cid, 1, CAPABILITY.block.cid))
+    ]
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-100, 100) | st.text(max_size=3) | st.sampled_from([A, CID(A), CID(JOSE), CID(CID_V0)]),
+    st.none()
+    | st.booleans()
+    | st.integers(-100, 100)
+    | st.text(max_size=3)
+    | st.sampled_from([A, CID(A), CID(JOSE), CID(CID_V0)]),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["t", "s", "model", "signature", "protected"]), inner, max_size=3)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["t", "s", "model", "signature", "protected"]), inner, max_size=3
+        )
     ),
     max_leaves=6,
 )
-FIELDS = ("id", "prev", "proof", "path", "data", "payload", "signatures", "header", "root", "txHash", "txType", "chainId", "h", "p", "s")
+FIELDS = (
+    "id",
+    "prev",
+    "proof",
+    "path",
+    "data",
+    "payload",
+    "signatures",
+    "header",
+    "root",
+    "txHash",
+    "txType",
+    "chainId",
+    "h",
+    "p",
+    "s",
+)
 
 
 @given(st.one_of(st.dictionaries(st.sampled_from(FIELDS), values, max_size=6), values))
 def test_any_content_has_a_reading(content: Any) -> None:
     encoded = encode_dag_cbor(content)
     tables = read_blocks([b"m"], [encoded])
-    assert {name: table.num_rows for name, table in tables.items()} == dict.fromkeys(kinds(content), 1)
+    assert {name: table.num_rows for name, table in tables.items()} == dict.fromkeys(
+        kinds(content), 1
+    )
     assert all(table.schema == READINGS[name] for name, table in tables.items())
 
 
@@ -197,10 +268,14 @@ def test_any_bytes_have_a_reading(content: bytes) -> None:
 USUAL = st.fixed_dictionaries(
     {
         "payload": st.sampled_from([A, KECCAK, b"", "a"]),
-        "signatures": st.lists(st.sampled_from([SIGNATURE, {**SIGNATURE, "signature": 1}, {}]), max_size=2),
+        "signatures": st.lists(
+            st.sampled_from([SIGNATURE, {**SIGNATURE, "signature": 1}, {}]), max_size=2
+        ),
     }
 )
-USUAL |= st.fixed_dictionaries({key: st.sampled_from([CID(A), CID(JOSE), A, "0/1"]) for key in TIME})
+USUAL |= st.fixed_dictionaries(
+    {key: st.sampled_from([CID(A), CID(JOSE), A, "0/1"]) for key in TIME}
+)
 
 
 @given(USUAL)
@@ -208,7 +283,9 @@ def test_the_fast_way_reads_what_the_slow_way_reads(content: dict[str, Any]) -> 
     assert kinds(content) == kinds({**content, "zzzzzzzzzzzz": 1})
 
 
-@pytest.mark.parametrize("cid", [A, JOSE, KECCAK, b"\x01\x55\x00\x03abc", b"\x01\x71\x13\x40" + bytes(64)])
+@pytest.mark.parametrize(
+    "cid", [A, JOSE, KECCAK, b"\x01\x55\x00\x03abc", b"\x01\x71\x13\x40" + bytes(64)]
+)
 def test_texts_of_a_cid_are_read_in_any_base(cid: bytes) -> None:
     assert is_cid(cid)
     assert cid_of_text(cid_text(cid)) == cid
@@ -223,7 +300,19 @@ def test_published_cids_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "b", "z", "Qm", "bafy", "mAXESIA", "b1", "z0", "f0171", "bafybeie5nqv6kd3qnfjupgvz34woh3oksc3iau6abmyajn7qvtf6d2ho3"]
+    "text",
+    [
+        "",
+        "b",
+        "z",
+        "Qm",
+        "bafy",
+        "mAXESIA",
+        "b1",
+        "z0",
+        "f0171",
+        "bafybeie5nqv6kd3qnfjupgvz34woh3oksc3iau6abmyajn7qvtf6d2ho3",
+    ],
 )
 def test_other_texts_are_no_cid(text: str) -> None:
     assert cid_of_text(text) is None
@@ -231,7 +320,17 @@ def test_other_texts_are_no_cid(text: str) -> None:
 
 @pytest.mark.parametrize(
     "cid",
-    [b"", A[:-1], A + b"\x00", b"\x00" + A, b"\x02" + A[1:], CID_V0[:-1], b"\x01\x71\x12", b"\x01\x71\x13\x41" + bytes(65), b"\x81" * 20],
+    [
+        b"",
+        A[:-1],
+        A + b"\x00",
+        b"\x00" + A,
+        b"\x02" + A[1:],
+        CID_V0[:-1],
+        b"\x01\x71\x12",
+        b"\x01\x71\x13\x41" + bytes(65),
+        b"\x81" * 20,
+    ],
 )
 def test_other_bytes_are_no_cid(cid: bytes) -> None:
     assert not is_cid(cid)

@@ -9,15 +9,20 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.database import connect, query
-from flows.verifier.cids import cid_text
-from flows.verifier.report import VIOLATIONS
-from flows.verifier.rules import RULES
-from tests.flows.verify.world import WORLD, change, copy, set_number, store
+from connectors.sqlite import connect, query
+from flows.verify.cids import cid_text
+from flows.verify.report import VIOLATIONS
+from flows.verify.rules import RULES
+from tests.support.world import WORLD, change, copy, set_number, store
 
 
 def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "flows.cli", "verify", *map(str, arguments)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", "verify", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_good_database_exits_0_and_its_folder_stays_as_it_is(tmp_path: Path) -> None:
@@ -33,7 +38,10 @@ def test_a_good_database_exits_0_and_its_folder_stays_as_it_is(tmp_path: Path) -
 def test_a_violation_exits_1_and_names_the_event(tmp_path: Path) -> None:
     ended = run(store(tmp_path / "db", numbers={"leaf": 40, "anchor": 60}))
     assert ended.returncode == 1
-    assert f"{cid_text(WORLD['leaf'].cid)} number 40: prev has number 60 ({cid_text(WORLD['anchor'].cid)})" in ended.stdout
+    assert (
+        f"{cid_text(WORLD['leaf'].cid)} number 40: prev has number 60 ({cid_text(WORLD['anchor'].cid)})"
+        in ended.stdout
+    )
 
 
 def test_old_damage_exits_0(tmp_path: Path) -> None:
@@ -58,7 +66,14 @@ def test_json_is_the_whole_output_and_keeps_its_contract(tmp_path: Path) -> None
         "events": 11,
         "delivered": 8,
         "undelivered": 3,
-        "blocks": len({block.multihash for name, event in WORLD.items() if name != "lost" for block in event.blocks}),
+        "blocks": len(
+            {
+                block.multihash
+                for name, event in WORLD.items()
+                if name != "lost"
+                for block in event.blocks
+            }
+        ),
         "violations": 2,
         "in_baseline": 1,
     }
@@ -79,7 +94,9 @@ def test_json_is_the_whole_output_and_keeps_its_contract(tmp_path: Path) -> None
             }
         ],
     }
-    assert {name: rules[name]["status"] for name in ("nothing-left", "old-number-kept", "hash-right")} == {
+    assert {
+        name: rules[name]["status"] for name in ("nothing-left", "old-number-kept", "hash-right")
+    } == {
         "nothing-left": "failed",
         "old-number-kept": "failed",
         "hash-right": "skipped",
@@ -92,21 +109,30 @@ def test_the_report_holds_every_violation(tmp_path: Path) -> None:
     database = store(tmp_path / "db", numbers={**dict.fromkeys(names), "orphan": 5})
     report = tmp_path / "new" / "report"
     ended = run(database, "--report", report, "--json")
-    assert [len(entry["first"]) for entry in json.loads(ended.stdout)["rules"] if entry["rule"] == "nothing-left"] == [5]
+    assert [
+        len(entry["first"])
+        for entry in json.loads(ended.stdout)["rules"]
+        if entry["rule"] == "nothing-left"
+    ] == [5]
     found = pq.read_table(report / "violations.parquet")
     assert found.schema.equals(VIOLATIONS)
     rows = found.to_pylist()
     left = {row["cid"] for row in rows if row["rule"] == "nothing-left"}
     assert left == {WORLD[name].cid for name in (*names, "grandchild")}
     (orphan,) = (row for row in rows if row["rule"] == "parent-delivered")
-    assert (orphan["cid_text"], orphan["related_text"]) == (cid_text(WORLD["orphan"].cid), cid_text(WORLD["lost"].cid))
+    assert (orphan["cid_text"], orphan["related_text"]) == (
+        cid_text(WORLD["orphan"].cid),
+        cid_text(WORLD["lost"].cid),
+    )
     assert len(rows) == len(left) + 1
     assert [file.name for file in report.iterdir()] == ["violations.parquet"]
 
 
 def test_a_report_of_nothing_is_an_empty_table(tmp_path: Path) -> None:
     assert run(store(tmp_path / "db"), "--report", tmp_path / "report").returncode == 0
-    assert pq.read_table(tmp_path / "report" / "violations.parquet").equals(VIOLATIONS.empty_table())
+    assert pq.read_table(tmp_path / "report" / "violations.parquet").equals(
+        VIOLATIONS.empty_table()
+    )
 
 
 def refused(*arguments: str | Path) -> str:
@@ -127,11 +153,15 @@ def test_what_is_no_database_is_refused_and_named(tmp_path: Path, option: str) -
     assert f"`{tmp_path / 'none'}`" in refused(*arguments[:-1], tmp_path / "none")
 
 
-@pytest.mark.parametrize("table", ["ceramic_one_event", "ceramic_one_event_block", "ceramic_one_block"])
+@pytest.mark.parametrize(
+    "table", ["ceramic_one_event", "ceramic_one_event_block", "ceramic_one_block"]
+)
 def test_a_damaged_page_is_told_and_is_no_finding(tmp_path: Path, table: str) -> None:
     database = store(tmp_path / "db")
     with closing(connect(database, "rw")) as connection:
-        root = query(connection, "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))["rootpage"][0].as_py()
+        root = query(connection, "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))[
+            "rootpage"
+        ][0].as_py()
     with database.open("r+b") as file:
         file.seek(4096 * (root - 1))
         file.write(b"\xff" * 4096)

@@ -1,6 +1,6 @@
 """The corpus of damaged databases: each kind of damage is found by exactly the rule that it breaks."""
 
-# ruff: noqa: S608 # SQL of our own values
+# SQL of our own values
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +9,28 @@ from typing import NamedTuple
 import pytest
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
-from flows.synthetic import Event, Witness, anchor, block, build_event, data_event, sign, time_event
-from flows.verifier.rules import RULES
-from flows.verify import verify
-from tests.flows.verify.world import WORLD, change, fields, literal, set_number, store, the, without_unique_numbers
+from flows.synth.events import (
+    Event,
+    Witness,
+    anchor,
+    block,
+    build_event,
+    data_event,
+    sign,
+    time_event,
+)
+from flows.verify.rules import RULES
+from flows.verify.verify import verify
+from tests.support.world import (
+    WORLD,
+    change,
+    fields,
+    literal,
+    set_number,
+    store,
+    the,
+    without_unique_numbers,
+)
 
 Make = Callable[[Path], Path]
 
@@ -66,32 +84,62 @@ def with_bytes(name: str, index: int, content: bytes) -> Make:
     return changed(f"UPDATE ceramic_one_block SET bytes = {literal(content)} WHERE {condition}")
 
 
-def time_event_with(path: str | None = None, proof: DagCborTypes = None, witness: Witness | None = None) -> Event:
+def time_event_with(
+    path: str | None = None, proof: DagCborTypes = None, witness: Witness | None = None
+) -> Event:
     """An anchor of `fork` with another path or proof."""
     witness = witness or anchor([WORLD["init"].cid, WORLD["fork"].cid], depth=1)[1]
     if proof is not None:
         witness = witness._replace(proof=block(encode_dag_cbor(proof)))
-    return time_event(WORLD["init"].stream, WORLD["fork"].cid, witness._replace(path=witness.path if path is None else path))
+    return time_event(
+        WORLD["init"].stream,
+        WORLD["fork"].cid,
+        witness._replace(path=witness.path if path is None else path),
+    )
 
 
 def envelope_with(signatures: DagCborTypes) -> Event:
     """A child of `fork` whose envelope has other signatures."""
-    payload = encode_dag_cbor({"id": CID(WORLD["init"].cid), "prev": CID(WORLD["fork"].cid), "data": None})
+    payload = encode_dag_cbor(
+        {"id": CID(WORLD["init"].cid), "prev": CID(WORLD["fork"].cid), "data": None}
+    )
     content, root = sign(payload, "did:key:z")
     unsigned = {**fields(root.content), "signatures": signatures}
-    return build_event(WORLD["init"].stream, "data", WORLD["fork"].cid, [content, block(encode_dag_cbor(unsigned), 0x85, is_root=True)])
+    return build_event(
+        WORLD["init"].stream,
+        "data",
+        WORLD["fork"].cid,
+        [content, block(encode_dag_cbor(unsigned), 0x85, is_root=True)],
+    )
 
 
-INIT, CHANGE, LEAF, ANCHOR, SECOND = WORLD["init"], WORLD["change"], WORLD["leaf"], WORLD["anchor"], WORLD["second"]
+INIT, CHANGE, LEAF, ANCHOR, SECOND = (
+    WORLD["init"],
+    WORLD["change"],
+    WORLD["leaf"],
+    WORLD["anchor"],
+    WORLD["second"],
+)
 ENVELOPE, PAYLOAD = -1, -2
 CAP = 0
 ROOT, PROOF, NODES = 0, 1, 2
 UNKNOWN = block(b"never stored").cid
 PROOF_FIELDS = fields(ANCHOR.blocks[PROOF].content)
 NESTED = (
-    b"\xa3\x62id\xd8\x2a\x58\x26\x00" + INIT.cid + b"\x64data" + b"\x81" * 127 + b"\x81\x00" + b"\x64prev\xd8\x2a\x58\x26\x00" + INIT.cid
+    b"\xa3\x62id\xd8\x2a\x58\x26\x00"
+    + INIT.cid
+    + b"\x64data"
+    + b"\x81" * 127
+    + b"\x81\x00"
+    + b"\x64prev\xd8\x2a\x58\x26\x00"
+    + INIT.cid
 )
-TEXT_MODEL = build_event(CHANGE.stream, "unsigned init", None, [block(encode_dag_cbor({"header": {"model": "kjzl"}}), is_root=True)])
+TEXT_MODEL = build_event(
+    CHANGE.stream,
+    "unsigned init",
+    None,
+    [block(encode_dag_cbor({"header": {"model": "kjzl"}}), is_root=True)],
+)
 
 CORPUS = [
     Damage("number-valid", "zero", renumbered(init=0)),
@@ -100,17 +148,32 @@ CORPUS = [
     Damage("number-valid", "fraction", changed(set_number("leaf", "75.5"))),
     Damage("number-valid", "blob", changed(set_number("leaf", "x'01'"))),
     Damage("number-unique", "two equal numbers", twice_the_same_number, 2),
-    Damage("parent-delivered", "a parent that is gone", changed(f"DELETE FROM ceramic_one_event WHERE {the('change')}")),
+    Damage(
+        "parent-delivered",
+        "a parent that is gone",
+        changed(f"DELETE FROM ceramic_one_event WHERE {the('change')}"),
+    ),
     Damage("parent-delivered", "a waiting parent", renumbered(grandchild=1000)),
     Damage("parent-delivered", "a missing parent", renumbered(orphan=1000, grandchild=1010)),
     Damage("parent-first", "child before parent", renumbered(leaf=40, anchor=60)),
     Damage("parent-first", "child before init", renumbered(unsigned=100)),
-    Damage("parent-same-stream", "a prev of another stream", with_event(data_event(INIT.stream, CHANGE.cid, {"n": 1}))),
-    Damage("parent-same-stream", "a time event's prev", with_event(time_event(CHANGE.stream, LEAF.cid))),
+    Damage(
+        "parent-same-stream",
+        "a prev of another stream",
+        with_event(data_event(INIT.stream, CHANGE.cid, {"n": 1})),
+    ),
+    Damage(
+        "parent-same-stream", "a time event's prev", with_event(time_event(CHANGE.stream, LEAF.cid))
+    ),
     Damage("nothing-left", "a leaf", renumbered(leaf=None)),
     Damage("nothing-left", "a fork", renumbered(fork=None)),
     Damage("nothing-left", "a whole stream", renumbered(unsigned=None, change=None, alone=None), 3),
-    Damage("nothing-left", "a chain below a delivered event", renumbered(second=None, anchor=None, leaf=None, fork=None), 4),
+    Damage(
+        "nothing-left",
+        "a chain below a delivered event",
+        renumbered(second=None, anchor=None, leaf=None, fork=None),
+        4,
+    ),
     Damage("block-present", "envelope", without_block("leaf", ENVELOPE)),
     Damage("block-present", "payload", without_block("leaf", PAYLOAD)),
     Damage("block-present", "capability", without_block("second", CAP), 2),
@@ -125,15 +188,28 @@ CORPUS = [
     Damage("block-listed", "time event", unlisted("anchor", ROOT)),
     Damage("block-listed", "proof", unlisted("anchor", PROOF)),
     Damage("block-listed", "witness node", unlisted("anchor", NODES + 1)),
-    Damage("block-listed", "all blocks of an event", changed(f"DELETE FROM ceramic_one_event_block WHERE event_{the('leaf')}"), 2),
+    Damage(
+        "block-listed",
+        "all blocks of an event",
+        changed(f"DELETE FROM ceramic_one_event_block WHERE event_{the('leaf')}"),
+        2,
+    ),
     Damage("block-readable", "a changed envelope", with_bytes("leaf", ENVELOPE, b"\xff")),
     Damage(
-        "block-readable", "an envelope without signatures", with_bytes("leaf", ENVELOPE, encode_dag_cbor({"payload": LEAF.blocks[0].cid}))
+        "block-readable",
+        "an envelope without signatures",
+        with_bytes("leaf", ENVELOPE, encode_dag_cbor({"payload": LEAF.blocks[0].cid})),
     ),
-    Damage("block-readable", "a cut payload", with_bytes("leaf", PAYLOAD, LEAF.blocks[0].content[:-1])),
+    Damage(
+        "block-readable", "a cut payload", with_bytes("leaf", PAYLOAD, LEAF.blocks[0].content[:-1])
+    ),
     Damage("block-readable", "an empty payload", with_bytes("leaf", PAYLOAD, b"")),
     Damage("block-readable", "a payload that is no map", with_bytes("leaf", PAYLOAD, b"\x00")),
-    Damage("block-readable", "a payload nested too deep for the node", with_bytes("first", PAYLOAD, NESTED)),
+    Damage(
+        "block-readable",
+        "a payload nested too deep for the node",
+        with_bytes("first", PAYLOAD, NESTED),
+    ),
     Damage(
         "block-readable",
         "a payload without data",
@@ -142,24 +218,55 @@ CORPUS = [
     Damage(
         "block-readable",
         "a prev that is no link",
-        with_bytes("first", PAYLOAD, encode_dag_cbor({"id": CID(INIT.cid), "prev": INIT.cid, "data": 1})),
+        with_bytes(
+            "first", PAYLOAD, encode_dag_cbor({"id": CID(INIT.cid), "prev": INIT.cid, "data": 1})
+        ),
     ),
-    Damage("block-readable", "a link that is no CID", with_bytes("leaf", PAYLOAD, encode_dag_cbor({"data": CID(b"\x01\x71")}))),
-    Damage("block-readable", "a capability without its parts", with_bytes("second", CAP, encode_dag_cbor({"h": {"t": "eip4361"}})), 2),
-    Damage("block-readable", "a proof without chain", with_event(time_event_with(proof={**PROOF_FIELDS, "chainId": 1}))),
-    Damage("block-readable", "a witness node that is no list", with_bytes("anchor", NODES, encode_dag_cbor({"0": CID(UNKNOWN)}))),
+    Damage(
+        "block-readable",
+        "a link that is no CID",
+        with_bytes("leaf", PAYLOAD, encode_dag_cbor({"data": CID(b"\x01\x71")})),
+    ),
+    Damage(
+        "block-readable",
+        "a capability without its parts",
+        with_bytes("second", CAP, encode_dag_cbor({"h": {"t": "eip4361"}})),
+        2,
+    ),
+    Damage(
+        "block-readable",
+        "a proof without chain",
+        with_event(time_event_with(proof={**PROOF_FIELDS, "chainId": 1})),
+    ),
+    Damage(
+        "block-readable",
+        "a witness node that is no list",
+        with_bytes("anchor", NODES, encode_dag_cbor({"0": CID(UNKNOWN)})),
+    ),
     Damage("block-readable", "a model that is no byte string", with_event(TEXT_MODEL)),
     Damage("signature-present", "no signature", with_event(envelope_with([]))),
-    Damage("block-readable", "a signature that is no map", with_event(envelope_with([b"signature"]))),
-    Damage("block-readable", "a signature without bytes", with_event(envelope_with([{"protected": b"{}"}]))),
+    Damage(
+        "block-readable", "a signature that is no map", with_event(envelope_with([b"signature"]))
+    ),
+    Damage(
+        "block-readable",
+        "a signature without bytes",
+        with_event(envelope_with([{"protected": b"{}"}])),
+    ),
     Damage("witness-proves-prev", "the path of another event", with_event(time_event_with("0"))),
     Damage("witness-proves-prev", "an index out of range", with_event(time_event_with("2"))),
-    Damage("witness-proves-prev", "an index that is no number", with_event(time_event_with("left"))),
+    Damage(
+        "witness-proves-prev", "an index that is no number", with_event(time_event_with("left"))
+    ),
     Damage("witness-proves-prev", "no path", with_event(time_event_with(""))),
     Damage(
         "block-present",
         "a path that is too long",
-        with_event(time_event_with("0/0", witness=anchor([WORLD["lost"].cid, WORLD["fork"].cid], depth=1)[1])),
+        with_event(
+            time_event_with(
+                "0/0", witness=anchor([WORLD["lost"].cid, WORLD["fork"].cid], depth=1)[1]
+            )
+        ),
     ),
 ]
 

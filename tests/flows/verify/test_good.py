@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from flows.synth import create_database, insert_events
-from flows.synth_schema import SchemaVersion
-from flows.verifier.rules import RULES
-from flows.verify import verify
-from tests.flows.verify.world import DELIVERED, NUMBERS, WORLD, change, deliver, log_rows, store, write_log
-
-SNAPSHOTS = Path(__file__).parents[3] / "../shared/snapshots"
+from flows.synth.database import create_database, insert_events
+from flows.synth.schema import SchemaVersion
+from flows.verify.rules import RULES
+from flows.verify.verify import verify
+from tests.support.snapshots import SNAPSHOTS
+from tests.support.world import (
+    DELIVERED,
+    NUMBERS,
+    WORLD,
+    change,
+    deliver,
+    log_rows,
+    store,
+    write_log,
+)
 
 NEW = ("anchor", "leaf", "alone")
 RUN = {"anchor": 90, "alone": 100, "leaf": 110}
@@ -25,7 +33,9 @@ def test_a_good_database_passes_every_rule(tmp_path: Path) -> None:
     baseline = store(tmp_path / "baseline", numbers=dict.fromkeys(NEW))
     log = write_log(tmp_path / "log", log_rows(REPLAY))
     verification = verify(database, baseline=baseline, log=log, hashes=True)
-    assert {finding.rule.name: finding.status for finding in verification.findings} == {rule.name: "passed" for rule in RULES}
+    assert {finding.rule.name: finding.status for finding in verification.findings} == {
+        rule.name: "passed" for rule in RULES
+    }
     assert (verification.events, verification.delivered) == (len(WORLD) - 1, len(DELIVERED))
 
 
@@ -42,8 +52,14 @@ def test_an_empty_log_agrees_with_a_database_that_has_nothing_to_deliver(tmp_pat
 
 def test_rules_without_their_input_are_skipped(tmp_path: Path) -> None:
     verification = verify(store(tmp_path / "db"))
-    assert {finding.rule.needs for finding in verification.findings if finding.is_skipped} == {"baseline", "log", "hashes"}
-    assert all((finding.rule.needs is not None) == finding.is_skipped for finding in verification.findings)
+    assert {finding.rule.needs for finding in verification.findings if finding.is_skipped} == {
+        "baseline",
+        "log",
+        "hashes",
+    }
+    assert all(
+        (finding.rule.needs is not None) == finding.is_skipped for finding in verification.findings
+    )
 
 
 def test_an_empty_database_is_good(tmp_path: Path) -> None:
@@ -69,7 +85,9 @@ def test_rows_may_lie_in_any_order(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not SNAPSHOTS.is_dir(), reason="the snapshots are not in the repository")
 @pytest.mark.parametrize("name", ["node-cid", "node-seq", "node-fork"])
-def test_what_a_node_wrote_is_good_once_its_events_are_numbered_down_their_prevs(tmp_path: Path, name: str) -> None:
+def test_what_a_node_wrote_is_good_once_its_events_are_numbered_down_their_prevs(
+    tmp_path: Path, name: str
+) -> None:
     baseline = SNAPSHOTS / f"{name}.db"
     database = Path(shutil.copyfile(baseline, tmp_path / "db"))
     assert verify(database, hashes=True).failed == {"nothing-left"}
@@ -81,5 +99,8 @@ def test_what_a_node_wrote_is_good_once_its_events_are_numbered_down_their_prevs
 
 def test_rowids_may_lie_as_far_apart_as_can_be(tmp_path: Path) -> None:
     ends = f"({-(1 << 63)}, x'01', x'f6'), ({(1 << 63) - 1}, x'02', x'f6')"
-    database = change(store(tmp_path / "db"), f"INSERT INTO ceramic_one_block (rowid, multihash, bytes) VALUES {ends}")  # noqa: S608 # numbers
+    database = change(
+        store(tmp_path / "db"),
+        f"INSERT INTO ceramic_one_block (rowid, multihash, bytes) VALUES {ends}",
+    )  # numbers
     assert verify(database).is_good

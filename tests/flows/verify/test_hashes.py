@@ -1,6 +1,6 @@
 """The bytes of a block are held to the hash in its multihash, and every block is read in whatever process."""
 
-# ruff: noqa: S608 # SQL of our own values
+# SQL of our own values
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import pytest
 from cbrrr import CID, encode_dag_cbor
 
 from connectors.errors import CannotStartError
-from flows.synthetic import Block, block, build_event
-from flows.verifier import load
-from flows.verifier.keccak import keccak_256
-from flows.verify import verify
-from tests.flows.verify.world import WORLD, change, fields, literal, store
+from flows.synth.events import Block, block, build_event
+from flows.verify import load
+from flows.verify.keccak import keccak_256
+from flows.verify.verify import verify
+from tests.support.world import WORLD, change, fields, literal, store
 
 LEAF = WORLD["leaf"]
 PAGE_BYTES = 4096
@@ -29,11 +29,17 @@ def test_a_payload_with_another_hash_is_found_only_if_hashes_are_asked_for(tmp_p
     assert (finding.violations, finding.first[0].number) == (1, 60)
 
 
-def test_a_block_that_had_another_hash_in_the_baseline_already_is_old_damage(tmp_path: Path) -> None:
+def test_a_block_that_had_another_hash_in_the_baseline_already_is_old_damage(
+    tmp_path: Path,
+) -> None:
     baseline = change(store(tmp_path / "baseline"), SET_OTHER_DATA)
-    assert verify(change(store(tmp_path / "same"), SET_OTHER_DATA), baseline=baseline, hashes=True).is_good
+    assert verify(
+        change(store(tmp_path / "same"), SET_OTHER_DATA), baseline=baseline, hashes=True
+    ).is_good
     sound = store(tmp_path / "sound")
-    verification = verify(change(store(tmp_path / "db"), SET_OTHER_DATA), baseline=sound, hashes=True)
+    verification = verify(
+        change(store(tmp_path / "db"), SET_OTHER_DATA), baseline=sound, hashes=True
+    )
     assert verification.failed == {"hash-right", "nothing-else-changed"}
 
 
@@ -41,26 +47,39 @@ def keccak_block(content: bytes) -> Block:
     return block(content)._replace(multihash=b"\x1b\x20" + keccak_256(content))
 
 
-@pytest.mark.parametrize(("multihash_of", "failed"), [(b"stored", set()), (b"another", {"hash-right"})])
+@pytest.mark.parametrize(
+    ("multihash_of", "failed"), [(b"stored", set()), (b"another", {"hash-right"})]
+)
 def test_keccak_256_is_known(tmp_path: Path, multihash_of: bytes, failed: set[str]) -> None:
     multihash = keccak_block(multihash_of).multihash
-    database = change(store(tmp_path / "db"), f"INSERT INTO ceramic_one_block VALUES ({literal(multihash)}, {literal(b'stored')})")
+    database = change(
+        store(tmp_path / "db"),
+        f"INSERT INTO ceramic_one_block VALUES ({literal(multihash)}, {literal(b'stored')})",
+    )
     assert verify(database, hashes=True).failed == failed
 
 
 def test_an_event_may_have_a_keccak_block(tmp_path: Path) -> None:
-    payload = keccak_block(encode_dag_cbor({"id": CID(WORLD["init"].cid), "prev": CID(LEAF.cid), "data": 1}))
+    payload = keccak_block(
+        encode_dag_cbor({"id": CID(WORLD["init"].cid), "prev": CID(LEAF.cid), "data": 1})
+    )
     envelope = encode_dag_cbor({"payload": payload.cid, "signatures": [{"signature": b"s"}]})
-    event = build_event(LEAF.stream, "data", LEAF.cid, [payload, block(envelope, 0x85, is_root=True)])
+    event = build_event(
+        LEAF.stream, "data", LEAF.cid, [payload, block(envelope, 0x85, is_root=True)]
+    )
     assert verify(store(tmp_path / "db", more=[(event, 1000)]), hashes=True).is_good
 
 
 def test_a_hash_function_that_is_not_known_is_not_passed_over(tmp_path: Path) -> None:
-    database = change(store(tmp_path / "db"), "INSERT INTO ceramic_one_block VALUES (x'1300', x'00')")
+    database = change(
+        store(tmp_path / "db"), "INSERT INTO ceramic_one_block VALUES (x'1300', x'00')"
+    )
     assert verify(database, hashes=True).failed == {"hash-right"}
 
 
-def test_blocks_decoded_in_other_processes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_decoded_in_other_processes_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = change(store(tmp_path / "db", numbers={"leaf": None}), SET_OTHER_DATA)
     here = verify(database, hashes=True)
     monkeypatch.setattr(load, "BLOCKS_FOR_PROCESSES", 1)
@@ -71,7 +90,9 @@ def test_blocks_decoded_in_other_processes_are_the_same(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("least", [1, 1_000_000], ids=["other processes", "this process"])
-def test_a_damaged_page_in_the_middle_of_the_blocks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int) -> None:
+def test_a_damaged_page_in_the_middle_of_the_blocks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
     rows = "SELECT CAST('row ' || i AS BLOB), CAST('the bytes of row ' || i || '.' AS BLOB) FROM n"
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
     database = change(store(tmp_path / "db"), f"{numbers} INSERT INTO ceramic_one_block {rows}")
@@ -85,9 +106,15 @@ def test_a_damaged_page_in_the_middle_of_the_blocks_is_told(tmp_path: Path, monk
 
 
 def test_a_long_block_is_read_whole(tmp_path: Path) -> None:
-    payload = block(encode_dag_cbor({"id": CID(WORLD["init"].cid), "prev": CID(LEAF.cid), "data": "long" * 100_000}))
+    payload = block(
+        encode_dag_cbor(
+            {"id": CID(WORLD["init"].cid), "prev": CID(LEAF.cid), "data": "long" * 100_000}
+        )
+    )
     envelope = encode_dag_cbor({"payload": payload.cid, "signatures": [{"signature": b"s"}]})
-    event = build_event(LEAF.stream, "data", LEAF.cid, [payload, block(envelope, 0x85, is_root=True)])
+    event = build_event(
+        LEAF.stream, "data", LEAF.cid, [payload, block(envelope, 0x85, is_root=True)]
+    )
     assert verify(store(tmp_path / "db", more=[(event, 1000)]), hashes=True).is_good
     cut = event._replace(blocks=(payload._replace(content=payload.content[:-1]), event.blocks[1]))
     assert verify(store(tmp_path / "cut", more=[(cut, 1000)])).failed == {"block-readable"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.verifier.keccak import keccak_256
+from flows.verify.keccak import keccak_256
 
 VECTORS = {
     b"": "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470",
@@ -21,6 +21,12 @@ def test_published_vectors(message: bytes) -> None:
 
 
 def test_messages_around_the_length_of_a_round() -> None:
-    assert keccak_256(b"a" * 135).hex() == "34367dc248bbd832f4e3e69dfaac2f92638bd0bbd18f2912ba4ef454919cf446"
-    assert keccak_256(b"a" * 136).hex() == "a6c4d403279fe3e0af03729caada8374b5ca54d8065329a3ebcaeb4b60aa386e"
+    assert (
+        keccak_256(b"a" * 135).hex()
+        == "34367dc248bbd832f4e3e69dfaac2f92638bd0bbd18f2912ba4ef454919cf446"
+    )
+    assert (
+        keccak_256(b"a" * 136).hex()
+        == "a6c4d403279fe3e0af03729caada8374b5ca54d8065329a3ebcaeb4b60aa386e"
+    )
     assert len({keccak_256(bytes(length)) for length in range(130, 280)}) == 150

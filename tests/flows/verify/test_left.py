@@ -4,9 +4,9 @@ from pathlib import Path
 
 from cbrrr import CID, encode_dag_cbor
 
-from flows.synthetic import Block, Event, anchor, data_event, init_event
-from flows.verify import verify
-from tests.flows.verify.world import WORLD, change, set_number, store
+from flows.synth.events import Block, Event, anchor, data_event, init_event
+from flows.verify.verify import verify
+from tests.support.world import WORLD, change, set_number, store
 
 LENGTH = 1500
 """More than two to the tenth, so that the chain is climbed in eleven rounds."""
@@ -16,7 +16,9 @@ def left(path: Path) -> int:
     """How many events are left; nothing else is wrong."""
     verification = verify(path)
     assert verification.failed <= {"nothing-left"}
-    (finding,) = (finding for finding in verification.findings if finding.rule.name == "nothing-left")
+    (finding,) = (
+        finding for finding in verification.findings if finding.rule.name == "nothing-left"
+    )
     return finding.violations
 
 
@@ -52,14 +54,18 @@ def test_what_hangs_below_a_delivered_event_that_can_not_be_read_waits(tmp_path:
     parent = data_event(WORLD["init"].stream, WORLD["leaf"].cid, {"n": 1})
     child = data_event(WORLD["init"].stream, parent.cid, {"n": 2})
     damaged = parent._replace(blocks=parent.blocks[-1:])
-    assert verify(store(tmp_path / "db", more=[(damaged, 1000), (child, None)])).failed == {"block-present"}
+    assert verify(store(tmp_path / "db", more=[(damaged, 1000), (child, None)])).failed == {
+        "block-present"
+    }
 
 
 def anchored(name: bytes, prev: bytes) -> Event:
     """A time event whose CID is freely chosen: its root block does not have the hash that it is stored under."""
     proof = anchor([prev], depth=0)[0].proof
     stream = WORLD["init"].stream
-    content = encode_dag_cbor({"id": CID(stream.cid), "prev": CID(prev), "proof": CID(proof.cid), "path": ""})
+    content = encode_dag_cbor(
+        {"id": CID(stream.cid), "prev": CID(prev), "proof": CID(proof.cid), "path": ""}
+    )
     root = Block(b"\x12\x20" + name * 32, content, 0x71, is_root=True)
     return Event(root.cid, stream, "time", prev, (root, proof))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from connectors.errors import CannotStartError
-from flows.verify import verify
-from tests.flows.verify.world import WORLD, LogRow, log_rows, store, write_log
+from flows.verify.verify import verify
+from tests.support.world import WORLD, LogRow, log_rows, store, write_log
 
 NEW = ("anchor", "leaf", "alone")
 REPLAY = {"anchor": 91, "leaf": 92, "alone": 93}
@@ -38,13 +38,21 @@ def added(**cells: object) -> Callable[[list[LogRow]], None]:
     ],
 )
 def test_a_wrong_row_is_found_by_the_one_rule_that_it_breaks(
-    tmp_path: Path, numbers: dict[str, int | None], rule: str, damage: Callable[[list[LogRow]], None], count: int
+    tmp_path: Path,
+    numbers: dict[str, int | None],
+    rule: str,
+    damage: Callable[[list[LogRow]], None],
+    count: int,
 ) -> None:
     rows = log_rows(REPLAY)
     damage(rows)
-    verification = verify(store(tmp_path / "db", numbers=numbers), log=write_log(tmp_path / "log", rows))
+    verification = verify(
+        store(tmp_path / "db", numbers=numbers), log=write_log(tmp_path / "log", rows)
+    )
     assert verification.failed == {rule}
-    assert [finding.violations for finding in verification.findings if finding.violations] == [count]
+    assert [finding.violations for finding in verification.findings if finding.violations] == [
+        count
+    ]
 
 
 @pytest.mark.parametrize("numbers", [dict.fromkeys(NEW), RUN], ids=["undelivered", "delivered"])
@@ -67,18 +75,31 @@ def test_a_parent_outside_the_log_counts_with_its_number_in_the_database(tmp_pat
         ({"anchor": None, "leaf": None, "alone": None, "fork": 94}, 1),
         ({**RUN, "fork": 91_000, "change": 90}, 1),
     ],
-    ids=["in the log only", "in the database only", "numbered above what the log begins with", "numbered long after"],
+    ids=[
+        "in the log only",
+        "in the database only",
+        "numbered above what the log begins with",
+        "numbered long after",
+    ],
 )
-def test_other_deliveries_than_those_of_the_log_are_found(tmp_path: Path, numbers: dict[str, int | None], found: int) -> None:
-    verification = verify(store(tmp_path / "db", numbers=numbers), log=write_log(tmp_path / "log", log_rows(REPLAY)))
+def test_other_deliveries_than_those_of_the_log_are_found(
+    tmp_path: Path, numbers: dict[str, int | None], found: int
+) -> None:
+    verification = verify(
+        store(tmp_path / "db", numbers=numbers), log=write_log(tmp_path / "log", log_rows(REPLAY))
+    )
     assert verification.failed == {"log-agrees"}
-    assert [finding.violations for finding in verification.findings if finding.violations] == [found]
+    assert [finding.violations for finding in verification.findings if finding.violations] == [
+        found
+    ]
 
 
 def test_with_a_baseline_exactly_its_undelivered_events_are_in_the_log(tmp_path: Path) -> None:
     baseline = store(tmp_path / "baseline", numbers=dict.fromkeys(NEW))
     database = store(tmp_path / "db", numbers=RUN)
-    assert verify(database, baseline=baseline, log=write_log(tmp_path / "whole", log_rows(REPLAY))).is_good
+    assert verify(
+        database, baseline=baseline, log=write_log(tmp_path / "whole", log_rows(REPLAY))
+    ).is_good
     short = write_log(tmp_path / "short", log_rows({"anchor": 95, "leaf": 96}))
     assert verify(database, baseline=baseline, log=short).failed == {"log-agrees"}
     long = write_log(tmp_path / "long", log_rows({"fork": 90, **REPLAY}))
@@ -87,18 +108,29 @@ def test_with_a_baseline_exactly_its_undelivered_events_are_in_the_log(tmp_path:
 
 def test_an_event_of_the_log_must_be_one_that_a_node_could_serve(tmp_path: Path) -> None:
     whole = WORLD["leaf"]
-    database = store(tmp_path / "db", numbers=dict.fromkeys(NEW), replaced={"leaf": whole._replace(blocks=whole.blocks[-1:])})
+    database = store(
+        tmp_path / "db",
+        numbers=dict.fromkeys(NEW),
+        replaced={"leaf": whole._replace(blocks=whole.blocks[-1:])},
+    )
     log = write_log(tmp_path / "log", [row for row in log_rows(REPLAY) if row["cid"] != whole.cid])
     assert verify(database, log=log).is_good
-    assert "block-present" in verify(database, log=write_log(tmp_path / "more", log_rows(REPLAY))).failed
+    assert (
+        "block-present"
+        in verify(database, log=write_log(tmp_path / "more", log_rows(REPLAY))).failed
+    )
 
 
 def test_a_log_with_something_left_out_leaves_it_undelivered(tmp_path: Path) -> None:
     snapshot = store(tmp_path / "db", numbers=dict.fromkeys(NEW))
-    assert verify(snapshot, log=write_log(tmp_path / "log", log_rows({"anchor": 91, "alone": 92}))).failed == {"nothing-left"}
+    assert verify(
+        snapshot, log=write_log(tmp_path / "log", log_rows({"anchor": 91, "alone": 92}))
+    ).failed == {"nothing-left"}
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PAR1 it is not"], ids=["no file", "an empty file", "no Parquet"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"PAR1 it is not"], ids=["no file", "an empty file", "no Parquet"]
+)
 def test_a_folder_that_is_no_log_is_refused(tmp_path: Path, content: bytes | None) -> None:
     folder = tmp_path / "log"
     folder.mkdir()

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import CannotStartError
-from flows.commands.synth import command as synth
-from flows.verifier.memory import OWN_BYTES, PROCESS_BYTES, amount, share_out
+from flows.cli.synth import command as synth
+from flows.verify.memory import OWN_BYTES, PROCESS_BYTES, amount, share_out
 from tests.benchmarks.measure import ceramic_order
 from tests.flows.verify.test_command import refused, run
-from tests.flows.verify.world import store
+from tests.support.world import store
 
 STREAMS = 30_000
 LENGTH = 10
@@ -29,7 +29,14 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wholly delivered, and so large that it takes more than the least limit where nothing binds."""
     path = tmp_path_factory.mktemp("memory") / "db"
     synth.main(
-        [str(path), f"--streams={STREAMS}", f"--delivered={STREAMS}", f"--length={LENGTH}", "--order=shuffled", "--quiet"],
+        [
+            str(path),
+            f"--streams={STREAMS}",
+            f"--delivered={STREAMS}",
+            f"--length={LENGTH}",
+            "--order=shuffled",
+            "--quiet",
+        ],
         standalone_mode=False,
     )
     return path
@@ -44,12 +51,25 @@ def test_all_processes_together_stay_within_the_limit(database: Path, limit: str
 
 
 def test_the_database_of_these_tests_takes_more_where_nothing_binds(database: Path) -> None:
-    assert ceramic_order("verify", database, "--memory-limit", "8GB").anonymous_bytes > 1.2 * amount(LEAST)
+    assert ceramic_order(
+        "verify", database, "--memory-limit", "8GB"
+    ).anonymous_bytes > 1.2 * amount(LEAST)
 
 
-def test_what_can_not_be_kept_in_temporary_files_stops_it_with_a_way_out(database: Path, tmp_path: Path) -> None:
+def test_what_can_not_be_kept_in_temporary_files_stops_it_with_a_way_out(
+    database: Path, tmp_path: Path
+) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "flows", "verify", str(database), "--memory-limit", LEAST, "--quiet"],
+        [
+            sys.executable,
+            "-m",
+            "flows",
+            "verify",
+            str(database),
+            "--memory-limit",
+            LEAST,
+            "--quiet",
+        ],
         env={"TMPDIR": str(tmp_path)},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
         capture_output=True,
@@ -71,14 +91,23 @@ def test_too_little_is_refused_and_the_least_that_is_enough_is_named(tmp_path: P
     assert run(database, "--memory-limit", LEAST).returncode == 0
 
 
-@pytest.mark.parametrize("text", ["much", "", "500", "-1GB", "1e3MB", "80%", "5 XB", "MB", "\N{SUPERSCRIPT TWO}GB"])
+@pytest.mark.parametrize(
+    "text", ["much", "", "500", "-1GB", "1e3MB", "80%", "5 XB", "MB", "\N{SUPERSCRIPT TWO}GB"]
+)
 def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
     with pytest.raises(CannotStartError, match="no amount of memory"):
         amount(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("500MB", 500_000_000), ("1.5gb", 1_500_000_000), ("2 GiB", 2 << 30), ("3MiB", 3 << 20), ("1TB", 10**12)]
+    ("text", "count"),
+    [
+        ("500MB", 500_000_000),
+        ("1.5gb", 1_500_000_000),
+        ("2 GiB", 2 << 30),
+        ("3MiB", 3 << 20),
+        ("1TB", 10**12),
+    ],
 )
 def test_an_amount_of_memory_has_a_number_and_a_unit(text: str, count: int) -> None:
     assert amount(text) == count

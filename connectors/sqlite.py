@@ -1,0 +1,123 @@
+"""The only module that opens a ceramic database, and runs statements on it.
+
+Two SQLite libraries in one process drop each other's file locks, so every connection here is
+ADBC's, and nothing here opens the database file in any other way: not for a checksum, not for a
+lock.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import adbc_driver_sqlite.dbapi as sqlite
+import pyarrow as pa
+
+from connectors.errors import CannotStartError
+
+BUSY_SECONDS = 5.0
+"""How long a statement waits for another connection's lock. A node's write transactions take
+milliseconds."""
+
+
+SqliteError = sqlite.Error
+
+
+DATABASE_ERRORS: tuple[type[Exception], ...] = (SqliteError, OSError, pa.ArrowException)
+"""What a failing statement raises: an error that comes while its rows are fetched reaches us
+through Arrow."""
+
+
+def uri(
+    path: Path,
+    mode: Literal["ro", "rw", "rwc"],
+    *,
+    immutable: bool = False,
+    readonly_shm: bool = False,
+) -> str:
+    """The URI of an absolute path, so that no character of the path is read as a parameter."""
+    return f"{path.resolve().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}{'&readonly_shm=1' if readonly_shm else ''}"
+
+
+def connect(
+    path: Path,
+    mode: Literal["ro", "rw", "rwc"] = "ro",
+    *,
+    immutable: bool = False,
+    readonly_shm: bool = False,
+) -> Any:
+    """Open an ADBC connection in autocommit mode, its busy timeout set before anything else.
+
+    `immutable` promises SQLite that nobody writes: it then creates no file beside the database, but
+    sees no `-wal` either. `readonly_shm`, with mode "ro", reads a `-wal` beside which there is a
+    `-shm`, and changes neither.
+    """
+    connection = sqlite.connect(
+        uri(path, mode, immutable=immutable, readonly_shm=readonly_shm), autocommit=True
+    )
+    execute(connection, f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+    return connection
+
+
+def connect_reader(path: Path) -> Any:
+    """Open a connection that leaves no trace: read-only, and without any file beside the database where that is possible.
+
+    A process that has the database open keeps a `-wal` beside it. Without one nobody writes, and
+    the file is opened as immutable: an ordinary read-only connection would create `-wal` and `-shm`
+    and leave them there.
+    """
+    return connect(path, "ro", immutable=not path.with_name(path.name + "-wal").exists())
+
+
+def execute(connection: Any, sql: str) -> None:
+    """Run one statement and drop its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql).fetchall()
+
+
+def bound(*parameters: int | bytes | str) -> pa.RecordBatch:
+    """One set of parameters as Arrow: untyped Python values make the driver and Arrow look for optional packages in every call."""
+    arrays = [pa.array([parameter], _ARROW_TYPES[type(parameter)]) for parameter in parameters]
+    return pa.record_batch(arrays, names=[str(at) for at in range(len(parameters))])
+
+
+_ARROW_TYPES = {int: pa.int64(), bytes: pa.binary(), str: pa.string()}
+
+
+def query(connection: Any, sql: str, parameters: Sequence[int | bytes | str] = ()) -> pa.Table:
+    """Run one statement and return all its rows."""
+    with connection.cursor() as cursor:
+        return cursor.execute(sql, bound(*parameters) if parameters else None).fetch_arrow_table()
+
+
+def scalar(connection: Any, sql: str, parameters: Sequence[int | bytes | str] = ()) -> Any:
+    """Run one statement and return the first column of its first row, None without rows."""
+    table = query(connection, sql, parameters)
+    return table.column(0)[0].as_py() if table.num_rows else None
+
+
+def sqlite_says(error: BaseException) -> str:
+    """SQLite's own words, without the driver's prefix and the statement it quotes."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return _DRIVER_SAYS.sub("", first_line)
+
+
+_DRIVER_SAYS = re.compile(r"^([A-Z_]+: )?(\[SQLite\] )?([Ff]ailed to .*?: )?")
+
+
+@contextmanager
+def starting(path: Path) -> Iterator[None]:
+    """Turn what fails before anything is changed into the error for it.
+
+    Raises:
+        CannotStartError: the database at `path` can't be opened or read.
+    """
+    try:
+        yield
+    except DATABASE_ERRORS as cause:
+        raise CannotStartError(
+            f"Can't open `{path}`: {sqlite_says(cause)}. Nothing was changed. Check the file, its folder and the disk."
+        ) from cause

@@ -1,0 +1,111 @@
+"""`ceramic-order replay`."""
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from flows.cli.flow_options import flow_options
+from flows.jobs.replay import replay
+from flows.jobs.replay_result import Replay
+from flows.jobs.run import RunOptions
+from flows.report.output_file import require_place
+from flows.terminal.console import output_options, print_json, say, story
+
+
+@click.command(
+    "replay", epilog="Example: ceramic-order replay snapshot.db --out order/ --html order.html"
+)
+@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder for the log.",
+)
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a page with pictures, in one file.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the log that is already in the folder.")
+@flow_options
+@click.option(
+    "--no-verify",
+    is_flag=True,
+    help="Do not verify the log; that takes twice as long as making it.",
+)
+@click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
+@output_options
+def command(
+    snapshot: Path,
+    *,
+    out: Path,
+    page: Path | None,
+    overwrite: bool,
+    no_verify: bool,
+    strict: bool,
+    as_json: bool,
+    options: RunOptions,
+) -> int:
+    """Find the delivered order of SNAPSHOT and write it to Parquet files; the snapshot is only read.
+
+    The folder --out gets order-00000.parquet, ... with the columns delivered, cid, stream, prev,
+    kind and rowid, then waiting.parquet and rejected.parquet with what can't be delivered, and
+    replay.json with what the replay did.
+    """
+    if page is not None:
+        require_place(page, snapshot, "a page")
+    replayed = replay(
+        snapshot,
+        out,
+        options,
+        overwrite=overwrite,
+        counted=page is not None,
+        verified=not no_verify,
+    )
+    if page is not None:
+        from flows.report.page import write_page  # noqa: PLC0415 # it brings the plotting library
+
+        write_page(page, replayed.facts())
+    if as_json:
+        print_json(replayed.to_json())
+    else:
+        say(_table(replayed))
+    verification = replayed.verification
+    if verification is not None and not verification.is_good:
+        story().print(
+            f"The log breaks `{'`, `'.join(sorted(verification.failed))}`; `ceramic-order verify {snapshot} --log {out}` lists the events. "
+            + (
+                "This is a defect of ceramic-order: please report it."
+                if options.check_node
+                else "`--check node` would not deliver them."
+            ),
+            style="red",
+            markup=False,
+            highlight=False,
+        )
+        return 1
+    return int(strict and bool(replayed.summary.tally.reasons))
+
+
+def _table(replayed: Replay) -> Table:
+    summary = replayed.summary
+    tally = summary.tally
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("discovered", f"{tally.discovered:,}")
+    table.add_row("delivered", f"{tally.delivered:,}")
+    if tally.first_number is not None:
+        table.add_row("numbers", f"{tally.first_number:,} to {tally.last_number:,}")
+    table.add_row("waiting", f"{summary.waiting:,}")
+    table.add_row("rejected", f"{summary.quarantined:,}")
+    for reason, count in sorted(tally.reasons.items()):
+        table.add_row(f"  {reason}", f"{count:,}")
+    if replayed.verification is not None:
+        table.add_row("verification", "passed" if replayed.verification.is_good else "failed")
+    table.add_row("files", f"{len(replayed.files):,}")
+    table.add_row("seconds", f"{summary.seconds:.1f}")
+    return table

@@ -1,0 +1,156 @@
+"""`ceramic-order verify`."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from flows.terminal.console import output, output_options, print_json, story
+from flows.terminal.progress import LINE_SECONDS
+from flows.verify.verification import Finding, Verification, Violation
+from flows.verify.verify import MEMORY_LIMIT, verify
+
+_COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
+
+
+@click.command(
+    "verify",
+    epilog="Example: ceramic-order verify db.sqlite3 --baseline before.sqlite3 --hashes --report violations/",
+)
+@click.argument("database", type=click.Path(path_type=Path))
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    help="A copy from before the run: old numbers and all else must be as in it.",
+)
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path),
+    help="The folder that `replay` wrote: log and DATABASE must agree.",
+)
+@click.option(
+    "--hashes", is_flag=True, help="Also compare the bytes of every block with its multihash."
+)
+@click.option(
+    "--memory-limit",
+    default=MEMORY_LIMIT,
+    show_default=True,
+    help="For all processes together; the rest goes to files in TMPDIR.",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder for violations.parquet.",
+)
+@output_options
+def command(
+    database: Path,
+    *,
+    baseline: Path | None,
+    log: Path | None,
+    hashes: bool,
+    memory_limit: str,
+    report: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Check every promise on DATABASE, from its blocks up. Nothing is written to it.
+
+    Exit code 0: every rule holds. 1: one does not. Damage to events that were already delivered in
+    the baseline is listed apart and does not count.
+
+    A log agrees with DATABASE if DATABASE is the snapshot that it was made from, or if a run has
+    delivered its events and no others: rowid, stream, prev and kind must be right in each row, and
+    parents come first in its numbers. The numbers in DATABASE may be others, because several orders
+    are right.
+    """
+    with _shown_progress(quiet=quiet) as on_progress:
+        verification = verify(
+            database,
+            baseline=baseline,
+            log=log,
+            hashes=hashes,
+            report=report,
+            memory_limit=memory_limit,
+            on_progress=on_progress,
+        )
+    if as_json:
+        print_json(verification.to_json())
+    else:
+        _print(verification)
+    return 0 if verification.is_good else 1
+
+
+def _print(verification: Verification) -> None:
+    counts = f"{verification.events:,} events, {verification.delivered:,} delivered, {verification.blocks:,} blocks"
+    click.echo(f"{verification.database}: {counts}, verified in {verification.seconds:.1f} s")
+    output().print(_table(verification))
+    for finding in verification.findings:
+        shown = finding.first if finding.violations else ()
+        if shown:
+            click.echo(f"\n{finding.rule.name}: {finding.rule.promise}")
+        for violation in shown:
+            click.echo(f"  {_line(violation)}")
+        if finding.violations > len(shown):
+            click.echo(f"  and {finding.violations - len(shown):,} more")
+
+
+def _table(verification: Verification) -> Table:
+    table = Table()
+    table.add_column("rule", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("violations", justify="right")
+    if verification.baseline is not None:
+        table.add_column("in baseline", justify="right")
+    for finding in verification.findings:
+        row = [
+            finding.rule.name,
+            _status(finding),
+            "" if finding.is_skipped else f"{finding.violations:,}",
+        ]
+        if verification.baseline is not None:
+            row.append(f"{finding.in_baseline:,}" if finding.in_baseline else "")
+        table.add_row(*row)
+    return table
+
+
+def _status(finding: Finding) -> str:
+    told = f"skipped: no --{finding.rule.needs}" if finding.is_skipped else finding.status
+    return f"[{_COLOURS[finding.status]}]{told}[/]"
+
+
+def _line(violation: Violation) -> str:
+    number = "" if violation.number is None else f" number {violation.number:,}"
+    related = "" if violation.related is None else f" ({violation.related})"
+    old = " [already in baseline]" if violation.in_baseline else ""
+    return f"{violation.cid or '-'}{number}: {violation.detail}{related}{old}"
+
+
+@contextmanager
+def _shown_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A function that is told the step, how far it is and how far it goes, and shows it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    live = story().is_terminal and not quiet
+    told = time.monotonic()
+    with Progress(*columns, console=story(), transient=True, disable=not live) as bar:
+        task = bar.add_task("opening", total=None)
+
+        def on_progress(step: str, done: int, total: int) -> None:
+            nonlocal told
+            if bar.tasks[0].description != step:
+                bar.reset(task, description=step)
+            bar.update(task, completed=done, total=total)
+            if not live and not quiet and time.monotonic() - told > LINE_SECONDS:
+                told = time.monotonic()
+                story().print(f"{step}: {done:,} of {total:,}", highlight=False)
+
+        yield on_progress

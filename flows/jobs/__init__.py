@@ -1,0 +1,1 @@
+"""One function for each command, and what runs a flow for it."""

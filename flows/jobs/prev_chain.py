@@ -1,0 +1,114 @@
+"""One event after the other, up a chain of prevs, read from the database by CID."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from connectors.database import read_schema
+from connectors.lookup import BLOCK, LookUp
+from operators.decode import Links, payload_multihash, read_event
+from operators.encoding.cid import multihash
+from operators.schemas import KINDS, RAW, Reason
+
+EVENT = """
+    SELECT rowid, CASE typeof(delivered) WHEN 'integer' THEN delivered END AS number, delivered IS NOT NULL AS is_delivered,
+           coalesce({noted}, x'') AS noted
+    FROM ceramic_one_event AS event WHERE cid = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as the database holds it."""
+
+    cid: bytes
+    rowid: int
+    number: int | None
+    is_delivered: bool
+    noted: bytes
+    """The CID of its stream as the node noted it; empty: it noted none."""
+    root: bytes
+    payload: bytes
+    links: Links | Reason
+
+    @property
+    def kind(self) -> str | None:
+        """One of KINDS, None if it can't be read."""
+        return KINDS[self.links.kind] if isinstance(self.links, Links) else None
+
+    @property
+    def prev(self) -> bytes | None:
+        """CID of the parent; None: there is none, or it can't be read."""
+        return self.links.prev if isinstance(self.links, Links) else None
+
+    @property
+    def stream(self) -> bytes | None:
+        """CID of the stream by the event's blocks, None if they can't be read."""
+        return self.links.stream or self.cid if isinstance(self.links, Links) else None
+
+    def raw(self) -> dict[str, Any]:
+        """It as a row of schema RAW; what is listed for it is left to be asked for."""
+        return {name: getattr(self, name, b"") for name in RAW.names}
+
+
+class EventReader:
+    """Reads events by CID from what `connect` opens."""
+
+    def __init__(self, path: Path, connect: Callable[[Path], Any]) -> None:
+        """Check that it is a ceramic-one database.
+
+        Raises:
+            CannotStartError: it is none.
+        """
+        with closing(connect(path)) as connection:
+            schema = read_schema(connection, path)
+        self._events = LookUp(
+            path, EVENT.format(noted="init_cid" if schema.has_init_cid else "NULL"), connect
+        )
+        self._blocks = LookUp(path, BLOCK, connect)
+
+    def find(self, cid: bytes) -> StoredEvent | None:
+        """The event of this CID, None if the database does not hold it."""
+        rows = self._events.find(pa.array([cid], pa.binary())).to_pylist()
+        if not rows:
+            return None
+        row = rows[0]
+        root = self.block(multihash(cid))
+        payload = self.block(payload_multihash(root))
+        return StoredEvent(
+            cid=cid,
+            rowid=row["rowid"],
+            number=row["number"],
+            is_delivered=bool(row["is_delivered"]),
+            noted=row["noted"],
+            root=root,
+            payload=payload,
+            links=read_event(root, payload),
+        )
+
+    def block(self, key: bytes | None) -> bytes:
+        """The block of this multihash, an empty one if there is none."""
+        found = self._blocks.find(pa.array([key], pa.binary())) if key else None
+        return found["bytes"][0].as_py() if found else b""
+
+    def climb(self, cid: bytes) -> Iterator[StoredEvent]:
+        """The event of this CID, its parent, and so on.
+
+        This ends behind a delivered event, one that has no readable prev, or one whose prev is not
+        in the database or came already.
+        """
+        seen: set[bytes] = set()
+        at: bytes | None = cid
+        while at is not None and at not in seen and (event := self.find(at)) is not None:
+            seen.add(at)
+            yield event
+            at = None if event.is_delivered else event.prev
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._events.close()
+        self._blocks.close()

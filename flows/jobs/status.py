@@ -1,0 +1,220 @@
+"""Status: what a database holds, and why some of it is not delivered. Nothing is changed, beside a live node either."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.database import locate, read_schema
+from connectors.errors import InterruptedRunError
+from connectors.run_state import Tally
+from connectors.snapshot import Reader
+from connectors.sqlite import SqliteError, query, scalar, sqlite_says
+from flows.jobs.run import RunOptions, Summary, dry_run
+from flows.jobs.runner import finish_by, nothing_changed
+from flows.terminal.signals import stopped_by_signals
+from operators.encoding.cid import cid_text
+from operators.schemas import LEFT, Reason
+
+STUCK_STREAMS = 10
+"""How many of the largest stuck streams are told."""
+
+COUNTS = """
+    SELECT is_jose, is_cbor, is_init, count(*) AS events, count(*) - count(delivered) AS undelivered,
+           coalesce(max(CASE typeof(delivered) WHEN 'integer' THEN delivered END), 0) AS highest, sum(estimated) AS estimated
+    FROM (
+        SELECT delivered, substr(cid, 2, 2) = x'8501' AS is_jose, substr(cid, 2, 1) = x'71' AS is_cbor, {is_init} AS is_init,
+               {noted} IS NULL AS estimated
+        FROM ceramic_one_event
+    ) GROUP BY 1, 2, 3
+"""
+"""One pass over the event table; no block is read."""
+
+IS_INIT = "coalesce({noted} = cid, substr(order_key, -length(cid) - 4, 4) = substr(cid, -4))"
+"""Whether an event begins its stream: by the init CID that the node noted, else by the last four
+bytes of it in `order_key`."""
+
+
+class Kind(NamedTuple):
+    """The events of one kind."""
+
+    events: int
+    undelivered: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a database holds."""
+
+    database: Path
+    in_use: bool
+    """Another process has it open."""
+    migration: int | None
+    version: str
+    """Of the node, as far as the columns of the event table tell."""
+    kinds: dict[str, Kind]
+    """By the codec of an event's CID (signed events are dag-jose) and by whether it begins a
+    stream; blocks are not read."""
+    highest_number: int | None
+    estimated: int
+    """Events that the node stored without noting their stream (before v0.36): four bytes tell
+    whether one begins a stream."""
+    left: "Left | None"
+    """What a run would leave, if that was asked for."""
+
+    @property
+    def events(self) -> int:
+        """All events."""
+        return sum(kind.events for kind in self.kinds.values())
+
+    @property
+    def undelivered(self) -> int:
+        """Events without a number."""
+        return sum(kind.undelivered for kind in self.kinds.values())
+
+    @property
+    def streams(self) -> int:
+        """Streams whose init event is there."""
+        return self.kinds["init"].events + self.kinds["unsigned init"].events
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `--json`, a written contract (README, JSON)."""
+        return {
+            "database": str(self.database),
+            "in_use": self.in_use,
+            "schema": {"migration": self.migration, "version": self.version},
+            "events": self.events,
+            "streams": self.streams,
+            "delivered": self.events - self.undelivered,
+            "undelivered": self.undelivered,
+            "highest_number": self.highest_number,
+            "kinds": {name: kind._asdict() for name, kind in self.kinds.items()},
+            "estimated": self.estimated,
+            "left": self.left and self.left.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run would deliver and what it would leave."""
+
+    summary: Summary
+    events: pa.Table
+    """What would be left, in schema LEFT."""
+
+    @property
+    def missing(self) -> list[str]:
+        """The CIDs that events wait for and that the database does not hold: distinct, as text, sorted."""
+        waiting = self.events.filter(pc.equal(self.events["reason"], str(Reason.PREV_MISSING)))
+        return sorted(cid_text(cid) for cid in pc.unique(waiting["cause"]).to_pylist())
+
+    @property
+    def stuck_streams(self) -> list[dict[str, Any]]:
+        """The streams with the most events that would be left: `stream`, `events`, and the `reason` of most of them."""
+        readable = self.events.filter(self.events["stream"].is_valid())
+        by_reason = readable.group_by(["stream", "reason"]).aggregate([([], "count_all")])
+        reason_of: dict[bytes, str] = {}
+        for row in by_reason.sort_by(
+            [("count_all", "descending"), ("reason", "ascending")]
+        ).to_pylist():
+            reason_of.setdefault(row["stream"], row["reason"])
+        streams = by_reason.group_by("stream").aggregate([("count_all", "sum")])
+        largest = streams.sort_by([("count_all_sum", "descending"), ("stream", "ascending")]).slice(
+            0, STUCK_STREAMS
+        )
+        return [
+            {
+                "stream": cid_text(row["stream"]),
+                "events": row["count_all_sum"],
+                "reason": reason_of[row["stream"]],
+            }
+            for row in largest.to_pylist()
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The part `left` of the document of `--json`."""
+        return {
+            "deliverable": self.summary.tally.delivered,
+            "waiting": self.summary.waiting,
+            "quarantined": self.summary.quarantined,
+            "reasons": dict(sorted(self.summary.tally.reasons.items())),
+            "missing_prevs": len(self.missing),
+            "stuck_streams": self.stuck_streams,
+        }
+
+
+def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
+    """Count what `database` holds; with `reasons` also run the flow dry to find out what it would leave and why.
+
+    Raises:
+        CannotStartError: the database can't be read.
+        InterruptedRunError: reading failed midway.
+    """
+    path = locate(database)
+    reader = Reader(path)
+    with (
+        stopped_by_signals(finish_by(Tally(), reader.release, nothing_changed)),
+        reader,
+        closing(reader(path)) as connection,
+    ):
+        schema = read_schema(connection, path)
+        noted = "init_cid" if schema.has_init_cid else "NULL"
+        try:
+            counts = query(
+                connection, COUNTS.format(noted=noted, is_init=IS_INIT.format(noted=noted))
+            ).to_pylist()
+        except SqliteError as cause:
+            raise InterruptedRunError(
+                f"Reading `{path}` failed: {sqlite_says(cause)}. Nothing was changed. Check the disk and `PRAGMA integrity_check`."
+            ) from cause
+        version = _version(connection, has_init_cid=schema.has_init_cid)
+    kinds = {name: Kind(0, 0) for name in ("init", "unsigned init", "data", "time", "other")}
+    for row in counts:
+        name = _kind(row["is_jose"], row["is_cbor"], row["is_init"])
+        kinds[name] = Kind(
+            kinds[name].events + row["events"], kinds[name].undelivered + row["undelivered"]
+        )
+    return Status(
+        database=path,
+        in_use=reader.in_use,
+        migration=schema.migration,
+        version=version,
+        kinds=kinds,
+        highest_number=max((row["highest"] for row in counts), default=0) or None,
+        estimated=sum(row["estimated"] for row in counts),
+        left=left(database, reasons) if reasons else None,
+    )
+
+
+def left(database: Path, options: RunOptions) -> Left:
+    """Find out by a dry run what a run would leave.
+
+    Raises:
+        CannotStartError: the database can't be read.
+        InterruptedRunError: reading failed midway.
+    """
+    batches: list[pa.RecordBatch] = []
+    summary = dry_run(database, options, batches)
+    return Left(summary, pa.Table.from_batches(batches, schema=LEFT))
+
+
+def _kind(is_jose: int, is_cbor: int, is_init: int) -> str:
+    """The kind of an event (CERAMIC.md, The four kinds of event): envelopes are dag-jose, all other root blocks dag-cbor."""
+    if is_jose:
+        return "init" if is_init else "data"
+    if is_cbor:
+        return "unsigned init" if is_init else "time"
+    return "other"
+
+
+def _version(connection: Any, *, has_init_cid: bool) -> str:
+    if not has_init_cid:
+        return "before v0.36"
+    found = scalar(
+        connection,
+        "SELECT count(*) FROM pragma_table_info('ceramic_one_event') WHERE name = 'is_time_event'",
+    )
+    return "v0.38 or later" if found else "v0.36 or v0.37"

@@ -1,0 +1,1 @@
+"""What a run did, as numbers, as files and as a page."""

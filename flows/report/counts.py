@@ -1,0 +1,114 @@
+"""What a page shows of a run: counts of the run itself, and, with a log, counts of what is in it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from connectors.log_folder import ORDER_FILES
+from connectors.report import FILES
+from flows.report.digest import spilling_to
+from flows.report.pace import Sample
+
+ROWID_BINS = 120
+"""Bars of the picture of rowids."""
+
+LONGEST = 10
+"""Streams that are listed."""
+
+EXACT = 4
+"""Up to this number each has a bar of its own; above, a bar reaches up to a power of two."""
+
+
+class Bar(NamedTuple):
+    """One bar of a picture."""
+
+    label: str
+    height: int
+
+
+class RowidBin(NamedTuple):
+    """The undelivered rows from one rowid on up to the next bin's, by what became of them."""
+
+    first_rowid: int
+    delivered: int
+    waiting: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class LogFacts:
+    """What is in a log."""
+
+    lengths: Sequence[Bar]
+    """Streams, by how many of their events are in the log."""
+    forks: Sequence[Bar]
+    """Parents of several, by how many children they have in the log."""
+    rowids: Sequence[RowidBin]
+    longest: Sequence[tuple[bytes, int]]
+    """The streams with the most events in the log, and how many these are."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a page shows."""
+
+    title: str
+    details: Mapping[str, str]
+    """What was done with what, by name."""
+    delivered: int
+    waiting: Mapping[str, int]
+    """Events by reason."""
+    rejected: Mapping[str, int]
+    pace: Sequence[Sample]
+    log: LogFacts | None
+    """None: nothing but the counts of the run is known."""
+
+
+_LENGTHS = "SELECT events, count(*) FROM (SELECT count(*) AS events FROM read_parquet($order) GROUP BY stream) GROUP BY events"
+_FORKS = """
+    SELECT children, count(*)
+    FROM (SELECT count(*) AS children FROM read_parquet($order) WHERE prev IS NOT NULL GROUP BY prev HAVING count(*) > 1)
+    GROUP BY children
+"""
+_LONGEST = "SELECT stream, count(*) AS events FROM read_parquet($order) GROUP BY stream ORDER BY events DESC, stream LIMIT $longest"
+_ROWIDS = """
+    WITH row AS (
+        SELECT rowid AS id, 'delivered' AS fate FROM read_parquet($order)
+        UNION ALL SELECT rowid, 'waiting' FROM read_parquet($waiting)
+        UNION ALL SELECT rowid, 'rejected' FROM read_parquet($rejected)
+    ), reach AS (SELECT min(id) AS first, (max(id)::HUGEINT - min(id)) // $bins + 1 AS width FROM row)
+    SELECT (first + (id::HUGEINT - first) // width * width)::BIGINT AS bin, count(*) FILTER (fate = 'delivered'),
+           count(*) FILTER (fate = 'waiting'), count(*) FILTER (fate = 'rejected')
+    FROM row, reach GROUP BY bin ORDER BY bin
+"""
+
+
+def log_facts(folder: Path, spill: Path) -> LogFacts:
+    """Count what is in the log in `folder`. What does not fit in memory is put into the folder `spill`, which is left empty."""
+    order = {"order": sorted(map(str, folder.glob(ORDER_FILES)))}
+    left = {"waiting": str(folder / FILES[True]), "rejected": str(folder / FILES[False])}
+    with spilling_to(spill) as connection:
+        return LogFacts(
+            lengths=_bars(connection.execute(_LENGTHS, order).fetchall()),
+            forks=_bars(connection.execute(_FORKS, order).fetchall()),
+            rowids=[
+                RowidBin(*row)
+                for row in connection.execute(
+                    _ROWIDS, {**order, **left, "bins": ROWID_BINS}
+                ).fetchall()
+            ],
+            longest=connection.execute(_LONGEST, {**order, "longest": LONGEST}).fetchall(),
+        )
+
+
+def _bars(counts: Iterable[tuple[int, int]]) -> list[Bar]:
+    """One bar for each of 1, 2, 3, 4, then for 5 to 8, 9 to 16, and so on; from pairs of a number and how often it is there."""
+    bars: dict[int, int] = {}
+    for number, count in counts:
+        last = number if number <= EXACT else 1 << (number - 1).bit_length()
+        bars[last] = bars.get(last, 0) + count
+    return [
+        Bar(f"{last:,}" if last <= EXACT else f"{last // 2 + 1:,} to {last:,}", count)
+        for last, count in sorted(bars.items())
+    ]

@@ -1,0 +1,1 @@
+"""Synthetic databases: the tables of a ceramic-one node with synthetic events in them."""

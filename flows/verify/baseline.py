@@ -1,0 +1,234 @@
+"""What differs between a database and its baseline, `delivered` apart.
+
+Both files are read side by side in rowid order and compared page by page as they are, so two equal
+databases cost two sequential reads and a comparison of memory. Only pages that differ are handed to
+DuckDB.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.sqlite import query, scalar
+from flows.verify.derive import sql
+from flows.verify.load import Progress, insert
+from flows.verify.rows import BATCH_ROWS, LONG_VALUE, connect_still, stream
+
+CHANGE = pa.schema(
+    [
+        pa.field("table_name", pa.string(), nullable=False),
+        pa.field("id", pa.int64()),  # rowid; null: it is about the table as a whole
+        pa.field("cid", pa.binary()),  # of the event; null: the row names none
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+"""Rows of the table `change` (sql/stored.sql)."""
+
+_BEFORE_ALL = -(1 << 63)
+_BEHIND_ALL = (1 << 63) - 1
+_NOT_COMPARED = ("ceramic_one_event", "delivered")
+_CID_COLUMNS = {"ceramic_one_event": "cid", "ceramic_one_event_block": "event_cid"}
+_DEFINITIONS = "SELECT name, type || ' ' || coalesce(sql, '') AS definition FROM sqlite_master"
+_TABLES = "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow') AND name <> 'sqlite_schema'"
+_COLUMNS = "SELECT name, pk FROM pragma_table_info(?)"
+
+
+class _Both(NamedTuple):
+    """Something of the database, and the same of its baseline."""
+
+    now: Any
+    before: Any
+
+
+class _Table(NamedTuple):
+    """How a table is read: each value as bytes, so that pages can be compared whatever the types of their values."""
+
+    name: str
+    columns: list[str]
+    key: list[str]
+    """Primary key, if the table has no rowid; else empty."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of a page."""
+        values = [(f"v{place}", pa.binary()) for place in range(len(self.columns))]
+        return pa.schema(
+            [
+                ("id", pa.int64()),
+                ("cid", pa.binary()),
+                ("types", pa.string()),
+                ("is_long", pa.int64()),
+                *values,
+            ]
+        )
+
+    def select(self, *, with_long: bool) -> str:
+        """SELECT all rows in the columns of `schema`; `types` tells values of the same bytes apart."""
+        quoted = [_quoted(column) for column in self.columns]
+        types = " || ".join(f"typeof({column})" for column in quoted)
+        is_long = " OR ".join(f"coalesce(length({column}) > {LONG_VALUE}, 0)" for column in quoted)
+        limit = "" if with_long else f" AND length({{0}}) <= {LONG_VALUE}"
+        value = f"CASE WHEN {{0}} IS NOT NULL{limit} THEN CAST({{0}} AS BLOB) ELSE x'' END"
+        values = ", ".join(
+            f"{value.format(column)} AS v{place}" for place, column in enumerate(quoted)
+        )
+        cid = (
+            f"CAST(coalesce({_CID_COLUMNS[self.name]}, x'') AS BLOB)"
+            if self.name in _CID_COLUMNS
+            else "x''"
+        )
+        rowid = "0" if self.key else "rowid"
+        columns = f"{rowid} AS id, {cid} AS cid, {types} AS types, {is_long} AS is_long, {values}"
+        return f"SELECT {columns} FROM {_quoted(self.name)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def compare(tables: Any, database: Path, baseline: Path, on_rows: Progress) -> None:
+    """Fill `change` with every row that was added, removed or altered, and everything that is defined differently.
+
+    Args:
+        tables: a DuckDB connection with the tables of sql/stored.sql.
+        database: the database to judge.
+        baseline: its copy from before.
+        on_rows: is told how many rows have been compared, and about how many there are.
+
+    Raises:
+        READ_ERRORS: SQLite can't read one of the files.
+    """
+    with ExitStack() as opened:
+        readers = opened.enter_context(ThreadPoolExecutor(2))
+        both = _Both(
+            *(opened.enter_context(closing(connect_still(path))) for path in (database, baseline))
+        )
+        _note(tables, _redefined(both))
+        shared = _shared_tables(both)
+        counts = [
+            scalar(both.now, f"SELECT max(rowid) FROM {_quoted(table.name)}") or 0
+            for table in shared
+            if not table.key
+        ]  # quoted
+        done = 0
+
+        def on_page(rows: int) -> None:
+            nonlocal done
+            done += rows
+            on_rows(done, sum(counts))
+
+        for table in shared:
+            if table.key:
+                _compare_whole(tables, both, table)
+            else:
+                _compare_pages(tables, both, table, readers, on_page)
+
+
+def _note(tables: Any, changes: list[tuple[str, int | None, bytes | None, str]]) -> None:
+    columns = zip(*changes, strict=True) if changes else ((),) * len(CHANGE)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, CHANGE, strict=True)]
+    insert(tables, "change", pa.table(arrays, schema=CHANGE))
+
+
+def _redefined(both: _Both) -> list[tuple[str, int | None, bytes | None, str]]:
+    definitions = _Both(
+        *(dict(zip(*query(one, _DEFINITIONS).to_pydict().values(), strict=True)) for one in both)
+    )
+    changes: list[tuple[str, int | None, bytes | None, str]] = []
+    for name in sorted(definitions.now.keys() | definitions.before.keys()):
+        now, before = definitions.now.get(name), definitions.before.get(name)
+        if now != before:
+            what = (
+                "is new"
+                if before is None
+                else "is gone"
+                if now is None
+                else "is defined differently"
+            )
+            changes.append((name, None, None, what))
+    return changes
+
+
+def _shared_tables(both: _Both) -> list[_Table]:
+    names = _Both(
+        *(dict(zip(*query(one, _TABLES).to_pydict().values(), strict=True)) for one in both)
+    )
+    shared = []
+    for name in sorted(
+        name for name, without_rowid in names.now.items() if names.before.get(name) == without_rowid
+    ):
+        columns = _Both(*(query(one, _COLUMNS, (name,)).to_pylist() for one in both))
+        old_names = {column["name"] for column in columns.before}
+        kept = [
+            column
+            for column in columns.now
+            if column["name"] in old_names and (name, column["name"]) != _NOT_COMPARED
+        ]
+        key = (
+            sorted((column["pk"], column["name"]) for column in kept if column["pk"])
+            if names.now[name]
+            else []
+        )
+        shared.append(
+            _Table(name, [column["name"] for column in kept], [column for _, column in key])
+        )
+    return shared
+
+
+def _compare_whole(tables: Any, both: _Both, table: _Table) -> None:
+    # no table of the node is WITHOUT ROWID; that it differs is all that is told of one
+    select = f"{table.select(with_long=True)} ORDER BY {', '.join(map(_quoted, table.key))}"
+    with stream(both.now, select) as now, stream(both.before, select) as before:
+        if any(a is None or b is None or not a.equals(b) for a, b in zip_longest(now, before)):
+            _note(tables, [(table.name, None, None, "rows differ")])
+
+
+def _compare_pages(
+    tables: Any,
+    both: _Both,
+    table: _Table,
+    readers: ThreadPoolExecutor,
+    on_page: Callable[[int], None],
+) -> None:
+    select = f"{table.select(with_long=False)} WHERE rowid > ? ORDER BY rowid LIMIT {BATCH_ROWS}"
+    last = _BEFORE_ALL
+    while last < _BEHIND_ALL:
+        pages = _Both(
+            *readers.map(lambda one, behind=last: _page(one, select, behind, table.schema), both)
+        )
+        # a page that is not full is the table's last
+        last = min(
+            (page["id"][-1].as_py() for page in pages if page.num_rows == BATCH_ROWS),
+            default=_BEHIND_ALL,
+        )
+        if not pages.now.equals(pages.before):
+            tables.register("page_now", pages.now)
+            tables.register("page_before", pages.before)
+            tables.execute(sql("changed_rows"), {"table": table.name, "last": last}).fetchall()
+        for row in _long_rows(pages.now) & _long_rows(pages.before):
+            _compare_long(tables, both, table, row)
+        on_page(pages.now.num_rows)
+
+
+def _page(connection: Any, select: str, behind: int, schema: pa.Schema) -> pa.Table:
+    page = query(connection, select, (behind,))
+    # without rows the driver can't tell the types
+    return page if page.num_rows else schema.empty_table()
+
+
+def _long_rows(page: pa.Table) -> set[int]:
+    return set(page.filter(pc.equal(page["is_long"], 1))["id"].to_pylist())
+
+
+def _compare_long(tables: Any, both: _Both, table: _Table, row: int) -> None:
+    now, before = (
+        query(one, f"{table.select(with_long=True)} WHERE rowid = ?", (row,)) for one in both
+    )
+    if not now.equals(before):
+        _note(tables, [(table.name, row, now["cid"][0].as_py() or None, "altered")])

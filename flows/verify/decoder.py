@@ -1,0 +1,183 @@
+"""Decode the block table, in this process or in several of their own: Python decodes in one thread of a process only.
+
+    python -m flows.verify.decoder DATABASE PART PARTS [hashes]
+
+writes Arrow streams to stdout, one after the other: each is one table of `READINGS` or
+`WRONG_HASH`, named in its schema's metadata.
+"""
+
+import gc
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from connectors.sqlite import scalar, sqlite_says
+from flows.verify.blocks import read_blocks
+from flows.verify.keccak import keccak_256
+from flows.verify.rows import LONG_VALUE, READ_ERRORS, connect_still, rowids, stream
+
+SLICE_ROWS = 65_536
+"""Blocks whose readings are handed on together, or somewhat fewer, so that all parts have as
+many: DuckDB takes a millisecond for each insert, whatever it holds. A part is made of slices,
+because some regions of a table hold other kinds of block than others."""
+FLUSH_BYTES = 16 << 20
+"""Or as soon as they take this much."""
+MOST_SLICES = 4_096
+"""Should rowids lie far apart, each slice spans more of them: looking for rows where there are
+none takes time, too."""
+UNREADABLE = 2
+"""Exit code of the process if SQLite can't read the blocks; stderr has SQLite's words."""
+
+WRONG_HASH = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),  # rowid of the block
+        pa.field("multihash", pa.binary(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+"""Blocks whose bytes do not have the hash that their multihash names."""
+
+_HASHES: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x12\x20": lambda block: sha256(block).digest(),
+    b"\x1b\x20": keccak_256,
+}
+"""Hash code and digest length of a multihash to the function (CERAMIC.md, CIDs and blocks)."""
+
+# no block is empty, so an empty one stands for one that is read by itself
+_BLOCKS = f"""
+    SELECT rowid AS id, CAST(coalesce(multihash, x'') AS BLOB) AS multihash,
+        CASE WHEN length(bytes) <= {LONG_VALUE} THEN CAST(bytes AS BLOB) ELSE x'' END AS bytes
+    FROM ceramic_one_block WHERE rowid BETWEEN ? AND ? ORDER BY rowid"""  # a constant
+_BLOCK = "SELECT CAST(coalesce(bytes, x'') AS BLOB) FROM ceramic_one_block WHERE rowid = ?"
+
+
+class Decoded(NamedTuple):
+    """What some thousand blocks hold: tables of `READINGS` and `wrong_hash`, by name, and the number of blocks."""
+
+    tables: dict[str, pa.Table]
+    blocks: int
+
+
+class _Page(NamedTuple):
+    id: list[int]
+    multihash: list[bytes]
+    bytes: list[bytes]
+
+
+def decoded(path: Path, part: int = 0, parts: int = 1, *, hashes: bool) -> Iterator[Decoded]:
+    """Read and decode one of equal `parts` of all blocks.
+
+    Raises:
+        READ_ERRORS: SQLite can't read them.
+    """
+    with closing(connect_still(path)) as connection:
+        ends = rowids(connection, "ceramic_one_block")
+        slices = parts * max(1, min(-(-ends.span // (parts * SLICE_ROWS)), MOST_SLICES))
+        rows_of_slice = max(1, -(-ends.span // slices))
+        for first in range(ends.first + part * rows_of_slice, ends.last + 1, parts * rows_of_slice):
+            held: list[dict[str, pa.Table]] = []
+            rows = size = 0
+            for page in _pages(connection, first, min(first + rows_of_slice - 1, ends.last)):
+                with _no_cyclic_garbage_collection():
+                    tables = read_blocks(page.multihash, page.bytes)
+                if hashes:
+                    tables["wrong_hash"] = _wrong_hashes(page)
+                held.append(tables)
+                rows += len(page.id)
+                size += sum(table.nbytes for table in tables.values())
+                if size >= FLUSH_BYTES:
+                    yield _joined(held, rows)
+                    held, rows, size = [], 0, 0
+            yield _joined(held, rows)
+
+
+def _joined(parts: list[dict[str, pa.Table]], blocks: int) -> Decoded:
+    by_name: dict[str, list[pa.Table]] = {}
+    for tables in parts:
+        for name, table in tables.items():
+            by_name.setdefault(name, []).append(table)
+    return Decoded({name: pa.concat_tables(tables) for name, tables in by_name.items()}, blocks)
+
+
+def _pages(connection: Any, first: int, last: int) -> Iterator[_Page]:
+    with stream(connection, _BLOCKS, (first, last)) as batches:
+        for page in map(_page, batches):
+            while b"" in page.bytes:
+                row = page.bytes.index(b"")
+                page.bytes.pop(row)
+                rowid = page.id.pop(row)
+                yield _Page(
+                    [rowid], [page.multihash.pop(row)], [scalar(connection, _BLOCK, (rowid,))]
+                )
+            yield page
+
+
+def _page(batch: pa.RecordBatch) -> _Page:
+    # by way of numpy: Arrow itself makes a Python object for each value twice
+    return _Page(*(batch[name].to_numpy(zero_copy_only=False).tolist() for name in _Page._fields))
+
+
+def _wrong_hashes(page: _Page) -> pa.Table:
+    wrong: list[tuple[int, bytes, str]] = []
+    for rowid, multihash, block in zip(*page, strict=True):
+        function = _HASHES.get(multihash[:2])
+        if function is None:
+            wrong.append(
+                (
+                    rowid,
+                    multihash,
+                    f"block row {rowid}: no hash function is known for `{multihash[:2].hex()}`",
+                )
+            )
+        elif function(block) != multihash[2:]:
+            wrong.append((rowid, multihash, f"block row {rowid}: its bytes have another hash"))
+    columns = zip(*wrong, strict=True) if wrong else ((),) * len(WRONG_HASH)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, WRONG_HASH, strict=True)],
+        schema=WRONG_HASH,
+    )
+
+
+@contextmanager
+def _no_cyclic_garbage_collection() -> Iterator[None]:
+    """Decoded blocks hold no cycles, yet looking for some takes a fifth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def main() -> int:
+    """Write what `decoded` yields to stdout; returns the exit code."""
+    # the process that reads from here decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    path, part, parts, *options = sys.argv[1:]
+    try:
+        for tables, blocks in decoded(
+            Path(path), int(part), int(parts), hashes="hashes" in options
+        ):
+            counted = pa.table({"blocks": [blocks]})
+            for name, table in {**tables, "counted": counted}.items():
+                schema = table.schema.with_metadata({"table": name})
+                with pa.ipc.new_stream(sys.stdout.buffer, schema) as writer:
+                    writer.write_table(table.replace_schema_metadata(schema.metadata))
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        sys.stdout = None
+    except READ_ERRORS as error:
+        sys.stderr.write(sqlite_says(error))
+        return UNREADABLE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What follows from the stored rows: SQL alone, the files of `sql/facts` in the order of `STEPS` (each says what it makes)."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+STEPS = ("event", "child", "witness", "need", "fault", "climb")
+
+
+def sql(name: str) -> str:
+    """The text of a packaged SQL file, by its path below `sql` without the suffix."""
+    return files("flows.verify").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def run(tables: Any, statements: str) -> None:
+    """Run all statements of a text and drop their rows."""
+    for statement in tables.extract_statements(statements):
+        tables.execute(statement).fetchall()
+
+
+def conclude(tables: Any, on_steps: Callable[[int, int], None]) -> None:
+    """Make the tables of facts that the rules ask.
+
+    Args:
+        tables: a DuckDB connection with the loaded tables of sql/stored.sql.
+        on_steps: is told how many steps are done, and how many there are.
+    """
+    for done, step in enumerate(STEPS, 1):
+        run(tables, sql(f"facts/{step}"))
+        if step == "witness":
+            while tables.execute("SELECT count(*) FROM way").fetchall() != [(0,)]:
+                run(tables, sql("facts/witness_step"))
+        on_steps(done, len(STEPS))
+    # whatever can be delivered hangs below something that can be delivered at once: without that
+    # there is nothing to climb
+    ((at_once, waiting),) = tables.execute(
+        "SELECT count(*) FILTER (is_reached), count(up) FROM climb"
+    ).fetchall()
+    for _ in range(int(waiting).bit_length() if at_once else 0):
+        run(tables, sql("facts/climb_double"))

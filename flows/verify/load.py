@@ -1,0 +1,163 @@
+"""From the SQLite file to DuckDB tables: every row is read once, in rowid order, and blocks are decoded on the way."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+
+from connectors.errors import InterruptedRunError
+from flows.verify.blocks import READINGS
+from flows.verify.decoder import UNREADABLE, Decoded, decoded
+from flows.verify.rows import EVENTS, LISTED, connect_still, rowids, stream
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+BLOCKS_FOR_PROCESSES = 100_000
+"""From here on processes of their own decode. Starting one takes a quarter of a second, as
+decoding half of this does."""
+POLL_SECONDS = 0.2
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class _Loading:
+    blocks: int = 0
+    is_stopped: bool = False
+
+
+def insert(
+    tables: Any,
+    table: str,
+    incoming: pa.Table | pa.RecordBatchReader,  # noqa: ARG001 # DuckDB finds it by its name
+    columns: str = "*",
+) -> None:
+    """Append Arrow rows to a DuckDB table, column by name."""
+    # what is registered within a transaction is held until that ends
+    tables.execute(
+        f"INSERT INTO {table} BY NAME SELECT {columns} FROM incoming"
+    ).fetchall()  # a table of ours
+
+
+def _create(tables: Any, table: str, incoming: pa.Table) -> None:  # noqa: ARG001 # as above
+    tables.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming").fetchall()  # a table of ours
+
+
+def load_events(tables: Any, path: Path, table: str) -> None:
+    """Append the events of a ceramic database to a table (columns id, cid, number, is_no_integer: sql/stored.sql)."""
+    with closing(connect_still(path)) as connection, stream(connection, EVENTS) as events:
+        insert(tables, table, events)
+
+
+def load_database(
+    tables: Any, path: Path, processes: int, on_blocks: Progress, *, hashes: bool
+) -> int:
+    """Fill `stored_event`, `listed`, the `block_*` tables and, if `hashes`, `wrong_hash` (sql/stored.sql).
+
+    Args:
+        tables: a DuckDB connection.
+        path: a ceramic database.
+        processes: how many decode if there are many blocks; without any, and with few blocks, this process does.
+        on_blocks: is told how many blocks are decoded, and about how many there are (the range of their rowids).
+        hashes: compare the bytes of each block with its multihash.
+
+    Returns:
+        How many blocks there are.
+
+    Raises:
+        READ_ERRORS: SQLite can't read the file.
+        InterruptedRunError: a decoding process was ended from outside.
+    """
+    for name, schema in READINGS.items():
+        _create(tables, name, schema.empty_table())
+    sources, expected = _sources(path, processes, hashes=hashes)
+    loading = _Loading()
+    cursors = [tables.cursor() for _ in range(len(sources) + 1)]
+    with ThreadPoolExecutor(len(cursors)) as threads:
+        waiting = {threads.submit(_load_rows, cursors[0], path)}
+        waiting |= {
+            threads.submit(_keep, *both, loading) for both in zip(cursors[1:], sources, strict=True)
+        }
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, POLL_SECONDS, FIRST_EXCEPTION)
+                for thread in finished:
+                    thread.result()
+                on_blocks(loading.blocks, expected)
+        except BaseException:
+            loading.is_stopped = True
+            for cursor in cursors:
+                cursor.interrupt()
+            raise
+    return loading.blocks
+
+
+def _sources(path: Path, processes: int, *, hashes: bool) -> tuple[list[Iterator[Decoded]], int]:
+    with closing(connect_still(path)) as connection:
+        expected = rowids(connection, "ceramic_one_block").span
+    if expected < BLOCKS_FOR_PROCESSES or not processes:
+        return [decoded(path, hashes=hashes)], expected
+    return [
+        _decoded_elsewhere(path, part, processes, hashes=hashes) for part in range(processes)
+    ], expected
+
+
+def _load_rows(tables: Any, path: Path) -> None:
+    load_events(tables, path, "stored_event")
+    with closing(connect_still(path)) as connection, stream(connection, LISTED) as listed:
+        insert(tables, "listed", listed, "hash(event_cid) AS event, hash(multihash) AS block")
+
+
+def _keep(tables: Any, source: Iterator[Decoded], loading: _Loading) -> None:
+    # many small inserts into a table that has rows cost four times as much if each is a transaction
+    tables.begin()
+    with closing(cast("Any", source)):
+        for part in source:
+            for name, rows in part.tables.items():
+                insert(tables, name, rows)
+            loading.blocks += part.blocks
+            if loading.is_stopped:
+                return
+    tables.commit()
+
+
+def _decoded_elsewhere(path: Path, part: int, parts: int, *, hashes: bool) -> Iterator[Decoded]:
+    # -P: a folder `flows` where the user stands must not be taken for ours
+    command = [sys.executable, "-P", "-m", "flows.verify.decoder", str(path), str(part), str(parts)]
+    if hashes:
+        command.append("hashes")
+    # numpy, which Arrow imports, would start threads that nothing here uses: a quarter of the time
+    # to start
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        out, errors = cast("BufferedReader", process.stdout), cast("BufferedReader", process.stderr)
+        try:
+            while out.peek(1):
+                table = pa.ipc.open_stream(out).read_all()
+                name = table.schema.metadata[b"table"].decode()
+                yield (
+                    Decoded({}, table["blocks"][0].as_py())
+                    if name == "counted"
+                    else Decoded({name: table}, 0)
+                )
+            words = errors.read().decode(errors="replace").strip()
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    if code == UNREADABLE:
+        raise OSError(words)
+    if code:
+        raise InterruptedRunError(
+            f"A process that decodes blocks for `verify` ended with code `{code}`. Nothing was changed. Run verify again."
+        )

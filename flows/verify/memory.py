@@ -1,0 +1,76 @@
+"""How the memory of a verification is shared out: `--memory-limit` is for this process and all that decode for it, together.
+
+Only DuckDB holds more for more events, and goes on in temporary files beyond its share. All else is
+bounded by the constants here.
+"""
+
+import os
+import re
+from math import isqrt
+from typing import NamedTuple
+
+from connectors.errors import CannotStartError
+
+MEGABYTE = 10**6
+_UNITS = {"mb": MEGABYTE, "gb": 10**9, "tb": 10**12, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([a-z]+)", re.IGNORECASE)
+
+OWN_BYTES = 150 * MEGABYTE
+"""Python and its libraries (50 MB), rows on their way from SQLite or being decoded here (40 MB),
+and what DuckDB takes beside its share, above all for joins of up to a million integers (50 MB).
+At most 126 MB were seen."""
+PROCESS_BYTES = 100 * MEGABYTE
+"""A decoding process (75 MB), and the readings that are on their way from it to DuckDB."""
+THREAD_BYTES = 125 * MEGABYTE
+THREAD_BYTES_PER_ROOT = 80_000
+"""What each thread of DuckDB needs to join tables that do not fit into its share, and that by
+the square root of the number of events: a join is cut into parts that fit, and each part that is
+written holds a page. With one thread, 1 million events took up to 100 MB, and 10 million less
+than 200."""
+
+
+class Shares(NamedTuple):
+    """What each may take."""
+
+    processes: int
+    """How many decode; with none this process does, in its own share."""
+    threads: int
+    """DuckDB's."""
+    while_decoding: int
+    """Bytes for DuckDB as long as there are decoding processes."""
+    afterwards: int
+    """Bytes for DuckDB when they have ended."""
+
+
+def amount(text: str) -> int:
+    """The bytes in an amount of memory like `500MB` or `4 GiB`.
+
+    Raises:
+        CannotStartError: it is none.
+    """
+    parts = _AMOUNT.fullmatch(text.strip())
+    if parts is None or parts[2].lower() not in _UNITS:
+        raise CannotStartError(
+            f"`{text}` is no amount of memory. Nothing was changed. Give a number with a unit, like `500MB` or `4GB`."
+        )
+    return int(float(parts[1]) * _UNITS[parts[2].lower()])
+
+
+def share_out(limit: int, events: int) -> Shares:
+    """Share out this many bytes, at most half of what can be chosen to decoding.
+
+    Raises:
+        CannotStartError: they are too few for a database of so many events.
+    """
+    thread_bytes = max(THREAD_BYTES, THREAD_BYTES_PER_ROOT * isqrt(events))
+    left = limit - OWN_BYTES
+    if left < thread_bytes:
+        least = -(-(OWN_BYTES + thread_bytes) // MEGABYTE)
+        raise CannotStartError(
+            f"`{limit // MEGABYTE}MB` of memory is too little to verify a database of {events:,} events. Nothing was changed. Give "
+            f"`--memory-limit` at least `{least}MB`."
+        )
+    cores = len(os.sched_getaffinity(0))
+    processes = min(cores, left // 2 // PROCESS_BYTES, (left - thread_bytes) // PROCESS_BYTES)
+    while_decoding = left - processes * PROCESS_BYTES
+    return Shares(processes, min(cores, while_decoding // thread_bytes), while_decoding, left)

@@ -1,0 +1,110 @@
+"""What a verification found, and how it is told to programs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.verify.rules import Rule
+
+Status = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One event (or one row, or one table) that breaks a rule."""
+
+    cid: str | None
+    """The event in base32; None: it is about no event that can be named."""
+    number: int | None
+    related: str | None
+    """The prev or the block that it is about, in base32."""
+    detail: str
+    in_baseline: bool
+    """Old damage: the event was already delivered in the baseline."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one rule."""
+
+    rule: Rule
+    violations: int
+    """Those that are not in the baseline."""
+    in_baseline: int
+    first: tuple[Violation, ...]
+    """The first few, new ones first, by number."""
+    is_skipped: bool = False
+    """The input that the rule needs was not given."""
+
+    @property
+    def status(self) -> Status:
+        """Old damage alone does not make a rule fail."""
+        if self.is_skipped:
+            return "skipped"
+        return "failed" if self.violations else "passed"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `flows.verify.verify.verify` found."""
+
+    database: Path
+    baseline: Path | None
+    log: Path | None
+    events: int
+    delivered: int
+    blocks: int
+    findings: tuple[Finding, ...]
+    """One for each of `RULES`, in their order."""
+    seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        """No rule failed."""
+        return not any(finding.violations for finding in self.findings)
+
+    @property
+    def failed(self) -> set[str]:
+        """The names of the rules that failed."""
+        return {finding.rule.name for finding in self.findings if finding.violations}
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `verify --json`, a contract.
+
+        `database`, `baseline`, `log` (paths as text, the latter two null if not given); `ok` (no
+        new violation); `events`, `delivered`, `undelivered`, `blocks` (counts); `violations` and
+        `in_baseline` (sums over the rules: new damage, and old damage that was already in the
+        baseline); `seconds` (float), `events_per_second` (integer); and `rules`, a list in a fixed
+        order of `{"rule", "promise", "status", "needs", "violations", "in_baseline", "first"}`:
+        `status` is `passed`, `failed` or `skipped`, `needs` the option without which the rule is
+        skipped (`baseline`, `log`, `hashes` or null), and `first` up to five violations `{"cid",
+        "number", "related", "detail", "in_baseline"}` with CIDs in base32, each null where it has
+        none.
+        """
+        return {
+            "database": str(self.database),
+            "baseline": self.baseline and str(self.baseline),
+            "log": self.log and str(self.log),
+            "ok": self.is_good,
+            "events": self.events,
+            "delivered": self.delivered,
+            "undelivered": self.events - self.delivered,
+            "blocks": self.blocks,
+            "violations": sum(finding.violations for finding in self.findings),
+            "in_baseline": sum(finding.in_baseline for finding in self.findings),
+            "seconds": round(self.seconds, 3),
+            "events_per_second": round(self.events / self.seconds) if self.seconds else 0,
+            "rules": [_finding_json(finding) for finding in self.findings],
+        }
+
+
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule.name,
+        "promise": finding.rule.promise,
+        "status": finding.status,
+        "needs": finding.rule.needs,
+        "violations": finding.violations,
+        "in_baseline": finding.in_baseline,
+        "first": [vars(violation) for violation in finding.first],
+    }

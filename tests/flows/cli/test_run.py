@@ -1,0 +1,415 @@
+"""`ceramic-order run` as a user starts it: exit codes, what is printed where, and what is left on the disk."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from connectors.sqlite import connect, execute
+from flows.synth.database import create_database, write_database
+from flows.synth.events import data_event
+from flows.synth.streams import Population
+from operators.schemas import LEFT
+from tests.support.job import chain, store
+from tests.support.oracle import check, read
+from tests.support.program import ROOT
+
+HANG_SECONDS = 60
+KEYS = {
+    "database": str,
+    "discovered": int,
+    "delivered": int,
+    "waiting": int,
+    "quarantined": int,
+    "reasons": dict,
+    "inits": int,
+    "first_number": int,
+    "last_number": int,
+    "batches": int,
+    "seconds": float,
+    "events_per_second": int,
+    "partitions": int,
+    "workers": int,
+}
+"""What `--json` prints, and no more."""
+
+
+@contextmanager
+def started(
+    program: str, *arguments: str | Path, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs a program of Python; none outlives its block."""
+    command = [sys.executable, "-m", program, *map(str, arguments)]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
+    """Run the command to its end, which must be this exit code; what it wrote to stdout and stderr."""
+    with started("flows", "run", *arguments) as process:
+        out, err = process.communicate(timeout=HANG_SECONDS)
+    assert "Traceback" not in err, err
+    assert process.returncode == code, err
+    return out, err
+
+
+def run_json(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
+    out, err = run(*arguments, "--json", "--quiet", code=code)
+    assert err == ""
+    document: dict[str, Any] = json.loads(out)
+    return document
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A stream of ten of which the fifth is missing and the eighth broken, one of three without its init, and one of four."""
+    first, orphans, whole = chain(10, 1), chain(3, 2), chain(4, 3)
+    broken = data_event(first[0].stream, first[1].cid, "broken")
+    broken = broken._replace(blocks=broken.blocks[-1:])
+    child = data_event(first[0].stream, broken.cid, "below")
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return store(folder / "node.db", [*first[:4], *first[5:], broken, child, *orphans[1:], *whole])
+
+
+def test_the_json_document_is_the_documented_one(path: Path) -> None:
+    before = read(path)
+    document = run_json(path, "--workers", "2", "--partitions", "3")
+    assert {key: type(value) for key, value in document.items()} == KEYS
+    assert len(check(before, read(path))) == 6
+    assert document | {"seconds": 0, "events_per_second": 0} == {
+        "database": str(path),
+        "discovered": 15,
+        "delivered": 6,
+        "waiting": 8,
+        "quarantined": 1,
+        "reasons": {"payload block missing": 1, "prev missing": 7, "prev rejected": 1},
+        "inits": 0,
+        "first_number": 3,
+        "last_number": 8,
+        "batches": 1,
+        "seconds": 0,
+        "events_per_second": 0,
+        "partitions": 3,
+        "workers": 2,
+    }
+
+
+def test_a_second_run_delivers_nothing_and_changes_no_byte(path: Path) -> None:
+    run_json(path)
+    after = files(path.parent)
+    document = run_json(path)
+    assert (document["delivered"], document["first_number"], document["last_number"]) == (
+        0,
+        None,
+        None,
+    )
+    assert document["reasons"] == {
+        "payload block missing": 1,
+        "prev missing": 7,
+        "prev rejected": 1,
+    }
+    assert files(path.parent) == after
+    assert list(after) == [path.name]
+
+
+def test_a_table_is_printed_for_people_and_the_story_goes_to_stderr(path: Path) -> None:
+    out, err = run(path)
+    assert re.search(
+        r"discovered\W+15\W+delivered\W+6\W+numbers\W+3 to 8\W+waiting\W+8\W+rejected\W+1", out
+    )
+    assert err == ""
+
+
+@pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR"])
+def test_nothing_live_is_drawn_where_there_is_no_terminal(path: Path, variable: str) -> None:
+    with started("flows", "run", path, **{variable: "1"}) as process:
+        out, err = process.communicate(timeout=HANG_SECONDS)
+    assert err == ""
+    assert "delivered" in out
+    assert variable == "FORCE_COLOR" or "\x1b" not in out
+
+
+def test_a_dry_run_changes_no_byte_and_foretells_the_run(path: Path) -> None:
+    before = files(path.parent)
+    told = run_json(path, "--dry-run")
+    assert files(path.parent) == before
+    assert (told["first_number"], told["last_number"]) == (None, None)
+    done = run_json(path)
+    same = ("discovered", "delivered", "waiting", "quarantined", "reasons", "inits")
+    assert [told[key] for key in same] == [done[key] for key in same]
+
+
+def test_a_dry_run_needs_no_right_to_write(path: Path) -> None:
+    path.chmod(0o444)
+    assert run_json(path, "--dry-run")["delivered"] == 6
+
+
+def test_the_report_lists_what_was_left_with_its_reason(path: Path, tmp_path: Path) -> None:
+    run(path, "--report", tmp_path / "new" / "report")
+    waiting = pq.read_table(tmp_path / "new" / "report" / "waiting.parquet")
+    rejected = pq.read_table(tmp_path / "new" / "report" / "rejected.parquet")
+    assert waiting.schema.names == rejected.schema.names == LEFT.names
+    numbers = read(path).numbers
+    left = {cid for cid, number in numbers.items() if number is None}
+    assert {*waiting["cid"].to_pylist(), *rejected["cid"].to_pylist()} == left
+    assert sorted(waiting["reason"].to_pylist()) == ["prev missing"] * 7 + ["prev rejected"]
+    assert rejected["reason"].to_pylist() == ["payload block missing"]
+    assert set(waiting["cause"].to_pylist()) == {
+        chain(10, 1)[4].cid,
+        chain(3, 2)[0].cid,
+        rejected["cid"][0].as_py(),
+    }
+    assert sorted(file.name for file in (tmp_path / "new" / "report").iterdir()) == [
+        "rejected.parquet",
+        "waiting.parquet",
+    ]
+
+
+def test_a_report_of_nothing_left_replaces_an_older_one(path: Path, tmp_path: Path) -> None:
+    run(path, "--report", tmp_path / "report")
+    run(store(tmp_path / "whole.db", chain(3)), "--report", tmp_path / "report")
+    assert pq.read_table(tmp_path / "report" / "waiting.parquet").num_rows == 0
+    assert pq.read_table(tmp_path / "report" / "rejected.parquet").num_rows == 0
+
+
+def test_strict_exits_1_if_an_event_was_not_delivered(path: Path, tmp_path: Path) -> None:
+    assert run_json(path, "--strict", code=1)["delivered"] == 6
+    assert run_json(store(tmp_path / "whole.db", chain(3)), "--strict")["delivered"] == 2
+
+
+def test_undelivered_init_events_are_delivered_and_told(tmp_path: Path) -> None:
+    _, err = run(store(tmp_path / "node.db", chain(3), [None] * 3))
+    assert err == "Of these, 1 are init events, which a node stores as delivered.\n"
+    assert sorted(number or 0 for number in read(tmp_path / "node.db").numbers.values()) == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_an_event_that_no_node_could_serve_is_delivered_only_with_check_links(
+    tmp_path: Path,
+) -> None:
+    init, *events = chain(3)
+    unlisted = store(tmp_path / "node.db", [init, *events])
+    with closing(connect(unlisted, "rw")) as connection:
+        execute(
+            connection,
+            f"DELETE FROM ceramic_one_event_block WHERE event_cid = x'{events[0].cid.hex()}'",
+        )  # hex
+    document = run_json(unlisted)
+    assert (document["delivered"], document["quarantined"], document["waiting"]) == (0, 1, 1)
+    assert run_json(unlisted, "--check", "links")["delivered"] == 2
+
+
+@pytest.mark.parametrize("name", ["what?mode=memory.db", "y#frag %41 ü.db", ":memory:"])
+def test_a_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    path = store(tmp_path / name, chain(3))
+    before = read(path)
+    assert run_json(path)["database"] == str(path)
+    assert list(files(tmp_path)) == [name]
+    assert len(check(before, read(path))) == 2
+
+
+def test_a_database_without_a_write_ahead_log_is_ordered_too(path: Path) -> None:
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, "PRAGMA journal_mode=DELETE")
+    before = read(path)
+    assert run_json(path)["delivered"] == len(check(before, read(path)))
+
+
+def _missing(folder: Path) -> None:
+    del folder
+
+
+def _directory(folder: Path) -> None:
+    (folder / "node.db").mkdir()
+
+
+def _empty(folder: Path) -> None:
+    (folder / "node.db").touch()
+
+
+def _text(folder: Path) -> None:
+    (folder / "node.db").write_text("This is no database. " * 1000)
+
+
+def _another(folder: Path) -> None:
+    with closing(create_database(folder / "node.db")) as connection:
+        execute(connection, "DROP TABLE ceramic_one_event_block")
+
+
+def _read_only(folder: Path) -> None:
+    store(folder / "node.db", chain(3)).chmod(0o444)
+
+
+def _two_names(folder: Path) -> None:
+    os.link(store(folder / "node.db", chain(3)), folder / "other.db")
+
+
+@pytest.mark.parametrize(
+    "make", [_missing, _directory, _empty, _text, _another, _read_only, _two_names]
+)
+def test_what_cannot_be_ordered_is_refused_in_one_sentence_and_left_as_it_is(
+    tmp_path: Path, make: Any
+) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    make(folder)
+    before = (sorted(file.name for file in folder.iterdir()), files(folder))
+    out, err = run(folder / "node.db", "--json", code=2)
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert f"`{folder / 'node.db'}`" in err
+    assert "Nothing was" in err
+    assert err.count("\n") == 1
+    assert (sorted(file.name for file in folder.iterdir()), files(folder)) == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--partitions", "0"],
+        ["--workers", "x"],
+        ["--check", "all"],
+        ["--batch-rows", "0"],
+        ["--shards", "-1"],
+        ["--nonsense"],
+        ["more"],
+    ],
+)
+def test_options_that_make_no_sense_are_usage_errors(path: Path, options: list[str]) -> None:
+    before = files(path.parent)
+    out, err = run(path, *options, code=2)
+    assert out == ""
+    assert "Usage: " in err
+    assert files(path.parent) == before
+
+
+def test_a_report_that_has_no_place_is_refused_before_anything_is_changed(
+    path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    before = files(path.parent)
+    _, err = run(path, "--report", tmp_path / "file" / "report", code=2)
+    assert "Can't make the report folder" in err
+    assert files(path.parent) == before
+
+
+def test_the_help_ends_with_an_example() -> None:
+    out, _ = run("-h")
+    assert "Example: ceramic-order run" in out.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12,000 events, about a second of work in small batches."""
+    path = tmp_path_factory.mktemp("large") / "node.db"
+    write_database(path, Population(streams=1200, length=10, forks=0.2, seed=1), "shuffled")
+    return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_signal_ends_a_run_with_one_line_and_a_second_run_finishes_the_job(
+    large: Path, tmp_path: Path, number: signal.Signals, workers: str
+) -> None:
+    path = tmp_path / "node.db"
+    shutil.copyfile(large, path)
+    before = read(large)
+    with started(
+        "flows", "run", path, "--batch-rows", "100", "--workers", workers, "--quiet"
+    ) as process:
+        wal = path.with_name(path.name + "-wal")
+        while process.poll() is None and _size(wal) < 100_000:
+            time.sleep(0.001)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=HANG_SECONDS)
+    assert process.returncode == 128 + number, err
+    assert out == ""
+    said = re.fullmatch(
+        rf"Stopped by {number.name}: `(\d+)` events in `\d+` whole batches are delivered and kept\..*\n",
+        err,
+    )
+    assert said, err
+    assert (
+        int(said[1])
+        == sum(number is not None for number in read(path).numbers.values())
+        - len(before.numbers) // 10
+    )
+    run(path, "--quiet")
+    assert list(files(tmp_path)) == [path.name]
+    check(before, read(path))
+
+
+def _size(file: Path) -> int:
+    # the probe whether anybody else has the database open makes a log too, and removes it
+    with suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0
+
+
+@pytest.mark.parametrize("options", [[], ["-w", "2"]])
+def test_it_is_a_flow_of_bytewax_too(path: Path, options: list[str]) -> None:
+    before = read(path)
+    with started("bytewax.run", f"flows.order:get_flow({str(path)!r})", *options) as process:
+        out, err = process.communicate(timeout=HANG_SECONDS)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert len(check(before, read(path))) == 6
+    assert not path.with_name(path.name + "-order-lock").exists()
+
+
+def test_a_cluster_of_two_processes_does_the_same(
+    large: Path, tmp_path: Path, unused_ports: tuple[int, int]
+) -> None:
+    path = tmp_path / "node.db"
+    shutil.copyfile(large, path)
+    addresses = ";".join(f"127.0.0.1:{port}" for port in unused_ports)
+    # the one that writes probes whether anybody else has the database open, so it opens it first
+    with started(
+        "bytewax.run", f"flows.order:get_flow({str(path)!r})", "-i", "0", "-a", addresses
+    ) as one:
+        while one.poll() is None and not path.with_name(path.name + "-order-lock").exists():
+            time.sleep(0.01)
+        with started(
+            "bytewax.run",
+            f"flows.order:get_flow({str(path)!r}, writes=False)",
+            "-i",
+            "1",
+            "-a",
+            addresses,
+        ) as other:
+            _, other_err = other.communicate(timeout=HANG_SECONDS)
+        _, err = one.communicate(timeout=HANG_SECONDS)
+    assert (one.returncode, other.returncode) == (0, 0), (err, other_err)
+    check(read(large), read(path))

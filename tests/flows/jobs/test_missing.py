@@ -1,0 +1,84 @@
+"""Missing lists exactly the events that others wait for and that the database does not hold."""
+
+import json
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from flows.jobs.run import RunOptions, run
+from flows.jobs.status import left
+from operators.encoding.cid import cid_text, parse_cid
+from tests.support.job import chain, store
+from tests.support.oracle import read
+from tests.support.program import ROOT
+from tests.support.strategies import Forest, forests
+
+_names = count()
+
+
+@settings(max_examples=40, deadline=None, print_blob=True)
+@given(forest=forests())
+def test_they_are_the_absent_prevs_of_what_waits_distinct_and_sorted(
+    tmp_path_factory: pytest.TempPathFactory, forest: Forest
+) -> None:
+    path = forest.store(tmp_path_factory.getbasetemp() / f"missing-{next(_names)}.db")
+    contents = read(path)
+    missing = left(path, RunOptions()).missing
+    assert missing == sorted(set(missing))
+    waited_for = {
+        place.prev
+        for cid, place in contents.places.items()
+        if contents.numbers[cid] is None
+        and cid not in forest.unservable
+        and place.prev is not None
+        and place.prev not in contents.numbers
+    }
+    assert set(map(parse_cid, missing)) == waited_for
+
+
+def test_with_them_everything_can_be_delivered(tmp_path: Path) -> None:
+    streams = [chain(9, seed) for seed in range(5)]
+    events = [event for stream in streams for event in stream]
+    path = store(
+        tmp_path / "node.db", [event for at, event in enumerate(events) if at % 9 not in {2, 5}]
+    )
+    fetched = set(map(parse_cid, left(path, RunOptions()).missing))
+    assert fetched == {event.cid for at, event in enumerate(events) if at % 9 in {2, 5}}
+    again = store(
+        tmp_path / "again.db",
+        [event for at, event in enumerate(events) if at % 9 not in {2, 5} or event.cid in fetched],
+    )
+    assert not run(again, RunOptions()).tally.reasons
+
+
+def ceramic_order(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        cwd=ROOT,
+        text=True,
+    )
+
+
+def test_stdout_holds_the_cids_and_nothing_else(tmp_path: Path) -> None:
+    stream = chain(9)
+    path = store(
+        tmp_path / "node.db", [event for at, event in enumerate(stream) if at not in {2, 5}]
+    )
+    expected = sorted(cid_text(stream[at].cid) for at in (2, 5))
+    done = ceramic_order("missing", path)
+    assert done.stdout.splitlines() == expected
+    assert done.stderr == "2 missing events, for which 5 wait\n"
+    assert json.loads(ceramic_order("missing", path, "--json").stdout) == {
+        "database": str(path),
+        "missing": expected,
+    }
+
+
+def test_without_any_stdout_is_empty(tmp_path: Path) -> None:
+    assert ceramic_order("missing", store(tmp_path / "node.db", chain(3)), "--quiet").stdout == ""

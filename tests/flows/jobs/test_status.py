@@ -1,0 +1,191 @@
+"""Status counts what a database holds, and what a run would leave of it."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from connectors.errors import CannotStartError
+from flows.jobs.run import RunOptions, run
+from flows.jobs.status import Kind, left, status
+from flows.synth.events import data_event, init_event, time_event
+from flows.synth.schema import SchemaVersion
+from operators.encoding.cid import cid_text
+from tests.connectors.test_snapshot import bytes_of, kept_open, leave_a_log
+from tests.support.job import chain, store
+from tests.support.oracle import read
+from tests.support.program import ROOT
+from tests.support.strategies import Forest, forests
+
+VERSIONS: dict[SchemaVersion, str] = {
+    "v0.30": "before v0.36",
+    "v0.36": "v0.36 or v0.37",
+    "v0.38": "v0.38 or later",
+}
+_names = count()
+
+
+def test_an_empty_database_holds_nothing(tmp_path: Path) -> None:
+    found = status(store(tmp_path / "node.db", []))
+    assert (found.events, found.streams, found.undelivered, found.highest_number) == (0, 0, 0, None)
+
+
+@pytest.mark.parametrize("schema_version", VERSIONS)
+def test_events_are_counted_by_kind_in_every_version_of_the_schema(
+    tmp_path: Path, schema_version: SchemaVersion
+) -> None:
+    signed, unsigned = init_event(1), init_event(2, signed=False)
+    change = data_event(signed.stream, signed.cid, None)
+    anchor = time_event(signed.stream, change.cid)
+    late = data_event(unsigned.stream, unsigned.cid, None)
+    events = [signed, unsigned, change, anchor, late]
+    found = status(
+        store(tmp_path / "node.db", events, [5, 6, 9, None, None], schema_version=schema_version)
+    )
+    assert found.kinds == {
+        "init": Kind(1, 0),
+        "unsigned init": Kind(1, 0),
+        "data": Kind(2, 1),
+        "time": Kind(1, 1),
+        "other": Kind(0, 0),
+    }
+    assert (found.events, found.streams, found.undelivered, found.highest_number) == (5, 2, 2, 9)
+    assert found.version == VERSIONS[schema_version]
+    assert found.estimated == (5 if schema_version == "v0.30" else 0)
+
+
+def test_events_whose_stream_was_not_noted_are_counted_as_estimated(tmp_path: Path) -> None:
+    stream = chain(4)
+    found = status(
+        store(tmp_path / "node.db", stream, without_init_cid=[event.cid for event in stream[:3]])
+    )
+    assert found.estimated == 3
+    assert (found.kinds["init"], found.kinds["data"]) == (Kind(1, 0), Kind(3, 3))
+
+
+@settings(max_examples=30, deadline=None, print_blob=True)
+@given(forest=forests())
+def test_it_counts_what_is_there_and_foretells_what_a_run_leaves(
+    tmp_path_factory: pytest.TempPathFactory, forest: Forest
+) -> None:
+    path = forest.store(tmp_path_factory.getbasetemp() / f"status-{next(_names)}.db")
+    before = read(path)
+    kept = path.read_bytes()
+    found = status(path, reasons=RunOptions())
+    assert path.read_bytes() == kept
+    stored = [forest.events[row] for row in forest.rows]
+    assert {
+        kind: counts.events for kind, counts in found.kinds.items() if counts.events
+    } == Counter(event.kind for event in stored)
+    assert found.undelivered == sum(number is None for number in before.numbers.values())
+    assert found.highest_number == (before.highest or None)
+    assert found.left is not None
+    foretold = found.left
+    summary = run(path, RunOptions())
+    assert foretold.summary.tally.delivered == summary.tally.delivered
+    assert foretold.summary.tally.reasons == summary.tally.reasons
+    assert left(path, RunOptions()).summary.tally.reasons == summary.tally.reasons
+    stuck = Counter(
+        row["stream"] for row in foretold.events.to_pylist() if row["stream"] is not None
+    )
+    assert Counter({row["stream"]: row["events"] for row in foretold.stuck_streams}) == Counter(
+        {cid_text(stream): events for stream, events in stuck.items()}
+    )
+
+
+def test_the_largest_stuck_streams_come_first_with_the_reason_of_most(tmp_path: Path) -> None:
+    streams = [chain(length, length) for length in range(3, 16)]
+    events = [event for stream in streams for at, event in enumerate(stream) if at != 1]
+    stray = data_event(streams[-1][0].stream, streams[0][0].cid, None)
+    found = left(store(tmp_path / "node.db", [*events, stray]), RunOptions())
+    expected = [(cid_text(stream[0].cid), len(stream) - 2) for stream in reversed(streams)][:10]
+    expected[0] = (expected[0][0], expected[0][1] + 1)
+    assert [(row["stream"], row["events"]) for row in found.stuck_streams] == expected
+    assert {row["reason"] for row in found.stuck_streams} == {"prev missing"}
+
+
+def test_a_live_node_is_seen_and_its_database_not_changed(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(5))
+    assert not status(path).in_use
+    with kept_open(path):
+        found = status(path, reasons=RunOptions())
+        assert found.in_use
+        assert found.events == 4
+    assert not status(path).in_use
+
+
+def test_what_a_killed_node_left_is_counted_and_not_a_byte_changed(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(5))
+    leave_a_log(path)
+    before = bytes_of(tmp_path)
+    found = status(path, reasons=RunOptions())
+    assert (found.events, found.in_use) == (4, False)
+    assert bytes_of(tmp_path) == before
+
+
+def test_what_is_no_ceramic_database_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "other.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(
+        CannotStartError, match=r"Can't read .* as a database: file is not a database"
+    ):
+        status(tmp_path / "other.db")
+
+
+def printed(*arguments: str | Path) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        cwd=ROOT,
+        text=True,
+    ).stdout
+
+
+def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
+    stream = chain(4)
+    path = store(tmp_path / "node.db", [stream[0], *stream[2:]])
+    document = {
+        "database": str(path),
+        "in_use": False,
+        "schema": {"migration": 20240809205108, "version": "v0.38 or later"},
+        "events": 3,
+        "streams": 1,
+        "delivered": 1,
+        "undelivered": 2,
+        "highest_number": 1,
+        "kinds": {
+            "init": {"events": 1, "undelivered": 0},
+            "unsigned init": {"events": 0, "undelivered": 0},
+            "data": {"events": 2, "undelivered": 2},
+            "time": {"events": 0, "undelivered": 0},
+            "other": {"events": 0, "undelivered": 0},
+        },
+        "estimated": 0,
+        "left": None,
+    }
+    assert json.loads(printed("status", path, "--json")) == document
+    document["left"] = {
+        "deliverable": 0,
+        "waiting": 2,
+        "quarantined": 0,
+        "reasons": {"prev missing": 2},
+        "missing_prevs": 1,
+        "stuck_streams": [
+            {"stream": cid_text(stream[0].cid), "events": 2, "reason": "prev missing"}
+        ],
+    }
+    assert json.loads(printed("status", path, "--json", "--reasons")) == document
+
+
+def test_people_see_whole_cids(tmp_path: Path) -> None:
+    stream = chain(4)
+    path = store(tmp_path / "node.db", [stream[0], *stream[2:]])
+    assert (
+        f"  {cid_text(stream[0].cid)}: 2 events, prev missing"
+        in printed("status", path, "--reasons").splitlines()
+    )

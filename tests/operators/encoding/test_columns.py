@@ -1,0 +1,46 @@
+"""Bytes at computed places, against slices of Python."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.encoding.columns import cut, gather, holds, occurrences, spans
+
+columns = st.lists(st.binary(max_size=40), max_size=30)
+
+
+@given(column=columns, width=st.integers(1, 40), offset=st.integers(0, 3), data=st.data())
+def test_windows_are_slices(
+    column: list[bytes], width: int, offset: int, data: st.DataObject
+) -> None:
+    whole, start, end = spans(pa.array(column, pa.binary())[offset:])
+    assert [whole[one:other].tobytes() for one, other in zip(start, end, strict=True)] == column[
+        offset:
+    ]
+    places = data.draw(
+        st.lists(st.integers(0, len(whole) - width), max_size=20)
+        if len(whole) >= width
+        else st.just([])
+    )
+    starts = np.array(places, dtype=np.int64)
+    expected = [whole[at : at + width].tobytes() for at in places]
+    assert [item.tobytes() for item in gather(whole, starts, width)] == expected
+    assert cut(whole, starts, width).to_pylist() == expected
+    wanted = data.draw(
+        st.sampled_from(expected) if expected else st.binary(min_size=width, max_size=width)
+    )
+    assert holds(whole, starts, wanted).tolist() == [one == wanted for one in expected]
+
+
+@pytest.mark.parametrize("wanted", [b"a", b"ab", b"ab\0b", b'"cap', b"\0" * 8])
+@given(text=st.lists(st.sampled_from([b"a", b"b", b"\0", b"\\", b'"cap'])).map(b"".join))
+def test_occurrences_are_all_there_are(wanted: bytes, text: bytes) -> None:
+    found = occurrences(np.frombuffer(text, dtype=np.uint8), wanted).tolist()
+    assert found == [at for at in range(len(text)) if text.startswith(wanted, at)]
+
+
+def test_a_place_outside_is_an_error() -> None:
+    with pytest.raises(IndexError):
+        gather(np.zeros(8, dtype=np.uint8), np.array([4]), 5)

@@ -1,0 +1,84 @@
+"""What most tests do: store events in a database, and run the main job on it in this process."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from bytewax.dataflow import Dataflow
+from bytewax.testing import cluster_main, run_main
+
+from connectors.report import ReportSink
+from connectors.run_state import Tally
+from connectors.sink import BATCH_ROWS, DeliveredSink
+from connectors.source import UndeliveredSource
+from connectors.sqlite import execute
+from flows.lookups import LookUps
+from flows.order import PARTITIONS, build_flow
+from flows.synth.database import create_database, insert_events
+from flows.synth.events import Event, data_event, init_event
+from flows.synth.schema import SchemaVersion
+from operators.decode import payload_multihash
+from operators.order import SHARDS
+from operators.schemas import LEFT, WAITING
+
+
+@cache
+def chain(length: int, seed: int = 0) -> tuple[Event, ...]:
+    """A stream without forks: an init event and `length - 1` data events, in chain order."""
+    events = [init_event(seed)]
+    for index in range(1, length):
+        events.append(data_event(events[0].stream, events[-1].cid, {"n": index}))
+    return tuple(events)
+
+
+def store(
+    path: Path,
+    events: Sequence[Event],
+    delivered: Sequence[int | None] | None = None,
+    *,
+    schema_version: SchemaVersion = "v0.38",
+    without_init_cid: Iterable[bytes] = (),
+) -> Path:
+    """A new database with these events, in this order; by default the init events are delivered. `path`.
+
+    `without_init_cid`: the CIDs of the events that were stored before the node noted init CIDs.
+    """
+    with closing(create_database(path, schema_version=schema_version)) as connection:
+        insert_events(connection, events, delivered)
+        for cid in without_init_cid:
+            execute(
+                connection,
+                f"UPDATE ceramic_one_event SET init_cid = NULL WHERE cid = x'{cid.hex()}'",
+            )  # hex
+    return path
+
+
+def run_flow(flow: Dataflow, workers: int) -> None:
+    """Run a flow in this process, by one worker or several."""
+    if workers == 1:
+        run_main(flow)  # type: ignore[no-untyped-call] # the runner is compiled and has no types
+    else:
+        cluster_main(flow, [], 0, worker_count_per_proc=workers)  # type: ignore[no-untyped-call] # likewise
+
+
+def deliver(
+    path: Path,
+    *,
+    workers: int = 1,
+    partitions: int = PARTITIONS,
+    shards: int = SHARDS,
+    batch_rows: int = BATCH_ROWS,
+    check_node: bool = True,
+    report: Path | None = None,
+) -> Tally:
+    """The main job on `path`; what it did. Unlike `get_flow` it claims nothing, so that many runs fit in one process."""
+    tally = Tally()
+    sink = DeliveredSink(path, batch_rows, tally)
+    reports = ReportSink(report, LEFT, WAITING, tally)
+    reports.prepare()
+    with closing(LookUps(path, check_node=check_node)) as look_ups:
+        source = UndeliveredSource(path, partitions, payload_multihash, tally, offer=look_ups.offer)
+        run_flow(build_flow(source, look_ups, sink, reports, shards=shards), workers)
+    reports.publish()
+    return tally

@@ -1,0 +1,84 @@
+"""The walls between the rooms: who may import whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import ROOT
+
+OURS = ("connectors", "operators", "flows")
+
+VOCABULARY = {"operators.schemas", "operators.encoding"}
+"""What `connectors` may know of `operators`: what flows, and bytes."""
+
+ORDERING = {"operators", "bytewax", "libipld", "flows.order", "flows.replay", "flows.lookups"}
+"""What decodes or orders for the flow: the verifier shares none of it."""
+
+MODULES = sorted(path for room in OURS for path in (ROOT / room).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """The full names of all modules, or names in modules, that a file imports anywhere in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {
+        f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def is_in(name: str, rooms: set[str]) -> bool:
+    """Whether a module, or a name in one, is one of these or inside one of them."""
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def module_of(name: str) -> str | None:
+    """The module of ours that an imported name means; None: it is not ours."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        path = ROOT.joinpath(*parts[:end])
+        if parts[0] in OURS and (path.with_suffix(".py").exists() or path.is_dir()):
+            return ".".join(parts[:end])
+    return None
+
+
+def names_by_module() -> dict[str, set[str]]:
+    """Each module of ours, and the modules of ours that it imports."""
+    found = {}
+    for path in MODULES:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found[name] = {module for each in imported(path) if (module := module_of(each))} - {name}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "operators").rglob("*.py")), ids=str)
+def test_operators_import_nothing_of_ours_but_operators(path: Path) -> None:
+    assert not {name for name in imported(path) if is_in(name, {"connectors", "flows"})}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "connectors").rglob("*.py")), ids=str)
+def test_connectors_know_of_operators_only_the_vocabulary(path: Path) -> None:
+    of_ours = {name for name in imported(path) if is_in(name, {"operators", "flows"})}
+    assert not {name for name in of_ours if not is_in(name, VOCABULARY)}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "flows" / "verify").rglob("*.py")), ids=str)
+def test_the_verifier_shares_no_decoding_and_no_ordering_with_the_flow(path: Path) -> None:
+    assert not {name for name in imported(path) if is_in(name, ORDERING)}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = names_by_module()
+    assert set(graph) >= {"flows.order", "connectors.source", "operators.order"}
+    left = dict(graph)
+    while leaves := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in leaves:
+            del left[name]
+    assert not left
+
+
+def test_the_room_of_the_terminal_loads_nothing() -> None:
+    assert not (ROOT / "flows" / "terminal" / "__init__.py").read_text()
