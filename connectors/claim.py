@@ -41,7 +41,8 @@ def claim(path: Path) -> Claim:
     descriptor = _lock_file(lock_path)
     if descriptor is None:
         raise CannotStartError(
-            f"Another `ceramic-order run` is working on `{path}`. Nothing was changed. Wait for it, or stop it first."
+            f"Another `ceramic-order run` is working on `{path}`",
+            advice="Wait for it, or stop it first.",
         )
     held = Claim(lock_path, [descriptor])
     try:
@@ -58,7 +59,7 @@ def _lock_file(lock_path: Path) -> int | None:
             descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as cause:
             raise CannotStartError(
-                f"Can't make the lock file `{lock_path}`: {cause.strerror}. Nothing was changed."
+                f"Can't make the lock file `{lock_path}`", why=f"{cause.strerror}"
             ) from cause
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,8 +81,8 @@ def _require_unused(path: Path) -> None:
         in_use = is_open_elsewhere(path)
     if in_use:
         raise CannotStartError(
-            f"`{path}` is open in another process, which could number events at the same time. Nothing was changed. Stop the node (and "
-            "any SQLite shell), then run again."
+            f"`{path}` is open in another process, which could number events at the same time",
+            advice="Stop the node (and any SQLite shell), then run again.",
         )
 
 
@@ -121,6 +122,8 @@ def is_in_use(path: Path) -> bool:
     )
     if answer.returncode:
         raise CannotStartError(
-            f"Can't read `{path}`: {answer.stderr.strip()}. Nothing was changed. Check its permissions and its disk."
+            f"Can't read `{path}`",
+            why=f"{answer.stderr.strip()}",
+            advice="Check its permissions and its disk.",
         )
     return answer.stdout == "in use"

@@ -40,21 +40,25 @@ def locate(path: Path, *, writable: bool = False) -> Path:
     except (OSError, RuntimeError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else "it is a loop of symbolic links"
         raise CannotStartError(
-            f"Can't open `{path}`: {reason}. Nothing was created or changed. Check the path."
+            f"Can't open `{path}`",
+            why=f"{reason}",
+            unchanged="Nothing was created or changed.",
+            advice="Check the path.",
         ) from cause
     if not stat.S_ISREG(info.st_mode):
         kind = "a directory" if stat.S_ISDIR(info.st_mode) else "not a regular file"
         raise CannotStartError(
-            f"`{path}` is {kind}, not a database. Nothing was changed. Name the database file itself."
+            f"`{path}` is {kind}, not a database", advice="Name the database file itself."
         )
     if info.st_size == 0:
         raise CannotStartError(
-            f"`{path}` is empty, not a ceramic-one database. Nothing was changed. Check the path."
+            f"`{path}` is empty, not a ceramic-one database", advice="Check the path."
         )
     if info.st_nlink > 1:
         raise CannotStartError(
-            f"`{path}` has {info.st_nlink} hard links: SQLite would keep a separate journal for each name and damage the "
-            "file. Nothing was changed. Remove the other names, or work on a copy."
+            f"`{path}` has {info.st_nlink} hard links",
+            why="SQLite would keep a separate journal for each name and damage the file",
+            advice="Remove the other names, or work on a copy.",
         )
     if writable:
         _require_writable(path, resolved, info.st_mode)
@@ -66,13 +70,13 @@ def _require_writable(path: Path, resolved: Path, mode: int) -> None:
     # its mode bits
     if not mode & 0o222 or not os.access(resolved, os.W_OK):
         raise CannotStartError(
-            f"`{path}` is read-only, and `delivered` must be written in place. Nothing was changed. Make it writable, or "
-            "use `--dry-run` to see what a run would do."
+            f"`{path}` is read-only, and `delivered` must be written in place",
+            advice="Make it writable, or use `--dry-run` to see what a run would do.",
         )
     if not os.access(resolved.parent, os.W_OK):
         raise CannotStartError(
-            f"The folder of `{path}` is read-only, and SQLite keeps its write-ahead log there. Nothing was changed. Make "
-            "the folder writable, or use `--dry-run` to see what a run would do."
+            f"The folder of `{path}` is read-only, and SQLite keeps its write-ahead log there",
+            advice="Make the folder writable, or use `--dry-run` to see what a run would do.",
         )
 
 
@@ -82,7 +86,7 @@ def read_schema(connection: Any, path: Path) -> Schema:
     Raises:
         CannotStartError: not an SQLite database, damaged beyond opening, or a table or column is missing.
     """
-    unchanged = "Nothing was changed. Check that it is the node's database (`db.sqlite3` in its store folder)."
+    which = "Check that it is the node's database (`db.sqlite3` in its store folder)."
     try:
         columns = {
             table: _columns(connection, table) for table in (*REQUIRED_COLUMNS, "_sqlx_migrations")
@@ -92,21 +96,23 @@ def read_schema(connection: Any, path: Path) -> Schema:
             migration = scalar(connection, "SELECT max(version) FROM _sqlx_migrations")
     except DATABASE_ERRORS as cause:
         said = sqlite_says(cause)
-        hint = (
-            unchanged
-            if "not a database" in said
-            else "Nothing was changed. Check the file, its folder and the disk."
-        )
-        raise CannotStartError(f"Can't read `{path}` as a database: {said}. {hint}") from cause
+        advice = which if "not a database" in said else "Check the file, its folder and the disk."
+        raise CannotStartError(
+            f"Can't read `{path}` as a database", why=said, advice=advice
+        ) from cause
     for table, required in REQUIRED_COLUMNS.items():
         if not columns[table]:
             raise CannotStartError(
-                f"`{path}` is not a ceramic-one database: table `{table}` is missing. {unchanged}"
+                f"`{path}` is not a ceramic-one database",
+                why=f"table `{table}` is missing",
+                advice=which,
             )
         for column in required:
             if column not in columns[table]:
                 raise CannotStartError(
-                    f"`{path}` is not a ceramic-one database of a known version: column `{table}.{column}` is missing. {unchanged}"
+                    f"`{path}` is not a ceramic-one database of a known version",
+                    why=f"column `{table}.{column}` is missing",
+                    advice=which,
                 )
     return Schema(has_init_cid="init_cid" in columns["ceramic_one_event"], migration=migration)
 
@@ -128,8 +134,9 @@ def require_whole(connection: Any, path: Path) -> None:
     said = scalar(connection, "PRAGMA page_count") * scalar(connection, "PRAGMA page_size")
     if said != path.stat().st_size:
         raise CannotStartError(
-            f"`{path}` has `{path.stat().st_size:,}` bytes, but by its header it has `{said:,}`: the copy is not complete, or the file "
-            "is damaged. Nothing was changed. Copy it again, or recover it with `.recover` of the SQLite shell."
+            f"`{path}` has `{path.stat().st_size:,}` bytes, but by its header it has `{said:,}`",
+            why="the copy is not complete, or the file is damaged",
+            advice="Copy it again, or recover it with `.recover` of the SQLite shell.",
         )
 
 

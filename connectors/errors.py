@@ -1,14 +1,71 @@
-"""What can stop a command, as errors whose text is the sentence an operator reads.
+"""What can stop a command: an error with parts, from which the sentence for an operator is joined."""
 
-Every message says what happened with the value in backticks, why, what stayed unchanged, and what
-to try next.
-"""
+from typing import Any, Self
+
+RETRY = "Run the same command again to finish the job."
+"""Said only where that helps."""
 
 
 class CeramicOrderError(Exception):
-    """The command can't go on; `exit_code` is the documented exit code."""
+    """A command can't go on. `exit_code` is the documented exit code.
+
+    The parts are joined in one place, `str(error)`: "what: why. unchanged advice retry". Values
+    stand in backticks.
+    """
 
     exit_code = 3
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str | None = None,
+        unchanged: str | None = None,
+        advice: str | None = None,
+        retry: bool = False,
+    ) -> None:
+        """An error with these parts.
+
+        Args:
+            what: what happened, a clause without a full stop: "Can't open `node.db`".
+            why: the cause, likewise: "it is a directory".
+            unchanged: what is as it was, or kept, as whole sentences: "Nothing was changed."
+            advice: what to try next, as whole sentences.
+            retry: whether running the same command again helps.
+        """
+        super().__init__(what, why, unchanged, advice, retry)
+        self.what = what
+        self.why = why
+        self.unchanged = unchanged
+        self.advice = advice
+        self.retry = retry
+
+    def __str__(self) -> str:
+        """All parts, as a person reads them."""
+        head = self.what if self.why is None else f"{self.what}: {self.why}"
+        rest = (self.unchanged, self.advice, RETRY if self.retry else None)
+        return " ".join([f"{head}.", *(part for part in rest if part)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Parts cross processes as they are."""
+        return _rebuilt, (type(self), self.parts())
+
+    def parts(self) -> dict[str, Any]:
+        """The parts by name, null where there is none."""
+        names = ("what", "why", "unchanged", "advice", "retry")
+        return {name: getattr(self, name) for name in names}
+
+    def replaced(self, **parts: Any) -> Self:
+        """The same error with some other parts."""
+        return type(self)(**{**self.parts(), **parts})
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands under `error` in the document of `--json`."""
+        return {"exit_code": self.exit_code, "message": str(self), **self.parts()}
+
+
+def _rebuilt(kind: type[CeramicOrderError], parts: dict[str, Any]) -> CeramicOrderError:
+    return kind(**parts)
 
 
 class CannotStartError(CeramicOrderError, ValueError):
@@ -16,8 +73,27 @@ class CannotStartError(CeramicOrderError, ValueError):
 
     exit_code = 2
 
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str | None = None,
+        unchanged: str | None = "Nothing was changed.",
+        advice: str | None = None,
+        retry: bool = False,
+    ) -> None:
+        """As for the base class; `unchanged` has its usual words."""
+        super().__init__(what, why=why, unchanged=unchanged, advice=advice, retry=retry)
+
 
 class InterruptedRunError(CeramicOrderError, RuntimeError):
-    """The run stopped midway; whole batches are kept and running again is safe."""
+    """The command stopped midway; whole batches are kept and running again is safe.
 
-    exit_code = 3
+    Where it is raised below a run it does not say what is kept: `flows.jobs.runner` adds that.
+    """
+
+
+class DefectError(CeramicOrderError, RuntimeError):
+    """Something that nobody has foreseen: a defect of ceramic-order, not of its input."""
+
+    exit_code = 70

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.log_folder import failed_write
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 
 ORDER = pa.schema(
     [
@@ -57,14 +57,19 @@ class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
     """What it needs of a batch."""
 
     def __init__(
-        self, folder: Path, kinds: tuple[str, ...], first_number: int, batch_rows: int, tally: Tally
+        self,
+        folder: Path,
+        kinds: tuple[str, ...],
+        first_number: int,
+        batch_rows: int,
+        run_state: RunState,
     ) -> None:
         """Nothing is written yet. The codes in the column kind are indices into `kinds`."""
         self._files = _Files(folder, first_number, batch_rows)
         self._kinds = pa.array(kinds)
         self._next_number = first_number
         self._batch_rows = batch_rows
-        self._tally = tally
+        self._run_state = run_state
         self._held: list[pa.RecordBatch] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log")
         self._write = Future[None]()
@@ -88,7 +93,7 @@ class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
         kind = pa.DictionaryArray.from_arrays(batch["kind"], self._kinds)
         columns = [numbers, batch["cid"], batch["stream"], batch["prev"], kind, batch["rowid"]]
         self._held.append(pa.record_batch(columns, schema=ORDER))
-        self._tally.add_batch(batch.num_rows, batch["prev"].null_count, self._next_number)
+        self._run_state.add_batch(batch.num_rows, batch["prev"].null_count, self._next_number)
         self._next_number += batch.num_rows
         if sum(held.num_rows for held in self._held) >= self._batch_rows:
             self._cut()
@@ -122,7 +127,7 @@ class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
             yield
         except OSError as cause:
             error = failed_write(self._files.folder.parent, cause)
-            self._tally.fail(error)
+            self._run_state.fail(error)
             raise error from cause
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import FILES
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 
 ORDER_FILES = "order-*.parquet"
 """All files of the order, in its order when sorted by name."""
@@ -42,7 +42,9 @@ class LogFolder:
         self.partial = folder / PARTIAL
         if not overwrite and (taken := self._files()):
             raise CannotStartError(
-                f"`{folder}` already holds a log: `{taken[0].name}`. Nothing was changed. Use `--overwrite`, or name another folder."
+                f"`{folder}` already holds a log",
+                why=f"`{taken[0].name}`",
+                advice="Use `--overwrite`, or name another folder.",
             )
         self._made = [made for made in (folder, *folder.parents) if not made.exists()]
         try:
@@ -51,7 +53,7 @@ class LogFolder:
             _empty(self.partial)
         except OSError as cause:
             raise CannotStartError(
-                f"Can't write to `{folder}`: {cause.strerror}. Nothing was changed. Name another folder."
+                f"Can't write to `{folder}`", why=f"{cause.strerror}", advice="Name another folder."
             ) from cause
 
     def _lock(self) -> None:
@@ -61,11 +63,12 @@ class LogFolder:
         except BlockingIOError as cause:
             os.close(descriptor)
             raise CannotStartError(
-                f"Another `ceramic-order replay` is writing to `{self.folder}`. Nothing was changed. Wait for it, or name another folder."
+                f"Another `ceramic-order replay` is writing to `{self.folder}`",
+                advice="Wait for it, or name another folder.",
             ) from cause
         self._descriptor: int | None = descriptor
 
-    def publish(self, summary: Mapping[str, Any], tally: Tally) -> None:
+    def publish(self, summary: Mapping[str, Any], run_state: RunState) -> None:
         """Give all files their names, in place of those of an earlier log; `summary` is written beside them.
 
         Raises:
@@ -76,7 +79,7 @@ class LogFolder:
             made = sorted(self.partial.iterdir(), key=lambda file: file.name == SUMMARY)
             for file in made:
                 _sync(file)
-            with tally.writing:  # a signal waits for it
+            with run_state.writing:  # a signal waits for it
                 for old in self._files():
                     old.unlink()
                 for file in made:
@@ -131,6 +134,8 @@ def failed_write(folder: Path, cause: OSError) -> InterruptedRunError:
     # Arrow has its own words around the system's reason
     reason = os.strerror(cause.errno) if cause.errno else str(cause).splitlines()[0]
     return InterruptedRunError(
-        f"Writing to `{folder}` failed: {reason}. No part of a new log was left there, and the snapshot is unchanged. Make room (about 70 "
-        "bytes an event), then replay again."
+        f"Writing to `{folder}` failed",
+        why=f"{reason}",
+        unchanged="No part of a new log was left there, and the snapshot is unchanged.",
+        advice="Make room (about 70 bytes an event), then replay again.",
     )

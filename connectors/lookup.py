@@ -1,7 +1,7 @@
 """Look-ups by key: events by CID, blocks by multihash."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -9,9 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.errors import InterruptedRunError
 from connectors.source import PLAIN_ENVELOPE
-from connectors.sqlite import DATABASE_ERRORS, connect, sqlite_says
+from connectors.sqlite import connect, sqlite_errors
 
 ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
 """The multihash of the root block is the tail of the event's CID, behind a codec of one byte or
@@ -42,15 +41,9 @@ def known_event(*, has_init_cid: bool) -> str:
     return f"SELECT cid, delivered IS NOT NULL AS delivered, {stream} AS stream FROM ceramic_one_event WHERE cid = ?"  # a constant
 
 
-@contextmanager
-def looking_up(path: Path) -> Iterator[None]:
-    """Turn what fails into the error for it."""
-    try:
-        yield
-    except DATABASE_ERRORS as cause:
-        raise InterruptedRunError(
-            f"Looking up in `{path}` failed: {sqlite_says(cause)}. Check the disk and `PRAGMA integrity_check`."
-        ) from cause
+def looking_up(path: Path) -> AbstractContextManager[None]:
+    """`sqlite_errors` for look-ups in the database at `path`."""
+    return sqlite_errors(f"Looking up in `{path}` failed")
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 
 FILES = {True: "waiting.parquet", False: "rejected.parquet"}
 """By whether the events in it wait for another event or were rejected themselves."""
@@ -33,7 +33,7 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     schema: pa.Schema
     waiting: frozenset[str]
     """The reasons of events that wait for another event; all others are of rejected events."""
-    tally: Tally
+    run_state: RunState
     kept: list[pa.RecordBatch] | None = None
     """Gets all batches too, if it is given."""
 
@@ -57,7 +57,9 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise CannotStartError(
-                f"Can't make the report folder `{self.folder}`: {cause.strerror}. Nothing was changed. Name another folder."
+                f"Can't make the report folder `{self.folder}`",
+                why=f"{cause.strerror}",
+                advice="Name another folder.",
             ) from cause
 
     def publish(self) -> None:
@@ -79,8 +81,10 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
             yield
         except OSError as cause:
             reason = cause.strerror or os.strerror(cause.errno or errno.EIO)
-            error = InterruptedRunError(f"Can't write the report in `{self.folder}`: {reason}.")
-            self.tally.fail(error)
+            error = InterruptedRunError(
+                f"Can't write the report in `{self.folder}`", why=f"{reason}"
+            )
+            self.run_state.fail(error)
             raise error from cause
 
 
@@ -104,7 +108,7 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
             counts = pc.value_counts(batch["reason"])
             if self._sink.kept is not None:
                 self._sink.kept.append(batch)
-            self._sink.tally.add_left(
+            self._sink.run_state.add_left(
                 Counter(
                     dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))
                 )

@@ -8,7 +8,7 @@ from operators.schemas import Measure, unmeasured
 
 
 @dataclass
-class Tally:
+class RunState:
     """What a run has done so far. The steps of all worker threads add to it; anybody may read it at any time."""
 
     discovered: int = 0

@@ -13,7 +13,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from numpy.typing import NDArray
 
 from connectors.errors import InterruptedRunError
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.sqlite import DATABASE_ERRORS, connect, execute, scalar, sqlite_says
 
 BATCH_ROWS = 1_000_000
@@ -71,7 +71,7 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
 
     path: Path
     batch_rows: int
-    tally: Tally
+    run_state: RunState
     durable: bool = False
     """Sync the disk at every commit (`synchronous=FULL`), not only when the write-ahead log is
     taken in (NORMAL, as the node does)."""
@@ -132,7 +132,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
-        with self._sink.tally.measure("close", 0):
+        with self._sink.run_state.measure("close", 0):
             self._connection.close()
 
     def _rowids(self) -> Rowids:
@@ -164,17 +164,17 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             batch.result()
 
     def _write(self, rowids: Rowids, inits: int, dense: bool) -> None:
-        with self._failing(), self._sink.tally.writing:
+        with self._failing(), self._sink.run_state.writing:
             if self._resumed:
                 rowids = self._still_undelivered(rowids)
                 if not len(rowids):
                     return
-            with self._sink.tally.measure("write", len(rowids)):
+            with self._sink.run_state.measure("write", len(rowids)):
                 first_number = self._write_numbers(rowids)
             self._last_number = first_number + len(rowids) - 1
-            self._sink.tally.add_batch(len(rowids), inits, first_number)
+            self._sink.run_state.add_batch(len(rowids), inits, first_number)
             if dense:
-                with self._sink.tally.measure("checkpoint", len(rowids)):
+                with self._sink.run_state.measure("checkpoint", len(rowids)):
                     execute(self._connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextmanager
@@ -184,12 +184,12 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             yield
         except DATABASE_ERRORS as cause:
             error = InterruptedRunError(
-                f"Writing to `{self._sink.path}` failed: {sqlite_says(cause)}."
+                f"Writing to `{self._sink.path}` failed", why=f"{sqlite_says(cause)}"
             )
-            self._sink.tally.fail(error)
+            self._sink.run_state.fail(error)
             raise error from cause
         except InterruptedRunError as error:
-            self._sink.tally.fail(error)
+            self._sink.run_state.fail(error)
             raise
 
     def _still_undelivered(self, rowids: Rowids) -> Rowids:
@@ -204,7 +204,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         try:
             first_number = self._next_number(len(rowids))
             self._number(rowids, first_number)
-            with self._sink.tally.measure("commit", len(rowids)):
+            with self._sink.run_state.measure("commit", len(rowids)):
                 execute(self._connection, "COMMIT")
         except BaseException:
             # a full disk has already rolled back; a second ROLLBACK fails and must not hide the
@@ -218,18 +218,21 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         found = scalar(self._connection, "SELECT max(delivered) FROM ceramic_one_event")
         if not isinstance(found, int | None):
             raise InterruptedRunError(
-                f"`{self._sink.path}` holds `{found}` as a delivered number, which is none. Find out with `ceramic-order verify` where."
+                f"`{self._sink.path}` holds `{found}` as a delivered number, which is none",
+                advice="Find out with `ceramic-order verify` where.",
             )
         highest = max(found or 0, 0)
         if self._last_number is not None and highest != self._last_number:
             raise InterruptedRunError(
-                f"Another process numbers events in `{self._sink.path}`: the highest number is `{highest}`, this run wrote "
-                f"`{self._last_number}` last. Stop the other process first."
+                f"Another process numbers events in `{self._sink.path}`",
+                why=f"the highest number is `{highest}`, this run wrote `{self._last_number}` last",
+                advice="Stop the other process first.",
             )
         if highest > np.iinfo(np.int64).max - events:
             raise InterruptedRunError(
-                f"`{self._sink.path}` holds the number `{highest}`, and none larger is left for `{events}` events. "
-                "Find out with `ceramic-order verify` who wrote it."
+                f"`{self._sink.path}` holds the number `{highest}`, and none larger is left "
+                f"for `{events}` events",
+                advice="Find out with `ceramic-order verify` who wrote it.",
             )
         return int(highest) + 1
 
@@ -246,8 +249,10 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             changed = cursor.rowcount
         if changed != len(rowids):
             raise InterruptedRunError(
-                f"Of `{len(rowids)}` events `{changed}` were still undelivered in `{self._sink.path}`: another process delivers events, "
-                "or the file is damaged (`PRAGMA integrity_check`). Stop the other process first."
+                f"Of `{len(rowids)}` events `{changed}` were still undelivered in `{self._sink.path}`",
+                why="another process delivers events, or the file is damaged (`PRAGMA "
+                "integrity_check`)",
+                advice="Stop the other process first.",
             )
 
 
@@ -267,7 +272,7 @@ class DryRunSink(FixedPartitionedSink[pa.RecordBatch, None]):
     columns: ClassVar = ("kind",)
     """What it needs of a batch."""
 
-    tally: Tally
+    run_state: RunState
 
     def list_parts(self) -> list[str]:
         """The one partition."""
@@ -275,16 +280,16 @@ class DryRunSink(FixedPartitionedSink[pa.RecordBatch, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Counter":  # noqa: ARG002 # Bytewax's signature
         """Begin to count."""
-        return _Counter(self.tally)
+        return _Counter(self.run_state)
 
 
 class _Counter(StatefulSinkPartition[pa.RecordBatch, None]):
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, run_state: RunState) -> None:
+        self._run_state = run_state
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         for batch in values:
-            self._tally.add_batch(
+            self._run_state.add_batch(
                 batch.num_rows, int(np.count_nonzero(np.asarray(batch["kind"]) < INIT_KINDS))
             )
 

@@ -41,8 +41,9 @@ class Reader:
         self.in_use = is_in_use(path)
         if static and self.in_use:
             raise CannotStartError(
-                f"`{path}` is open in another process, so it could change while it is read. Nothing was changed. Stop the node (and any "
-                f'SQLite shell), or read a copy made by SQLite itself: `sqlite3 {path.name} ".backup copy.db"`.'
+                f"`{path}` is open in another process, so it could change while it is read",
+                advice="Stop the node (and any SQLite shell), or read a copy made by SQLite "
+                f'itself: `sqlite3 {path.name} ".backup copy.db"`.',
             )
         self._marks = _marks(path)
         journals = self._marks.keys() - {path.name}
@@ -99,8 +100,9 @@ class Reader:
         """
         if not self.in_use and _marks(self.path) != self._marks:
             raise InterruptedRunError(
-                f"`{self.path}` was changed by another process while it was read, so what was read of it is of no use and was dropped. "
-                "Stop that process, then try again."
+                f"`{self.path}` was changed by another process while it was read, so what "
+                "was read of it is of no use and was dropped",
+                advice="Stop that process, then try again.",
             )
 
     def release(self) -> None:
@@ -114,8 +116,10 @@ class Reader:
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise CannotStartError(
-                f"`{self.journals[0]}` is not empty, so `{self.path}` must be read in a private copy of `{needed:,}` bytes, but "
-                f"`{folder.parent}` has `{free:,}` left. Nothing was changed. Set TMPDIR to a folder with more room."
+                f"`{self.journals[0]}` is not empty, so `{self.path}` must be read in a "
+                f"private copy of `{needed:,}` bytes, but `{folder.parent}` has `{free:,}` "
+                "left",
+                advice="Set TMPDIR to a folder with more room.",
             )
         copy = folder / "copy.db"
         try:
@@ -129,7 +133,7 @@ class Reader:
         except (OSError, SqliteError) as cause:
             reason = sqlite_says(cause) if isinstance(cause, SqliteError) else cause.strerror
             raise CannotStartError(
-                f"Can't make a private copy of `{self.path}` in `{folder}`: {reason}. Nothing was changed."
+                f"Can't make a private copy of `{self.path}` in `{folder}`", why=f"{reason}"
             ) from cause
         self._copy = copy
 

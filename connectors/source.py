@@ -15,7 +15,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from connectors.blocks import NOTHING, BlockReader, WindowTooLargeError
 from connectors.errors import InterruptedRunError
 from connectors.event_blocks import ListingReader
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.sqlite import DATABASE_ERRORS, bound, connect, query, sqlite_says
 
 RUN_ROWS = 8192
@@ -75,7 +75,7 @@ class UndeliveredSource(FixedPartitionedSource[pa.RecordBatch, int]):
     path: Path
     partitions: int
     follow: Follow
-    tally: Tally
+    run_state: RunState
     connect: Callable[[Path], Any] = connect
     """Opens a connection for each reading thread."""
     offer: Callable[[int, pa.Table], None] | None = None
@@ -112,16 +112,16 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
             # what pages took is free, but still held: at the end of input the rest is ordered all
             # at once
             pa.default_memory_pool().release_unused()
-            self._source.tally.end_partition()
+            self._source.run_state.end_partition()
             raise StopIteration
         if isinstance(page, BaseException):
-            self._source.tally.fail(page)
+            self._source.run_state.fail(page)
             raise page
         self._pages_read += 1
         if self._pages_read % PAGES_A_RELEASE == 0:
             pa.default_memory_pool().release_unused()
         self._last_rowid = page["rowid"][-1].as_py()
-        self._source.tally.add_discovered(page.num_rows)
+        self._source.run_state.add_discovered(page.num_rows)
         return [page]
 
     def snapshot(self) -> int:
@@ -145,8 +145,9 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
             where = "at its beginning" if last == BEFORE_ALL else f"behind rowid `{last}`"
             self._hand_over(
                 InterruptedRunError(
-                    f"Reading `{self._source.path}` failed {where} in partition `{self._name}`: {sqlite_says(cause)}. Check the disk and "
-                    "`PRAGMA integrity_check`."
+                    f"Reading `{self._source.path}` failed {where} in partition `{self._name}`",
+                    why=f"{sqlite_says(cause)}",
+                    advice="Check the disk and `PRAGMA integrity_check`.",
                 )
             )
         except BaseException as cause:  # noqa: BLE001 # whatever it is, the flow must see it rather than wait for ever
@@ -154,7 +155,7 @@ class _Partition(StatefulSourcePartition[pa.RecordBatch, int]):
 
     def _read(self, pages: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
         """The next page, None behind the last."""
-        with self._source.tally.measure("read", 0) as measured:
+        with self._source.run_state.measure("read", 0) as measured:
             page = next(pages, None)
             measured.rows = 0 if page is None else page.num_rows
         return page

@@ -7,14 +7,14 @@ lock.
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import adbc_driver_sqlite.dbapi as sqlite
 import pyarrow as pa
 
-from connectors.errors import CannotStartError
+from connectors.errors import CannotStartError, CeramicOrderError, InterruptedRunError
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another connection's lock. A node's write transactions take
@@ -108,16 +108,37 @@ def sqlite_says(error: BaseException) -> str:
 _DRIVER_SAYS = re.compile(r"^([A-Z_]+: )?(\[SQLite\] )?([Ff]ailed to .*?: )?")
 
 
+CHECK_DISK = "Check the disk and `PRAGMA integrity_check`."
+
+
 @contextmanager
-def starting(path: Path) -> Iterator[None]:
-    """Turn what fails before anything is changed into the error for it.
+def sqlite_errors(
+    what: str,
+    kind: type[CeramicOrderError] = InterruptedRunError,
+    *,
+    unchanged: str | None = None,
+    advice: str = CHECK_DISK,
+) -> Iterator[None]:
+    """Turn what SQLite, the driver or Arrow raise within the block into the error for it.
+
+    Args:
+        what: what was tried, as the first part of the error: "Reading `node.db` failed".
+        kind: the error to raise; CannotStartError where nothing has been changed.
+        unchanged: what is as it was; None: nothing, or the usual words of `kind`.
+        advice: what to try next.
 
     Raises:
-        CannotStartError: the database at `path` can't be opened or read.
+        CeramicOrderError: of `kind`, with SQLite's own words as the cause.
     """
     try:
         yield
     except DATABASE_ERRORS as cause:
-        raise CannotStartError(
-            f"Can't open `{path}`: {sqlite_says(cause)}. Nothing was changed. Check the file, its folder and the disk."
-        ) from cause
+        error = kind(what, why=sqlite_says(cause), advice=advice)
+        raise (error if unchanged is None else error.replaced(unchanged=unchanged)) from cause
+
+
+def starting(path: Path) -> AbstractContextManager[None]:
+    """`sqlite_errors` for what is tried before anything is changed."""
+    return sqlite_errors(
+        f"Can't open `{path}`", CannotStartError, advice="Check the file, its folder and the disk."
+    )

@@ -71,7 +71,8 @@ class LookUps:
                 return read_schema(connection, self._path).has_init_cid
         except CannotStartError as cause:
             # the schema was right when the run began: this is a file that can no longer be read
-            raise InterruptedRunError(str(cause).partition(" Nothing was changed.")[0]) from cause
+            parts = {**cause.parts(), "unchanged": None}
+            raise InterruptedRunError(**parts) from cause
 
     def parents(self, cids: pa.Array) -> pa.RecordBatch:
         """The events among `cids` that exist, with schema KNOWN; an `operators.order.LookUp`.

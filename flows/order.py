@@ -21,7 +21,7 @@ from bytewax.dataflow import Dataflow
 from connectors.claim import claim
 from connectors.database import check_schema, locate
 from connectors.report import ReportSink
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
 from connectors.source import UndeliveredSource
 from flows.lookups import LookUps
@@ -62,11 +62,11 @@ def get_flow(
     check_schema(path)
     if writes:
         atexit.register(claim(path).release)
-    tally = Tally()
+    run_state = RunState()
     look_ups = LookUps(path, check_node=check_node)
-    source = UndeliveredSource(path, partitions, payload_multihash, tally, offer=look_ups.offer)
-    sink = DeliveredSink(path, batch_rows, tally, writes_here=writes)
-    report = ReportSink(None, LEFT, WAITING, tally)
+    source = UndeliveredSource(path, partitions, payload_multihash, run_state, offer=look_ups.offer)
+    sink = DeliveredSink(path, batch_rows, run_state, writes_here=writes)
+    report = ReportSink(None, LEFT, WAITING, run_state)
     return build_flow(source, look_ups, sink, report, shards=shards)
 
 
@@ -79,7 +79,7 @@ def build_flow(
     shards: int = SHARDS,
 ) -> Dataflow:
     """The way of the data, whatever becomes of it in the end."""
-    flow, measure = Dataflow("ceramic-order"), source.tally.measure
+    flow, measure = Dataflow("ceramic-order"), source.run_state.measure
     raw = op.input("source", flow, source)
     events = decode("decode", raw, check=look_ups.check, measure=measure)
     streams = order(

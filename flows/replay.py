@@ -52,7 +52,7 @@ def get_flow(
 
     def complete() -> None:
         look_ups.close()
-        if replaying.tally.partitions_read == partitions:
+        if replaying.run_state.partitions_read == partitions:
             report.publish()
             replaying.complete(sink, [])
 
@@ -61,7 +61,7 @@ def get_flow(
         replaying.path,
         partitions,
         payload_multihash,
-        replaying.tally,
+        replaying.run_state,
         replaying.reader,
         look_ups.offer,
     )

@@ -28,7 +28,7 @@ def command(database: Path, *, quiet: bool, as_json: bool) -> None:
     elif missing:
         say("\n".join(missing))
     if not quiet:
-        waiting = found.summary.tally.reasons[Reason.PREV_MISSING]
+        waiting = found.summary.run_state.reasons[Reason.PREV_MISSING]
         story().print(
             f"{len(missing):,} missing events, for which {waiting:,} wait", highlight=False
         )

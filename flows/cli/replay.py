@@ -87,22 +87,22 @@ def command(
             highlight=False,
         )
         return 1
-    return int(strict and bool(replayed.summary.tally.reasons))
+    return int(strict and bool(replayed.summary.run_state.reasons))
 
 
 def _table(replayed: Replay) -> Table:
     summary = replayed.summary
-    tally = summary.tally
+    run_state = summary.run_state
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row("discovered", f"{tally.discovered:,}")
-    table.add_row("delivered", f"{tally.delivered:,}")
-    if tally.first_number is not None:
-        table.add_row("numbers", f"{tally.first_number:,} to {tally.last_number:,}")
+    table.add_row("discovered", f"{run_state.discovered:,}")
+    table.add_row("delivered", f"{run_state.delivered:,}")
+    if run_state.first_number is not None:
+        table.add_row("numbers", f"{run_state.first_number:,} to {run_state.last_number:,}")
     table.add_row("waiting", f"{summary.waiting:,}")
-    table.add_row("rejected", f"{summary.quarantined:,}")
-    for reason, count in sorted(tally.reasons.items()):
+    table.add_row("rejected", f"{summary.rejected:,}")
+    for reason, count in sorted(run_state.reasons.items()):
         table.add_row(f"  {reason}", f"{count:,}")
     if replayed.verification is not None:
         table.add_row("verification", "passed" if replayed.verification.is_good else "failed")

@@ -74,16 +74,16 @@ def command(
         say(_table(summary, dry=dry))
         if where is not None and not options.quiet:
             say(_profile_table(where))
-    if not options.quiet and summary.tally.inits:
+    if not options.quiet and summary.run_state.inits:
         story().print(
-            f"Of these, {summary.tally.inits:,} are init events, which a node stores as delivered.",
+            f"Of these, {summary.run_state.inits:,} are init events, which a node stores as delivered.",
             highlight=False,
         )
-    return int(strict and bool(summary.tally.reasons))
+    return int(strict and bool(summary.run_state.reasons))
 
 
 def _table(summary: "Summary", *, dry: bool) -> Table:
-    tally = summary.tally
+    run_state = summary.run_state
     table = Table(
         title="Dry run, nothing was written" if dry else None,
         show_header=False,
@@ -91,13 +91,13 @@ def _table(summary: "Summary", *, dry: bool) -> Table:
     )
     table.add_column(overflow="fold")
     table.add_column(justify="right")
-    table.add_row("discovered", f"{tally.discovered:,}")
-    table.add_row("would be delivered" if dry else "delivered", f"{tally.delivered:,}")
-    if tally.first_number is not None:
-        table.add_row("numbers", f"{tally.first_number:,} to {tally.last_number:,}")
+    table.add_row("discovered", f"{run_state.discovered:,}")
+    table.add_row("would be delivered" if dry else "delivered", f"{run_state.delivered:,}")
+    if run_state.first_number is not None:
+        table.add_row("numbers", f"{run_state.first_number:,} to {run_state.last_number:,}")
     table.add_row("waiting", f"{summary.waiting:,}")
-    table.add_row("rejected", f"{summary.quarantined:,}")
-    for reason, count in sorted(tally.reasons.items()):
+    table.add_row("rejected", f"{summary.rejected:,}")
+    for reason, count in sorted(run_state.reasons.items()):
         table.add_row(f"  {reason}", f"{count:,}")
     table.add_row("seconds", f"{summary.seconds:.1f}")
     table.add_row("events a second", f"{summary.to_json()['events_per_second']:,}")

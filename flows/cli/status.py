@@ -72,10 +72,10 @@ def _facts(found: Status) -> str:
 
 
 def _reasons(left: Left) -> str:
-    tally = left.summary.tally
+    run_state = left.summary.run_state
     lines = [
-        f"\nA run would deliver {tally.delivered:,}, leave {left.summary.waiting:,} waiting and reject {left.summary.quarantined:,}.",
-        *(f"  {reason}: {count:,}" for reason, count in sorted(tally.reasons.items())),
+        f"\nA run would deliver {run_state.delivered:,}, leave {left.summary.waiting:,} waiting and reject {left.summary.rejected:,}.",
+        *(f"  {reason}: {count:,}" for reason, count in sorted(run_state.reasons.items())),
     ]
     if left.missing:
         lines.append(

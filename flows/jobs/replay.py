@@ -10,7 +10,7 @@ from connectors.errors import CannotStartError
 from connectors.log import LogSink
 from connectors.log_folder import LogFolder
 from connectors.report import ReportSink
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar
 from flows.jobs.replay_result import Replay, versions
@@ -50,17 +50,17 @@ def replay(
         InterruptedRunError: reading or writing failed midway, or the snapshot was changed meanwhile; there is no new log.
     """
     replaying = Replaying(snapshot, out, options, overwrite=overwrite)
-    with stopped_by_signals(finish_by(replaying.tally, replaying.abandon, nothing_changed)):
+    with stopped_by_signals(finish_by(replaying.run_state, replaying.abandon, nothing_changed)):
         try:
             sink, report = replaying.begin()
-            with sampled(replaying.tally) as pace:
+            with sampled(replaying.run_state) as pace:
                 run_into(
                     replaying.path,
                     options,
-                    replaying.tally,
+                    replaying.run_state,
                     sink=sink,
                     report=report,
-                    connector=replaying.reader,
+                    connect=replaying.reader,
                 )
             return replaying.complete(sink, pace, counted=counted, verified=verified)
         finally:
@@ -72,12 +72,13 @@ class Replaying:
 
     def __init__(self, snapshot: Path, out: Path, options: RunOptions, *, overwrite: bool) -> None:
         self.path = locate(snapshot)
-        self.tally = Tally()
+        self.run_state = RunState()
         self._started = time.monotonic()
         self._options = options
         if out.resolve() == self.path.parent:
             raise CannotStartError(
-                f"`{out}` is the folder of the snapshot itself, which a replay leaves as it is. Nothing was changed. Name another folder."
+                f"`{out}` is the folder of the snapshot itself, which a replay leaves as it is",
+                advice="Name another folder.",
             )
         self.reader = Reader(self.path, static=True)
         self._log = LogFolder(out, overwrite=overwrite)
@@ -96,9 +97,9 @@ class Replaying:
             self._schema = read_schema(connection, self.path)
             self._sqlite = scalar(connection, "SELECT sqlite_version()")
             first_number = max(scalar(connection, HIGHEST_NUMBER) or 0, 0) + 1
-        report = ReportSink(self._log.partial, LEFT, WAITING, self.tally)
+        report = ReportSink(self._log.partial, LEFT, WAITING, self.run_state)
         return LogSink(
-            self._log.partial, KINDS, first_number, self._options.batch_rows, self.tally
+            self._log.partial, KINDS, first_number, self._options.batch_rows, self.run_state
         ), report
 
     def complete(
@@ -109,7 +110,9 @@ class Replaying:
         with tempfile.TemporaryDirectory(prefix="spill-", dir=self._log.partial) as spill:
             digest = order_digest(self._log.partial, Path(spill))
             log = log_facts(self._log.partial, Path(spill)) if counted else None
-        summary = Summary(self.path, self.tally, time.monotonic() - self._started, self._options)
+        summary = Summary(
+            self.path, self.run_state, time.monotonic() - self._started, self._options
+        )
         replayed = Replay(
             summary=summary,
             size=self.path.stat().st_size,
@@ -123,7 +126,7 @@ class Replaying:
             versions=versions(self._sqlite),
         )
         self.reader.require_unchanged()
-        self._log.publish(replayed.to_json(), self.tally)
+        self._log.publish(replayed.to_json(), self.run_state)
         return replayed
 
     def _verify(self) -> Verification:

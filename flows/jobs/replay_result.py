@@ -65,14 +65,14 @@ class Replay:
 
     def facts(self) -> Facts:
         """What its page shows."""
-        summary, tally = self.summary, self.summary.tally
+        summary, run_state = self.summary, self.summary.run_state
         reasons: dict[bool, dict[str, int]] = {True: {}, False: {}}
-        for reason, count in tally.reasons.items():
+        for reason, count in run_state.reasons.items():
             reasons[reason in WAITING][reason] = count
         numbers = (
             "none"
-            if tally.first_number is None
-            else f"{tally.first_number:,} to {tally.last_number:,}"
+            if run_state.first_number is None
+            else f"{run_state.first_number:,} to {run_state.last_number:,}"
         )
         details = {
             "snapshot": str(summary.database),
@@ -91,7 +91,7 @@ class Replay:
         }
         title = f"Replay of {summary.database.name}"
         return Facts(
-            title, details, tally.delivered, reasons[True], reasons[False], self.pace, self.log
+            title, details, run_state.delivered, reasons[True], reasons[False], self.pace, self.log
         )
 
 

@@ -14,12 +14,20 @@ from connectors.claim import claim
 from connectors.database import locate, read_schema, require_whole
 from connectors.errors import InterruptedRunError
 from connectors.report import ReportSink
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
 from connectors.snapshot import Reader
 from connectors.source import UndeliveredSource
-from connectors.sqlite import DATABASE_ERRORS, connect, execute, scalar, sqlite_says, starting
-from flows.jobs.runner import batches_kept, finish_by, interrupted, nothing_changed, run_flow
+from connectors.sqlite import (
+    CHECK_DISK,
+    DATABASE_ERRORS,
+    connect,
+    execute,
+    scalar,
+    sqlite_says,
+    starting,
+)
+from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted, nothing_changed, run_flow
 from flows.lookups import LookUps
 from flows.order import PARTITIONS, Sink, build_flow
 from flows.terminal.progress import shown_progress
@@ -64,36 +72,36 @@ class Summary:
     """What a run did."""
 
     database: Path
-    tally: Tally
+    run_state: RunState
     seconds: float
     options: RunOptions
 
     @property
     def waiting(self) -> int:
         """Events that wait for another event."""
-        return sum(count for reason, count in self.tally.reasons.items() if reason in WAITING)
+        return sum(count for reason, count in self.run_state.reasons.items() if reason in WAITING)
 
     @property
-    def quarantined(self) -> int:
+    def rejected(self) -> int:
         """Events that were rejected themselves."""
-        return self.tally.reasons.total() - self.waiting
+        return self.run_state.reasons.total() - self.waiting
 
     def to_json(self) -> dict[str, Any]:
         """The document of `--json`, a written contract (README, JSON)."""
-        tally = self.tally
+        run_state = self.run_state
         return {
             "database": str(self.database),
-            "discovered": tally.discovered,
-            "delivered": tally.delivered,
+            "discovered": run_state.discovered,
+            "delivered": run_state.delivered,
             "waiting": self.waiting,
-            "quarantined": self.quarantined,
-            "reasons": dict(sorted(tally.reasons.items())),
-            "inits": tally.inits,
-            "first_number": tally.first_number,
-            "last_number": tally.last_number,
-            "batches": tally.batches,
+            "rejected": self.rejected,
+            "reasons": dict(sorted(run_state.reasons.items())),
+            "inits": run_state.inits,
+            "first_number": run_state.first_number,
+            "last_number": run_state.last_number,
+            "batches": run_state.batches,
             "seconds": round(self.seconds, 3),
-            "events_per_second": round(tally.delivered / self.seconds) if self.seconds else 0,
+            "events_per_second": round(run_state.delivered / self.seconds) if self.seconds else 0,
             "partitions": self.options.partitions,
             "workers": self.options.workers,
         }
@@ -108,11 +116,11 @@ def run(database: Path, options: RunOptions) -> Summary:
     """
     started = time.monotonic()
     path = locate(database, writable=True)
-    tally = Tally(measure=options.measure)
-    report = _prepared_report(options, tally)
+    run_state = RunState(measure=options.measure)
+    report = _prepared_report(options, run_state)
     with ExitStack() as stack:
         held = claim(path)
-        stack.enter_context(stopped_by_signals(finish_by(tally, held.release)))
+        stack.enter_context(stopped_by_signals(finish_by(run_state, held.release)))
         stack.callback(held.release)
         # the last connection to close brings the write-ahead log into the database, and only one
         # that may write can do it
@@ -121,60 +129,63 @@ def run(database: Path, options: RunOptions) -> Summary:
             execute(last, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
             read_schema(last, path)
             require_whole(last, path)
-        sink = DeliveredSink(path, options.batch_rows, tally, options.durable)
+        sink = DeliveredSink(path, options.batch_rows, run_state, options.durable)
         run_into(
-            path, options, tally, sink=sink, report=report, connector=connect, kept=batches_kept
+            path, options, run_state, sink=sink, report=report, connect=connect, kept=batches_kept
         )
         # the one waits for the disk, the other has to reckon
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
-            taken_in = beside.submit(_take_log_in, last, path, tally)
-            _require_all_seen(path, tally)
+            taken_in = beside.submit(_take_log_in, last, path, run_state)
+            _require_all_seen(path, run_state)
             taken_in.result()
-        with tally.measure("close", 0):
+        with run_state.measure("close", 0):
             last.close()
-    return Summary(path, tally, time.monotonic() - started, options)
+    return Summary(path, run_state, time.monotonic() - started, options)
 
 
-def _take_log_in(connection: Any, path: Path, tally: Tally) -> None:
+def _take_log_in(connection: Any, path: Path, run_state: RunState) -> None:
     """Bring the write-ahead log into the database, and both onto the disk; SQLite would do so at the last close, but tells of no failure.
 
     Raises:
         InterruptedRunError: the disk does not take it.
     """
     try:
-        with tally.measure("checkpoint", 0):
+        with run_state.measure("checkpoint", 0):
             execute(connection, "PRAGMA wal_checkpoint(PASSIVE)")
     except DATABASE_ERRORS as cause:
-        what = f"Taking the write-ahead log into `{path}` failed: {sqlite_says(cause)}."
-        keep = f"If `{path.name}-wal` is left beside it, keep it: it is a part of the database."
-        raise interrupted(f"{what} {keep}", tally, batches_kept) from cause
+        error = InterruptedRunError(
+            f"Checkpointing `{path}` failed",
+            why=sqlite_says(cause),
+            advice=f"If `{path.name}-wal` is left beside it, keep it: it is a part of the database.",
+        )
+        raise interrupted(error, run_state, batches_kept) from cause
 
 
-def _require_all_seen(path: Path, tally: Tally) -> None:
+def _require_all_seen(path: Path, run_state: RunState) -> None:
     """Count without the index on `delivered`, by which the events are found: a damaged one hides some, and SQLite does not notice.
 
     Raises:
         InterruptedRunError: events are undelivered that the run has not seen.
     """
     try:
-        with tally.measure("count", 0), closing(connect(path)) as connection:
+        with run_state.measure("count", 0), closing(connect(path)) as connection:
             highest = scalar(connection, "SELECT max(rowid) FROM ceramic_one_event") or 0
-            if highest > max(SEEN_OF_ALL * tally.discovered, ALWAYS_COUNTED):
+            if highest > max(SEEN_OF_ALL * run_state.discovered, ALWAYS_COUNTED):
                 return
-            unseen = scalar(connection, COUNT_WITHOUT_INDEX) - tally.reasons.total()
+            unseen = scalar(connection, COUNT_WITHOUT_INDEX) - run_state.reasons.total()
     except DATABASE_ERRORS as cause:
-        raise interrupted(
-            f"Counting in `{path}` failed: {sqlite_says(cause)}. Check the disk.",
-            tally,
-            batches_kept,
-        ) from cause
-    if unseen:
-        raise interrupted(
-            f"`{unseen}` more events are undelivered in `{path}` than its index on `delivered` shows: the index is damaged. Rebuild it "
-            "with `REINDEX ceramic_one_event` in the SQLite shell.",
-            tally,
-            batches_kept,
+        error = InterruptedRunError(
+            f"Counting in `{path}` failed", why=sqlite_says(cause), advice=CHECK_DISK
         )
+        raise interrupted(error, run_state, batches_kept) from cause
+    if unseen:
+        error = InterruptedRunError(
+            f"`{unseen}` more events are undelivered in `{path}` than its index on `delivered` "
+            "shows",
+            why="the index is damaged",
+            advice="Rebuild it with `REINDEX ceramic_one_event` in the SQLite shell.",
+        )
+        raise interrupted(error, run_state, batches_kept)
 
 
 def dry_run(
@@ -188,27 +199,29 @@ def dry_run(
     """
     started = time.monotonic()
     path = locate(database)
-    tally = Tally(measure=options.measure)
-    report = _prepared_report(options, tally, left)
+    run_state = RunState(measure=options.measure)
+    report = _prepared_report(options, run_state, left)
     reader = Reader(path)
-    with stopped_by_signals(finish_by(tally, reader.release, nothing_changed)), reader:
+    with stopped_by_signals(finish_by(run_state, reader.release, nothing_changed)), reader:
         with closing(reader(path)) as connection:
             read_schema(connection, path)
-        run_into(path, options, tally, sink=DryRunSink(tally), report=report, connector=reader)
-    return Summary(path, tally, time.monotonic() - started, options)
+        run_into(
+            path, options, run_state, sink=DryRunSink(run_state), report=report, connect=reader
+        )
+    return Summary(path, run_state, time.monotonic() - started, options)
 
 
 def run_into(
     path: Path,
     options: RunOptions,
-    tally: Tally,
+    run_state: RunState,
     *,
     sink: Sink,
     report: ReportSink,
-    connector: Callable[[Path], Any],
-    kept: Callable[[Tally], str] = nothing_changed,
+    connect: Callable[[Path], Any],
+    kept: Callable[[RunState], Kept] = nothing_changed,
 ) -> None:
-    """Run the flow on what `connector` opens, into whatever sink, and publish the report.
+    """Run the flow on what `connect` opens, into whatever sink, and publish the report.
 
     Raises:
         InterruptedRunError: it did not come to its end; the sentence ends with what is `kept`.
@@ -217,26 +230,26 @@ def run_into(
 
     def count() -> int:
         # only for the display: what fails here fails in the flow too, and is told there
-        with suppress(*DATABASE_ERRORS), closing(connector(path)) as connection:
+        with suppress(*DATABASE_ERRORS), closing(connect(path)) as connection:
             return int(scalar(connection, COUNT_UNDELIVERED))
         return 0
 
-    look_ups = LookUps(path, connector, check_node=check, measure=tally.measure)
-    with closing(look_ups), shown_progress(tally, count, quiet=options.quiet):
+    look_ups = LookUps(path, connect, check_node=check, measure=run_state.measure)
+    with closing(look_ups), shown_progress(run_state, count, quiet=options.quiet):
         source = UndeliveredSource(
-            path, options.partitions, payload_multihash, tally, connector, look_ups.offer
+            path, options.partitions, payload_multihash, run_state, connect, look_ups.offer
         )
         flow = build_flow(source, look_ups, sink, report, shards=options.shards)
-        run_flow(flow, tally, workers=options.workers, partitions=options.partitions, kept=kept)
+        run_flow(flow, run_state, workers=options.workers, partitions=options.partitions, kept=kept)
     try:
         report.publish()
     except InterruptedRunError as error:
-        raise interrupted(str(error), tally, kept) from error
+        raise interrupted(error, run_state, kept) from error
 
 
 def _prepared_report(
-    options: RunOptions, tally: Tally, kept: list[pa.RecordBatch] | None = None
+    options: RunOptions, run_state: RunState, kept: list[pa.RecordBatch] | None = None
 ) -> ReportSink:
-    report = ReportSink(options.report, LEFT, WAITING, tally, kept)
+    report = ReportSink(options.report, LEFT, WAITING, run_state, kept)
     report.prepare()
     return report

@@ -3,15 +3,17 @@
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import NamedTuple
 
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
-from connectors.errors import CeramicOrderError, InterruptedRunError
-from connectors.run_state import Tally
+from connectors.errors import RETRY, CeramicOrderError, DefectError, InterruptedRunError
+from connectors.run_state import RunState
 from flows.terminal.signals import Finish
 
 EPOCH = timedelta(seconds=15)
@@ -27,54 +29,91 @@ LAST_BATCH_SECONDS = 1.0
 """How long a signal lets the batch that is being written come to its end."""
 
 
-def batches_kept(tally: Tally) -> str:
+class Kept(NamedTuple):
+    """What a command that stopped midway leaves, as the last parts of its error."""
+
+    unchanged: str
+    """What is kept or as it was, as a whole sentence."""
+    retry: bool = True
+    """Whether running the same command again helps."""
+
+    def __str__(self) -> str:
+        """The sentences, as a person reads them."""
+        return f"{self.unchanged} {RETRY}" if self.retry else self.unchanged
+
+
+def batches_kept(run_state: RunState) -> Kept:
     """What a stopped run leaves."""
-    return (
-        f"`{tally.delivered}` events in `{tally.batches}` whole batches are delivered and kept. Run the same command again to finish the "
-        "job."
-    )
+    events, batches = run_state.delivered, run_state.batches
+    return Kept(f"`{events}` events in `{batches}` whole batches are delivered and kept.")
 
 
-def nothing_changed(tally: Tally) -> str:  # noqa: ARG001 # as `batches_kept`
+def nothing_changed(run_state: RunState) -> Kept:  # noqa: ARG001 # as `batches_kept`
     """What a stopped command that only reads leaves."""
-    return "nothing was changed. Run the same command again."
+    return Kept("Nothing was changed.")
 
 
 def run_flow(
     flow: Dataflow,
-    tally: Tally,
+    run_state: RunState,
     *,
     workers: int,
     partitions: int,
-    kept: Callable[[Tally], str] = batches_kept,
+    kept: Callable[[RunState], Kept] = batches_kept,
 ) -> None:
     """Run a flow to the end of its input.
 
     Raises:
         InterruptedRunError: what stopped it, and what is `kept`.
+        DefectError: it stopped on something that nobody has foreseen.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     with _captured_stderr() as captured:
         try:
             cli_main(flow, workers_per_process=workers, epoch_interval=EPOCH)  # type: ignore[no-untyped-call] # Bytewax's stub
         except BaseException as error:
-            cause = tally.failure or _first_cause(error)
-            what = str(cause) if isinstance(cause, CeramicOrderError) else _defect(cause, captured)
-            raise interrupted(what, tally, kept) from error
-    if tally.failure is not None:
-        raise interrupted(str(tally.failure), tally, kept)
-    left = tally.reasons.total()
-    if tally.partitions_read != partitions or tally.discovered != tally.delivered + left:
-        what = f"The flow ended early: `{tally.discovered}` events were read, `{tally.delivered}` delivered, `{left}` left with a reason."
-        raise interrupted(what, tally, kept)
+            cause = run_state.failure or _first_cause(error)
+            if isinstance(cause, CeramicOrderError):
+                raise interrupted(cause, run_state, kept) from error
+            raise defect(cause, captured()).replaced(unchanged=kept(run_state).unchanged) from error
+    if isinstance(run_state.failure, CeramicOrderError):
+        raise interrupted(run_state.failure, run_state, kept)
+    left = run_state.reasons.total()
+    if (
+        run_state.partitions_read != partitions
+        or run_state.discovered != run_state.delivered + left
+    ):
+        what = "The flow ended before its input did"
+        why = (
+            f"`{run_state.discovered}` events were read, `{run_state.delivered}` delivered, "
+            f"`{left}` left with a reason"
+        )
+        raise interrupted(InterruptedRunError(what, why=why), run_state, kept)
 
 
-def interrupted(what: str, tally: Tally, kept: Callable[[Tally], str]) -> InterruptedRunError:
-    """The error for `what` stopped a run, with what is `kept`."""
-    # a batch that the writing thread has begun comes to its end before anything is counted
-    with tally.writing:
-        end = kept(tally)
-    return InterruptedRunError(f"{what} {end[0].upper()}{end[1:]}")
+def interrupted(
+    error: CeramicOrderError, run_state: RunState, kept: Callable[[RunState], Kept]
+) -> InterruptedRunError:
+    """The error that stopped a run, with what is `kept`."""
+    # a batch that the writing thread has started comes to its end before anything is counted
+    with run_state.writing:
+        end = kept(run_state)
+    return InterruptedRunError(
+        error.what, why=error.why, unchanged=end.unchanged, advice=error.advice, retry=end.retry
+    )
+
+
+def defect(cause: BaseException, printed: bytes = b"") -> DefectError:
+    """The error for something that nobody has foreseen; the traceback goes to a file."""
+    trace = "".join(traceback.format_exception(cause)).encode(errors="backslashreplace")
+    with tempfile.NamedTemporaryFile(prefix="ceramic-order-", suffix=".log", delete=False) as log:
+        log.write(printed + trace)
+    said = str(cause).splitlines()[0] if str(cause) else "no message"
+    return DefectError(
+        f"Stopped on an unexpected `{type(cause).__name__}`",
+        why=said.rstrip("."),
+        advice=f"This is a defect of ceramic-order: please report it with the file `{log.name}`.",
+    )
 
 
 def _first_cause(error: BaseException) -> BaseException:
@@ -82,16 +121,6 @@ def _first_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None and not isinstance(error, CeramicOrderError):
         error = error.__cause__
     return error
-
-
-def _defect(cause: BaseException, captured: Callable[[], bytes]) -> str:
-    with tempfile.NamedTemporaryFile(prefix="ceramic-order-", suffix=".log", delete=False) as log:
-        log.write(captured())
-    said = str(cause).splitlines()[0] if str(cause) else "no message"
-    return (
-        f"The flow stopped on an unexpected `{type(cause).__name__}`: {said}. This is a defect of ceramic-order: please report it with "
-        f"the file `{log.name}`."
-    )
 
 
 @contextmanager
@@ -120,14 +149,16 @@ def _captured_stderr() -> Iterator[Callable[[], bytes]]:
 
 
 def finish_by(
-    tally: Tally, release: Callable[[], None], kept: Callable[[Tally], str] = batches_kept
+    run_state: RunState,
+    release: Callable[[], None],
+    kept: Callable[[RunState], Kept] = batches_kept,
 ) -> Finish:
     """For `stopped_by_signals`: let the batch that is being written come to its end, release what is held, and tell what is kept."""
 
     def finish() -> str:
         # held until the process ends, so that no further batch is begun
-        tally.writing.acquire(timeout=LAST_BATCH_SECONDS)
+        run_state.writing.acquire(timeout=LAST_BATCH_SECONDS)
         release()
-        return kept(tally)
+        return str(kept(run_state))
 
     return finish

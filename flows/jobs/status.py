@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.database import locate, read_schema
-from connectors.errors import InterruptedRunError
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.snapshot import Reader
-from connectors.sqlite import SqliteError, query, scalar, sqlite_says
+from connectors.sqlite import query, scalar, sqlite_errors
 from flows.jobs.run import RunOptions, Summary, dry_run
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.terminal.signals import stopped_by_signals
@@ -137,10 +136,10 @@ class Left:
     def to_json(self) -> dict[str, Any]:
         """The part `left` of the document of `--json`."""
         return {
-            "deliverable": self.summary.tally.delivered,
+            "deliverable": self.summary.run_state.delivered,
             "waiting": self.summary.waiting,
-            "quarantined": self.summary.quarantined,
-            "reasons": dict(sorted(self.summary.tally.reasons.items())),
+            "rejected": self.summary.rejected,
+            "reasons": dict(sorted(self.summary.run_state.reasons.items())),
             "missing_prevs": len(self.missing),
             "stuck_streams": self.stuck_streams,
         }
@@ -156,20 +155,16 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
     path = locate(database)
     reader = Reader(path)
     with (
-        stopped_by_signals(finish_by(Tally(), reader.release, nothing_changed)),
+        stopped_by_signals(finish_by(RunState(), reader.release, nothing_changed)),
         reader,
         closing(reader(path)) as connection,
     ):
         schema = read_schema(connection, path)
         noted = "init_cid" if schema.has_init_cid else "NULL"
-        try:
+        with sqlite_errors(f"Reading `{path}` failed", unchanged="Nothing was changed."):
             counts = query(
                 connection, COUNTS.format(noted=noted, is_init=IS_INIT.format(noted=noted))
             ).to_pylist()
-        except SqliteError as cause:
-            raise InterruptedRunError(
-                f"Reading `{path}` failed: {sqlite_says(cause)}. Nothing was changed. Check the disk and `PRAGMA integrity_check`."
-            ) from cause
         version = _version(connection, has_init_cid=schema.has_init_cid)
     kinds = {name: Kind(0, 0) for name in ("init", "unsigned init", "data", "time", "other")}
     for row in counts:

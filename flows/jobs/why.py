@@ -14,10 +14,10 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 
 from connectors.database import locate
-from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.run_state import Tally
+from connectors.errors import CannotStartError
+from connectors.run_state import RunState
 from connectors.snapshot import Reader
-from connectors.sqlite import SqliteError, sqlite_says
+from connectors.sqlite import sqlite_errors
 from flows.jobs.prev_chain import EventReader, StoredEvent
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.lookups import LookUps
@@ -175,22 +175,20 @@ def why(database: Path, text: str) -> Why:
         cid = parse_cid(text)
     except ValueError as cause:
         raise CannotStartError(
-            f"`{text}` is no CID: {cause}. Nothing was changed. Give the CID of an event in base32 (`bafy...`, `bagc...`), base36 or hex."
+            f"`{text}` is no CID",
+            why=f"{cause}",
+            advice="Give the CID of an event in base32 (`bafy...`, `bagc...`), base36 or hex.",
         ) from cause
     path = locate(database)
     reader = Reader(path)
     with (
-        stopped_by_signals(finish_by(Tally(), reader.release, nothing_changed)),
+        stopped_by_signals(finish_by(RunState(), reader.release, nothing_changed)),
         reader,
         closing(EventReader(path, reader)) as events,
         closing(LookUps(path, reader)) as look_ups,
+        sqlite_errors(f"Reading `{path}` failed", unchanged="Nothing was changed."),
     ):
-        try:
-            return _find_cause(path, cid, events, look_ups.check)
-        except SqliteError as cause:
-            raise InterruptedRunError(
-                f"Reading `{path}` failed: {sqlite_says(cause)}. Nothing was changed. Check the disk and `PRAGMA integrity_check`."
-            ) from cause
+        return _find_cause(path, cid, events, look_ups.check)
 
 
 def _find_cause(path: Path, cid: bytes, events: EventReader, check: NodeCheck | None) -> Why:
@@ -220,7 +218,7 @@ def _find_cause(path: Path, cid: bytes, events: EventReader, check: NodeCheck | 
             return Why(path, steps, "deliverable")
         below = event
     if below is None:
-        raise CannotStartError(_unknown(path, cid, has_block=bool(events.block(multihash(cid)))))
+        raise _unknown(path, cid, has_block=bool(events.block(multihash(cid))))
     prev = below.prev or b""
     if any(step.cid == prev for step in steps):
         return Why(path, steps, "waiting", Reason.CYCLE)
@@ -253,9 +251,13 @@ def _rejected(path: Path, steps: list[Step], cause: bytes, reason: Reason, *, it
     return Why(path, steps, "waiting", Reason.PREV_REJECTED, cause, reason)
 
 
-def _unknown(path: Path, cid: bytes, *, has_block: bool) -> str:
-    part = " There is a block of this CID, so it is part of an event." if has_block else ""
-    return f"`{path}` holds no event `{cid_text(cid)}`.{part} Nothing was changed. Check the CID, or fetch the event from another node."
+def _unknown(path: Path, cid: bytes, *, has_block: bool) -> CannotStartError:
+    part = "there is a block of this CID, so it is part of an event"
+    return CannotStartError(
+        f"`{path}` holds no event `{cid_text(cid)}`",
+        why=part if has_block else None,
+        advice="Check the CID, or fetch the event from another node.",
+    )
 
 
 def _damage(event: Step, above: Step) -> str:

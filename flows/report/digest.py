@@ -58,8 +58,11 @@ def spilling_to(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
     except duckdb.Error as cause:
         raise InterruptedRunError(
-            f"Reading the new log failed: {str(cause).splitlines()[0]}. No part of it was left, and the snapshot is unchanged. Make room "
-            "for temporary files beside the log (about 200 bytes an event), then replay again."
+            "Reading the new log failed",
+            why=f"{str(cause).splitlines()[0]}",
+            unchanged="No part of it was left, and the snapshot is unchanged.",
+            advice="Make room for temporary files beside the log (about 200 bytes an event), "
+            "then replay again.",
         ) from cause
 
 

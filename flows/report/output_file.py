@@ -47,7 +47,9 @@ def write_whole(path: Path, text: str) -> None:
 
 def _no_place(path: Path, what: str, reason: str) -> CannotStartError:
     return CannotStartError(
-        f"Can't write {what} to `{path}`: {reason}. Nothing was changed. Name a file in a folder that exists."
+        f"Can't write {what} to `{path}`",
+        why=f"{reason}",
+        advice="Name a file in a folder that exists.",
     )
 
 

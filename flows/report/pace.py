@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 
 SAMPLES = 600
 """At the most; when there are so many, every other one is dropped and they are taken half as often."""
@@ -25,14 +25,16 @@ class Sample(NamedTuple):
 
 
 @contextmanager
-def sampled(tally: Tally) -> Iterator[list[Sample]]:
+def sampled(run_state: RunState) -> Iterator[list[Sample]]:
     """Sample the counts until the block ends: the first sample is taken at its begin, the last one at its end."""
     started = time.monotonic()
     samples: list[Sample] = []
     done = threading.Event()
 
     def take() -> None:
-        samples.append(Sample(time.monotonic() - started, tally.discovered, tally.delivered))
+        samples.append(
+            Sample(time.monotonic() - started, run_state.discovered, run_state.delivered)
+        )
 
     def take_many() -> None:
         seconds = FIRST_SECONDS

@@ -39,8 +39,10 @@ def write_page(path: Path, facts: Facts) -> None:
         write_whole(path, page(facts))
     except OSError as cause:
         raise InterruptedRunError(
-            f"Can't write a page to `{path}`: {cause.strerror}. All else is complete and kept. Make room (a page takes 5 MB), or try "
-            "another folder."
+            f"Can't write a page to `{path}`",
+            why=f"{cause.strerror}",
+            unchanged="All else is complete and kept.",
+            advice="Make room (a page takes 5 MB), or try another folder.",
         ) from cause
 
 

@@ -180,5 +180,7 @@ def write_profile(path: Path, document: dict[str, Any]) -> None:
         write_whole(path, json.dumps(document) + "\n")
     except OSError as cause:
         raise InterruptedRunError(
-            f"The run is complete, but its profile can't be written to `{path}`: {cause.strerror}. Running again does no harm."
+            f"The run is complete, but its profile can't be written to `{path}`",
+            why=f"{cause.strerror}",
+            advice="Running again does no harm.",
         ) from cause

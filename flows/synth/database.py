@@ -163,8 +163,11 @@ def write_database(
                 cause
             )  # Arrow's own OSErrors have no strerror
             raise InterruptedRunError(
-                f"Can't write `{path}`: {reason}. Nothing was left behind. It takes about 2 KB an event, and in shuffled order "
-                "1 KB more while it works: free some space, or choose another folder."
+                f"Can't write `{path}`",
+                why=f"{reason}",
+                unchanged="Nothing was left behind.",
+                advice="It takes about 2 KB an event, and in shuffled order 1 KB more while it "
+                "works: free some space, or choose another folder.",
             ) from cause
     return counts
 
@@ -173,7 +176,8 @@ def _require_free(path: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         if os.path.lexists(f"{path}{suffix}"):
             raise CannotStartError(
-                f"`{path}{suffix}` exists. It was not changed, and nothing was created. Choose another name."
+                f"`{path}{suffix}` exists",
+                advice="It was not changed, and nothing was created. Choose another name.",
             )
 
 
@@ -182,7 +186,10 @@ def _workshop(path: Path) -> TemporaryDirectory[str]:
         return TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
     except OSError as cause:
         raise CannotStartError(
-            f"Can't create `{path}`: {cause.strerror}. Nothing was created. Check its folder."
+            f"Can't create `{path}`",
+            why=f"{cause.strerror}",
+            unchanged="Nothing was created.",
+            advice="Check its folder.",
         ) from cause
 
 

@@ -67,7 +67,9 @@ def say(result: Any) -> None:
         raise
     except OSError as cause:
         raise InterruptedRunError(
-            f"The job is done, but its result can't be written to stdout: {cause.strerror}. Running the command again does no harm."
+            "The job is done, but its result can't be written to stdout",
+            why=f"{cause.strerror}",
+            advice="Running the command again does no harm.",
         ) from cause
 
 

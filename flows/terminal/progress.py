@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from flows.terminal.console import story
 
 LINE_SECONDS = 5.0
@@ -28,7 +28,7 @@ START_SECONDS = 2.0
 
 
 @contextmanager
-def shown_progress(tally: Tally, count: Callable[[], int], *, quiet: bool) -> Iterator[None]:
+def shown_progress(run_state: RunState, count: Callable[[], int], *, quiet: bool) -> Iterator[None]:
     """Show how far a run is, until the block ends.
 
     `count` tells how many events there are to read; it runs beside the flow, because counting takes
@@ -40,7 +40,7 @@ def shown_progress(tally: Tally, count: Callable[[], int], *, quiet: bool) -> It
     started, done = threading.Event(), threading.Event()
     show = _draw if story().is_interactive else _print_lines
     display = threading.Thread(
-        target=show, args=(tally, count, started, done), name="progress", daemon=True
+        target=show, args=(run_state, count, started, done), name="progress", daemon=True
     )
     display.start()
     # the flow takes stderr over as it begins, and the first thing that is written, which hides the
@@ -54,7 +54,7 @@ def shown_progress(tally: Tally, count: Callable[[], int], *, quiet: bool) -> It
 
 
 def _draw(
-    tally: Tally, count: Callable[[], int], started: threading.Event, done: threading.Event
+    run_state: RunState, count: Callable[[], int], started: threading.Event, done: threading.Event
 ) -> None:
     columns = (
         SpinnerColumn(),
@@ -73,20 +73,20 @@ def _draw(
             target=lambda: progress.update(task, total=2 * count()), daemon=True
         ).start()
         while not done.wait(REDRAW_SECONDS):
-            _redraw(progress, task, tally)
+            _redraw(progress, task, run_state)
 
 
-def _redraw(progress: Progress, task: TaskID, tally: Tally) -> None:
+def _redraw(progress: Progress, task: TaskID, run_state: RunState) -> None:
     # an event is half done when it is read: shuffled rows are delivered only when most of them have
     # been read
-    completed = tally.discovered + tally.delivered + tally.reasons.total()
+    completed = run_state.discovered + run_state.delivered + run_state.reasons.total()
     progress.update(
-        task, completed=completed, description=_counts(tally, progress.tasks[0].elapsed or 0.0)
+        task, completed=completed, description=_counts(run_state, progress.tasks[0].elapsed or 0.0)
     )
 
 
 def _print_lines(
-    tally: Tally, count: Callable[[], int], started: threading.Event, done: threading.Event
+    run_state: RunState, count: Callable[[], int], started: threading.Event, done: threading.Event
 ) -> None:
     started.set()
     began = time.monotonic()
@@ -95,12 +95,13 @@ def _print_lines(
     total = count()
     while not done.is_set():
         story().print(
-            f"{_counts(tally, time.monotonic() - began)}, of {total:,} undelivered", highlight=False
+            f"{_counts(run_state, time.monotonic() - began)}, of {total:,} undelivered",
+            highlight=False,
         )
         done.wait(LINE_SECONDS)
 
 
-def _counts(tally: Tally, seconds: float) -> str:
-    left = tally.discovered - tally.delivered
-    rate = tally.delivered / seconds if seconds else 0.0
-    return f"read {tally.discovered:,}, delivered {tally.delivered:,}, waiting {left:,}, {rate:,.0f} events/s"
+def _counts(run_state: RunState, seconds: float) -> str:
+    left = run_state.discovered - run_state.delivered
+    rate = run_state.delivered / seconds if seconds else 0.0
+    return f"read {run_state.discovered:,}, delivered {run_state.delivered:,}, waiting {left:,}, {rate:,.0f} events/s"

@@ -67,7 +67,8 @@ def _wait() -> None:
     # a stderr that is a full pipe takes no line
     threading.Timer(LATEST_SECONDS, os._exit, (128 + number,)).start()
     try:
-        line = f"Stopped by {signal.Signals(number).name}: {_Stop.finish()}\n"
+        left = _Stop.finish()
+        line = f"Stopped by {signal.Signals(number).name}: {left[0].lower()}{left[1:]}\n"
         # without it there are no temporary folders
         if (scratch := sys.modules.get("connectors.scratch")) is not None:
             scratch.remove_all()

@@ -159,5 +159,7 @@ def _decoded_elsewhere(path: Path, part: int, parts: int, *, hashes: bool) -> It
         raise OSError(words)
     if code:
         raise InterruptedRunError(
-            f"A process that decodes blocks for `verify` ended with code `{code}`. Nothing was changed. Run verify again."
+            f"A process that decodes blocks for `verify` ended with code `{code}`",
+            unchanged="Nothing was changed.",
+            advice="Run verify again.",
         )

@@ -33,7 +33,8 @@ def _read(tables: Any, folder: Path, statement: str) -> None:
     paths = sorted(folder.glob(PATTERN)) if folder.is_dir() else []
     if not paths:
         raise CannotStartError(
-            f"`{folder}` holds no `{PATTERN}`, so it is no log. Nothing was changed. Name the folder that `replay --out` wrote."
+            f"`{folder}` holds no `{PATTERN}`, so it is no log",
+            advice="Name the folder that `replay --out` wrote.",
         )
     try:
         tables.execute(statement, {"paths": [str(path) for path in paths]}).fetchall()
@@ -42,5 +43,7 @@ def _read(tables: Any, folder: Path, statement: str) -> None:
     except duckdb.Error as cause:
         reason = str(cause).splitlines()[0]
         raise CannotStartError(
-            f"Can't read the log in `{folder}`: {reason}. Nothing was changed. Replay the snapshot again into an empty folder."
+            f"Can't read the log in `{folder}`",
+            why=f"{reason}",
+            advice="Replay the snapshot again into an empty folder.",
         ) from cause

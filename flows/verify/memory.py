@@ -51,7 +51,8 @@ def amount(text: str) -> int:
     parts = _AMOUNT.fullmatch(text.strip())
     if parts is None or parts[2].lower() not in _UNITS:
         raise CannotStartError(
-            f"`{text}` is no amount of memory. Nothing was changed. Give a number with a unit, like `500MB` or `4GB`."
+            f"`{text}` is no amount of memory",
+            advice="Give a number with a unit, like `500MB` or `4GB`.",
         )
     return int(float(parts[1]) * _UNITS[parts[2].lower()])
 
@@ -67,8 +68,9 @@ def share_out(limit: int, events: int) -> Shares:
     if left < thread_bytes:
         least = -(-(OWN_BYTES + thread_bytes) // MEGABYTE)
         raise CannotStartError(
-            f"`{limit // MEGABYTE}MB` of memory is too little to verify a database of {events:,} events. Nothing was changed. Give "
-            f"`--memory-limit` at least `{least}MB`."
+            f"`{limit // MEGABYTE}MB` of memory is too little to verify a database of "
+            f"{events:,} events",
+            advice=f"Give `--memory-limit` at least `{least}MB`.",
         )
     cores = len(os.sched_getaffinity(0))
     processes = min(cores, left // 2 // PROCESS_BYTES, (left - thread_bytes) // PROCESS_BYTES)

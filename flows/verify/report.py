@@ -41,7 +41,9 @@ def prepare_report(folder: Path | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
         raise CannotStartError(
-            f"Can't make the report folder `{folder}`: {cause.strerror}. Nothing was changed. Name another folder."
+            f"Can't make the report folder `{folder}`",
+            why=f"{cause.strerror}",
+            advice="Name another folder.",
         ) from cause
 
 

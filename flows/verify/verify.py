@@ -167,17 +167,24 @@ def _explained(path: Path, memory_limit: str) -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as cause:
         raise InterruptedRunError(
-            f"`{memory_limit}` of memory, and what fits in temporary files, is not enough to verify `{path}`: {_duckdb_says(cause)}. "
-            f"Nothing was changed. Raise `--memory-limit`, or set TMPDIR to a folder with more room than `{tempfile.gettempdir()}`."
+            f"`{memory_limit}` of memory, and what fits in temporary files, is not "
+            f"enough to verify `{path}`",
+            why=f"{_duckdb_says(cause)}",
+            unchanged="Nothing was changed.",
+            advice=f"Raise `--memory-limit`, or set TMPDIR to a folder with more room than `{tempfile.gettempdir()}`.",
         ) from cause
     except duckdb.IOException as cause:
         raise InterruptedRunError(
-            f"Can't keep temporary files in `{tempfile.gettempdir()}`: {_duckdb_says(cause)}. Nothing was changed. Set TMPDIR to a "
-            "folder with more room, or raise `--memory-limit`."
+            f"Can't keep temporary files in `{tempfile.gettempdir()}`",
+            why=f"{_duckdb_says(cause)}",
+            unchanged="Nothing was changed.",
+            advice="Set TMPDIR to a folder with more room, or raise `--memory-limit`.",
         ) from cause
     except READ_ERRORS as cause:
         raise CannotStartError(
-            f"Can't read `{path}`: {sqlite_says(cause)}. Nothing was changed. Let `PRAGMA integrity_check` say what is damaged."
+            f"Can't read `{path}`",
+            why=f"{sqlite_says(cause)}",
+            advice="Let `PRAGMA integrity_check` say what is damaged.",
         ) from cause
 
 

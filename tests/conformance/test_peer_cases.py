@@ -17,7 +17,7 @@ from typing import Protocol
 
 import pytest
 
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.sqlite import connect
 from flows.synth.database import insert_events
 from flows.synth.events import Event
@@ -27,18 +27,18 @@ from tests.support.program import ROOT
 
 
 class Run(Protocol):
-    """Run the main job on a database and let the oracle check it; the tally, and the database afterwards."""
+    """Run the main job on a database and let the oracle check it; the run_state, and the database afterwards."""
 
-    def __call__(self, path: Path) -> tuple[Tally, Contents]: ...  # noqa: D102 # the class says it
+    def __call__(self, path: Path) -> tuple[RunState, Contents]: ...  # noqa: D102 # the class says it
 
 
-def command_line(path: Path, *, workers: int, partitions: int) -> Tally:
+def command_line(path: Path, *, workers: int, partitions: int) -> RunState:
     """The main job in a process of its own, as a user starts it."""
     options = ["--workers", str(workers), "--partitions", str(partitions), "--json", "--quiet"]
     command = [sys.executable, "-m", "flows", "run", str(path), *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     document = json.loads(ended.stdout)
-    return Tally(
+    return RunState(
         document["discovered"], document["delivered"], reasons=Counter(document["reasons"])
     )
 
@@ -54,12 +54,12 @@ def run(request: pytest.FixtureRequest) -> Run:
     """By one worker and by two, with three numbers of partitions; and once from the command line."""
     job, workers, partitions = request.param
 
-    def run_and_check(path: Path) -> tuple[Tally, Contents]:
+    def run_and_check(path: Path) -> tuple[RunState, Contents]:
         before = read(path)
-        tally: Tally = job(path, workers=workers, partitions=partitions)
+        run_state: RunState = job(path, workers=workers, partitions=partitions)
         after = read(path)
-        assert tally.delivered == len(check(before, after))
-        return tally, after
+        assert run_state.delivered == len(check(before, after))
+        return run_state, after
 
     return run_and_check
 
@@ -84,16 +84,16 @@ def add(path: Path, events: Sequence[Event]) -> None:
 
 
 def test_an_empty_database_has_nothing_to_discover(path: Path, run: Run) -> None:
-    tally, _ = run(store(path, []))
-    assert (tally.discovered, tally.delivered, dict(tally.reasons)) == (0, 0, {})
+    run_state, _ = run(store(path, []))
+    assert (run_state.discovered, run_state.delivered, dict(run_state.reasons)) == (0, 0, {})
 
 
 def test_a_stream_whose_init_is_inserted_last_is_delivered_in_chain_order(
     path: Path, run: Run
 ) -> None:
     stream = chain(10)
-    tally, after = run(store(path, [*stream[1:], stream[0]]))
-    assert (tally.discovered, tally.delivered) == (9, 9)
+    run_state, after = run(store(path, [*stream[1:], stream[0]]))
+    assert (run_state.discovered, run_state.delivered) == (9, 9)
     assert in_chain_order(after, stream)
 
 
@@ -105,8 +105,12 @@ def test_five_streams_are_delivered(path: Path, run: Run) -> None:
 
 def test_events_whose_init_is_missing_wait(path: Path, run: Run) -> None:
     stream = chain(10)
-    tally, after = run(store(path, stream[1:]))
-    assert (tally.discovered, tally.delivered, dict(tally.reasons)) == (9, 0, {"prev missing": 9})
+    run_state, after = run(store(path, stream[1:]))
+    assert (run_state.discovered, run_state.delivered, dict(run_state.reasons)) == (
+        9,
+        0,
+        {"prev missing": 9},
+    )
     assert undelivered(after, stream[1:]) == 9
 
 
@@ -121,8 +125,8 @@ def thousand_streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_thousand_streams_are_delivered(path: Path, run: Run, thousand_streams: Path) -> None:
     shutil.copyfile(thousand_streams, path)
-    tally, after = run(path)
-    assert tally.delivered == 9000
+    run_state, after = run(path)
+    assert run_state.delivered == 9000
     assert all(in_chain_order(after, chain(10, seed)) for seed in range(1000))
 
 
@@ -134,8 +138,8 @@ def test_shuffled_streams_that_came_in_two_halves_are_delivered_in_chain_order(
     Random(6).shuffle(events)
     store(path, events[:500])
     add(path, events[500:])
-    tally, after = run(path)
-    assert tally.delivered == 990
+    run_state, after = run(path)
+    assert run_state.delivered == 990
     assert all(in_chain_order(after, stream) for stream in streams)
 
 
@@ -151,16 +155,16 @@ def test_small_pages_change_no_order(path: Path, run: Run, monkeypatch: pytest.M
 
 def test_a_missing_event_stops_its_own_stream_only(path: Path, run: Run) -> None:
     broken, whole = chain(10, 1), chain(10, 2)
-    tally, after = run(store(path, [broken[0], *broken[2:], *whole]))
-    assert (tally.delivered, dict(tally.reasons)) == (9, {"prev missing": 8})
+    run_state, after = run(store(path, [broken[0], *broken[2:], *whole]))
+    assert (run_state.delivered, dict(run_state.reasons)) == (9, {"prev missing": 8})
     assert undelivered(after, broken[2:]) == 8
     assert in_chain_order(after, whole)
 
 
 def test_a_stream_with_three_delivered_goes_on(path: Path, run: Run) -> None:
     stream = chain(10)
-    tally, after = run(store(path, stream, [1, 2, 3, *[None] * 7]))
-    assert tally.delivered == 7
+    run_state, after = run(store(path, stream, [1, 2, 3, *[None] * 7]))
+    assert run_state.delivered == 7
     assert in_chain_order(after, stream)
 
 
@@ -168,8 +172,8 @@ def test_stored_events_and_new_ones_follow_a_delivered_init(path: Path, run: Run
     stream = chain(10)
     store(path, stream[:3])
     add(path, stream[3:])
-    tally, after = run(path)
-    assert tally.delivered == 9
+    run_state, after = run(path)
+    assert run_state.delivered == 9
     assert in_chain_order(after, stream)
 
 
@@ -177,20 +181,20 @@ def test_waiting_events_are_delivered_when_what_they_wait_for_has_come(
     path: Path, run: Run
 ) -> None:
     one, two = chain(3, 1), chain(3, 2)
-    tally, after = run(store(path, [one[0], two[0], one[2], two[2]]))
-    assert (tally.delivered, undelivered(after, [one[2], two[2]])) == (0, 2)
+    run_state, after = run(store(path, [one[0], two[0], one[2], two[2]]))
+    assert (run_state.delivered, undelivered(after, [one[2], two[2]])) == (0, 2)
     add(path, [one[1]])
-    tally, after = run(path)
-    assert (tally.delivered, undelivered(after, [two[2]])) == (2, 1)
+    run_state, after = run(path)
+    assert (run_state.delivered, undelivered(after, [two[2]])) == (2, 1)
     assert in_chain_order(after, one)
     add(path, [two[1]])
-    tally, after = run(path)
-    assert tally.delivered == 2
+    run_state, after = run(path)
+    assert run_state.delivered == 2
     assert in_chain_order(after, two)
 
 
 def test_a_second_run_delivers_nothing_and_changes_nothing(path: Path, run: Run) -> None:
     _, once = run(store(path, chain(10)))
-    tally, twice = run(path)
-    assert (tally.discovered, tally.delivered) == (0, 0)
+    run_state, twice = run(path)
+    assert (run_state.discovered, run_state.delivered) == (0, 0)
     assert twice == once

@@ -11,7 +11,7 @@ import pytest
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.log import ORDER, LogSink
 from connectors.log_folder import LogFolder
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 
 KINDS = ("init", "unsigned init", "data", "time")
 ROWS = pa.table(
@@ -35,7 +35,7 @@ def write(tmp_path: Path) -> Write:
     """Write ROWS, in items of `item_rows`, behind the number 40; the files."""
 
     def write_rows(item_rows: int = 10, batch_rows: int = 1000) -> list[Path]:
-        sink = LogSink(tmp_path, KINDS, 41, batch_rows, Tally())
+        sink = LogSink(tmp_path, KINDS, 41, batch_rows, RunState())
         part = sink.build_part("sink", "log", None)
         for item in ROWS.to_batches(max_chunksize=item_rows):
             part.write_batch([item])
@@ -82,20 +82,20 @@ def test_row_groups_have_statistics_by_which_a_reader_finds_a_number(write: Writ
 
 
 def test_an_order_without_events_is_one_empty_file(tmp_path: Path) -> None:
-    (file,) = LogSink(tmp_path, KINDS, 1, 1000, Tally()).finish()
+    (file,) = LogSink(tmp_path, KINDS, 1, 1000, RunState()).finish()
     assert (file.events, file.first_number, file.last_number) == (0, None, None)
     assert pq.read_table(tmp_path / file.name).equals(ORDER.empty_table())
 
 
 def test_a_disk_that_fails_is_named(tmp_path: Path) -> None:
-    tally = Tally()
-    sink = LogSink(tmp_path / "log" / "gone", KINDS, 1, 1000, tally)
+    run_state = RunState()
+    sink = LogSink(tmp_path / "log" / "gone", KINDS, 1, 1000, run_state)
     sink.add(ROWS.to_batches()[0])
     with pytest.raises(
         InterruptedRunError, match=r"log` failed: No such file or directory\. No part of a new log"
     ) as raised:
         sink.finish()
-    assert tally.failure is raised.value
+    assert run_state.failure is raised.value
 
 
 FILES = ("order-00000.parquet", "order-00001.parquet", "waiting.parquet", "rejected.parquet")
@@ -118,7 +118,7 @@ def test_nothing_has_its_name_before_all_is_complete(tmp_path: Path) -> None:
     log = LogFolder(tmp_path / "log")
     fill(log, "new")
     assert [file.name for file in log.folder.iterdir()] == [".partial"]
-    log.publish({"delivered": 2}, Tally())
+    log.publish({"delivered": 2}, RunState())
     assert sorted(contents(log.folder)) == [
         "order-00000.parquet",
         "order-00001.parquet",
@@ -141,7 +141,7 @@ def test_an_abandoned_log_leaves_no_folder_behind(tmp_path: Path) -> None:
 def test_an_abandoned_log_leaves_an_earlier_one_and_other_files_as_they_are(tmp_path: Path) -> None:
     earlier = LogFolder(tmp_path / "log")
     fill(earlier, "old")
-    earlier.publish({}, Tally())
+    earlier.publish({}, RunState())
     (tmp_path / "log" / "notes.txt").write_text("mine")
     before = contents(tmp_path)
     log = LogFolder(tmp_path / "log", overwrite=True)
@@ -154,11 +154,11 @@ def test_overwriting_leaves_nothing_of_the_earlier_log_and_all_other_files(tmp_p
     earlier = LogFolder(tmp_path)
     fill(earlier, "old")
     (earlier.partial / "order-00002.parquet").write_text("old")
-    earlier.publish({}, Tally())
+    earlier.publish({}, RunState())
     (tmp_path / "notes.txt").write_text("mine")
     log = LogFolder(tmp_path, overwrite=True)
     fill(log, "new")
-    log.publish({}, Tally())
+    log.publish({}, RunState())
     assert set(contents(tmp_path).values()) == {"new", "mine", "{}\n"}
 
 
@@ -180,7 +180,7 @@ def test_two_replays_can_not_write_to_the_same_folder(tmp_path: Path) -> None:
     fill(log, "first")
     with pytest.raises(CannotStartError, match="Another `ceramic-order replay` is writing"):
         LogFolder(tmp_path)
-    log.publish({}, Tally())
+    log.publish({}, RunState())
     assert contents(tmp_path)["order-00000.parquet"] == "first"
 
 
@@ -189,7 +189,7 @@ def test_what_a_killed_replay_left_is_in_nobodys_way(tmp_path: Path) -> None:
     (tmp_path / ".partial" / "order-00003.parquet").write_text("half")
     log = LogFolder(tmp_path)
     fill(log, "new")
-    log.publish({}, Tally())
+    log.publish({}, RunState())
     assert "half" not in contents(tmp_path).values()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import ReportSink
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from operators.schemas import LEFT, WAITING
 
 NAMES = ["rejected.parquet", "waiting.parquet"]
@@ -27,9 +27,9 @@ def report(
     *batches: pa.RecordBatch,
     publish: bool = True,
     kept: list[pa.RecordBatch] | None = None,
-) -> Tally:
-    tally = Tally()
-    sink = ReportSink(folder, LEFT, WAITING, tally, kept)
+) -> RunState:
+    run_state = RunState()
+    sink = ReportSink(folder, LEFT, WAITING, run_state, kept)
     sink.prepare()
     if batches:
         with closing(sink.build_part("report", "report", None)) as part:
@@ -37,7 +37,7 @@ def report(
             part.snapshot()
     if publish:
         sink.publish()
-    return tally
+    return run_state
 
 
 def names(folder: Path) -> list[str]:
@@ -45,10 +45,10 @@ def names(folder: Path) -> list[str]:
 
 
 def test_events_are_counted_by_reason_and_listed_by_whether_they_wait(tmp_path: Path) -> None:
-    tally = report(
+    run_state = report(
         tmp_path / "a" / "b", left("cycle", "prev missing"), left("prev missing", "not DAG-CBOR")
     )
-    assert tally.reasons == {"cycle": 1, "prev missing": 2, "not DAG-CBOR": 1}
+    assert run_state.reasons == {"cycle": 1, "prev missing": 2, "not DAG-CBOR": 1}
     assert names(tmp_path / "a" / "b") == NAMES
     waiting, rejected = (
         pq.read_table(tmp_path / "a" / "b" / name)

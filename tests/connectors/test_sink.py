@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.errors import InterruptedRunError
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.sink import INIT_KINDS, DeliveredSink, DryRunSink
 from connectors.sqlite import connect, execute
 from operators.schemas import DATA, INIT, LINKS, UNSIGNED_INIT
@@ -63,9 +63,9 @@ def path(tmp_path: Path) -> Path:
 
 @contextmanager
 def writer_of(
-    path: Path, tally: Tally, batch_rows: int = 4, resume_state: int | None = None
+    path: Path, run_state: RunState, batch_rows: int = 4, resume_state: int | None = None
 ) -> Iterator[StatefulSinkPartition[pa.RecordBatch, int]]:
-    writer = DeliveredSink(path, batch_rows, tally).build_part("sink", "db", resume_state)
+    writer = DeliveredSink(path, batch_rows, run_state).build_part("sink", "db", resume_state)
     with closing(writer):
         yield writer
 
@@ -76,8 +76,8 @@ def in_another_process(path: Path, sql: str) -> None:
 
 
 def test_numbers_go_on_above_the_highest_in_the_order_of_arrival(path: Path) -> None:
-    tally = Tally()
-    with writer_of(path, tally) as writer:
+    run_state = RunState()
+    with writer_of(path, run_state) as writer:
         writer.write_batch([batch([9, 2], inits=1), batch([7])])
         writer.write_batch([batch([3, 11, 4])])
         writer.snapshot()
@@ -90,12 +90,17 @@ def test_numbers_go_on_above_the_highest_in_the_order_of_arrival(path: Path) -> 
         11: 10,
         4: 11,
     }
-    assert (tally.delivered, tally.inits, tally.first_number, tally.last_number) == (6, 1, 6, 11)
+    assert (
+        run_state.delivered,
+        run_state.inits,
+        run_state.first_number,
+        run_state.last_number,
+    ) == (6, 1, 6, 11)
 
 
 def test_the_first_number_of_an_empty_count_is_one(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(20), [None] * 20)
-    with writer_of(path, Tally()) as writer:
+    with writer_of(path, RunState()) as writer:
         writer.write_batch([batch([1])])
         writer.snapshot()
     assert numbers(path)[1] == 1
@@ -116,9 +121,9 @@ def test_batches_are_cut_at_their_size_and_at_each_epoch(
     batch_rows: int,
 ) -> None:
     path = store(tmp_path_factory.mktemp("sink") / "node.db", chain(20), [5, *[None] * 19])
-    tally, expected, waiting = Tally(), 0, 0
+    run_state, expected, waiting = RunState(), 0, 0
     bounds = sorted({0, *cuts, 19})
-    with writer_of(path, tally, batch_rows) as writer:
+    with writer_of(path, run_state, batch_rows) as writer:
         for start, end, ends_epoch in zip(bounds, bounds[1:], [*epochs, True], strict=False):
             writer.write_batch([batch(rowids[start:end])])
             waiting += end - start
@@ -126,33 +131,33 @@ def test_batches_are_cut_at_their_size_and_at_each_epoch(
             if ends_epoch or end == 19:
                 writer.snapshot()
                 expected, waiting = expected + bool(waiting), 0
-                assert tally.delivered == end
-    assert tally.batches == expected
+                assert run_state.delivered == end
+    assert run_state.batches == expected
     assert sorted(number for number in numbers(path).values() if number) == list(range(5, 25))
     assert [numbers(path)[rowid] for rowid in rowids] == list(range(6, 25))
 
 
 def test_after_a_resume_events_that_come_again_are_passed_over(path: Path) -> None:
-    with writer_of(path, Tally()) as before_the_stop:
+    with writer_of(path, RunState()) as before_the_stop:
         before_the_stop.write_batch([batch([2, 3, 4, 5])])
         snapshot = before_the_stop.snapshot()
-    tally = Tally()
-    with writer_of(path, tally, resume_state=snapshot) as resumed:
+    run_state = RunState()
+    with writer_of(path, run_state, resume_state=snapshot) as resumed:
         resumed.write_batch([batch([4, 5, 7, 6]), batch([2, 3])])
         resumed.snapshot()
     assert [numbers(path)[rowid] for rowid in range(2, 9)] == [6, 7, 8, 9, 11, 10, None]
-    assert tally.delivered == 2
+    assert run_state.delivered == 2
 
 
 def test_closing_writes_nothing(path: Path) -> None:
-    with writer_of(path, Tally()) as writer:
+    with writer_of(path, RunState()) as writer:
         writer.write_batch([batch([2, 3])])
     assert numbers(path)[2] is None
 
 
 def test_somebody_else_who_numbers_events_is_noticed(path: Path) -> None:
-    tally = Tally()
-    with writer_of(path, tally) as writer:
+    run_state = RunState()
+    with writer_of(path, run_state) as writer:
         writer.write_batch([batch([2, 3, 4, 5])])
         writer.snapshot()
         in_another_process(path, "UPDATE ceramic_one_event SET delivered = 100 WHERE rowid = 20")
@@ -161,7 +166,7 @@ def test_somebody_else_who_numbers_events_is_noticed(path: Path) -> None:
             InterruptedRunError, match=r"the highest number is `100`, this run wrote `9` last"
         ):
             writer.snapshot()
-    assert isinstance(tally.failure, InterruptedRunError)
+    assert isinstance(run_state.failure, InterruptedRunError)
     assert {rowid: number for rowid, number in numbers(path).items() if number} == {
         1: 5,
         2: 6,
@@ -181,19 +186,19 @@ def test_somebody_else_who_numbers_events_is_noticed(path: Path) -> None:
 )
 def test_an_event_that_is_no_longer_undelivered_undoes_its_batch(path: Path, sql: str) -> None:
     in_another_process(path, sql)
-    tally = Tally()
-    with writer_of(path, tally) as writer:
+    run_state = RunState()
+    with writer_of(path, run_state) as writer:
         writer.write_batch([batch([6, 7, 8])])
         with pytest.raises(InterruptedRunError, match=r"Of `3` events `2` were still undelivered"):
             writer.snapshot()
-    assert tally.delivered == 0
+    assert run_state.delivered == 0
     assert read(path).highest == 5
 
 
 def test_a_write_that_fails_undoes_its_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.sqlite.BUSY_SECONDS", 0.1)
-    tally = Tally()
-    with writer_of(path, tally) as writer:
+    run_state = RunState()
+    with writer_of(path, run_state) as writer:
         writer.write_batch([batch([2, 3])])
         writer.snapshot()
         with subprocess.Popen(
@@ -214,7 +219,7 @@ def test_a_statement_that_fails_midway_undoes_its_batch(path: Path) -> None:
             connection,
             "CREATE TRIGGER refuse BEFORE UPDATE ON ceramic_one_event WHEN new.rowid = 8 BEGIN SELECT RAISE(ABORT, 'refused'); END",
         )
-    with writer_of(path, Tally()) as writer:
+    with writer_of(path, RunState()) as writer:
         writer.write_batch([batch([7, 8, 9])])
         with pytest.raises(InterruptedRunError, match="refused"):
             writer.snapshot()
@@ -225,7 +230,7 @@ def test_no_number_is_made_up_when_none_is_left(path: Path) -> None:
     in_another_process(
         path, f"UPDATE ceramic_one_event SET delivered = {2**63 - 2} WHERE rowid = 1"
     )  # a number
-    with writer_of(path, Tally()) as writer:
+    with writer_of(path, RunState()) as writer:
         writer.write_batch([batch([2, 3])])
         with pytest.raises(
             InterruptedRunError,
@@ -236,18 +241,23 @@ def test_no_number_is_made_up_when_none_is_left(path: Path) -> None:
 
 
 def test_only_the_process_beside_the_database_writes(path: Path) -> None:
-    assert DeliveredSink(path, 1, Tally(), writes_here=False).list_parts() == []
-    assert DeliveredSink(path, 1, Tally()).list_parts() == ["db"]
+    assert DeliveredSink(path, 1, RunState(), writes_here=False).list_parts() == []
+    assert DeliveredSink(path, 1, RunState()).list_parts() == ["db"]
 
 
 def test_a_dry_run_counts_and_writes_nothing(path: Path) -> None:
     before = path.read_bytes()
-    tally = Tally()
-    sink = DryRunSink(tally).build_part("sink", "dry", None)
+    run_state = RunState()
+    sink = DryRunSink(run_state).build_part("sink", "dry", None)
     sink.write_batch([batch([2, 3], inits=1), batch([4])])
     sink.snapshot()
     sink.close()
-    assert (tally.delivered, tally.inits, tally.first_number, tally.last_number) == (
+    assert (
+        run_state.delivered,
+        run_state.inits,
+        run_state.first_number,
+        run_state.last_number,
+    ) == (
         3,
         1,
         None,

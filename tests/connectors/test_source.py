@@ -18,7 +18,7 @@ from connectors.blocks import BlockReader, WindowTooLargeError
 from connectors.errors import InterruptedRunError
 from connectors.event_blocks import EXTENT, LISTED, ListingReader
 from connectors.event_blocks import WINDOW as LISTED_WINDOW
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.source import EVENTS, NEXT, RUN_ROWS, UndeliveredSource
 from connectors.sqlite import bound, connect, execute, query
 from flows.synth.database import create_database, insert_events
@@ -34,9 +34,9 @@ _names = count()
 Row = tuple[int, bytes, bytes, bytes, bytes]
 
 
-def source_of(path: Path, partitions: int, tally: Tally | None = None) -> UndeliveredSource:
+def source_of(path: Path, partitions: int, run_state: RunState | None = None) -> UndeliveredSource:
     return UndeliveredSource(
-        path, partitions, payload_multihash, tally or Tally(), offer=lambda *_: None
+        path, partitions, payload_multihash, run_state or RunState(), offer=lambda *_: None
     )
 
 
@@ -123,8 +123,8 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
     part_rows: int,
 ) -> None:
     path = forest.store(tmp_path_factory.getbasetemp() / f"source-{next(_names)}.db")
-    tally = Tally()
-    source = source_of(path, partitions, tally)
+    run_state = RunState()
+    source = source_of(path, partitions, run_state)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("connectors.source.RUN_ROWS", run_rows)
         patch.setattr("connectors.source.LOOKED_UP_ROWS", looked_up_rows)
@@ -142,7 +142,7 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
         for part in pages.values()
         for page, _ in part
     )
-    assert (tally.discovered, tally.partitions_read) == (len(every), partitions)
+    assert (run_state.discovered, run_state.partitions_read) == (len(every), partitions)
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
@@ -288,14 +288,14 @@ def _damage(path: Path, table: str) -> None:
 def test_a_damaged_file_ends_the_partition_with_an_error(tmp_path: Path, table: str) -> None:
     path = store(tmp_path / "node.db", chain(200))
     _damage(path, table)
-    tally = Tally()
+    run_state = RunState()
     with pytest.raises(
         InterruptedRunError, match=re.escape(f"Reading `{path}` failed at its beginning")
     ):
-        pages_of(source_of(path, 1, tally), "0/1")
-    assert isinstance(tally.failure, InterruptedRunError)
+        pages_of(source_of(path, 1, run_state), "0/1")
+    assert isinstance(run_state.failure, InterruptedRunError)
     with pytest.raises(InterruptedRunError, match="malformed"):
-        raise tally.failure
+        raise run_state.failure
 
 
 def test_a_database_that_vanished_ends_the_partition_with_an_error(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_exactly_the_deliverable_events_are_delivered(
         patch.setattr("connectors.source.LOOKED_UP_ROWS", cuts.page_rows)
         patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
         patch.setattr("operators.order.RECENT_ROWS", cuts.recent_rows)
-        tally = deliver(
+        run_state = deliver(
             path,
             workers=cuts.workers,
             partitions=cuts.partitions,
@@ -66,13 +66,13 @@ def test_exactly_the_deliverable_events_are_delivered(
             check_node=check_node,
         )
     after = read(path)
-    assert tally.delivered == len(
+    assert run_state.delivered == len(
         check(before, after, forest.unservable if check_node else frozenset())
     )
-    assert tally.discovered == tally.delivered + tally.reasons.total()
+    assert run_state.discovered == run_state.delivered + run_state.reasons.total()
     again = deliver(path, check_node=check_node)
     assert again.delivered == 0
-    assert again.reasons == tally.reasons
+    assert again.reasons == run_state.reasons
     assert read(path) == after
 
 
@@ -102,6 +102,6 @@ def test_events_in_a_circle_are_told_and_stop_nothing_else(tmp_path: Path, worke
     below = time_event(init.stream, names[0])
     path = store(tmp_path / "node.db", [below, *circle, init, *others])
     before = read(path)
-    tally = deliver(path, workers=workers, check_node=False)
-    assert tally.reasons == {"cycle": 4}
+    run_state = deliver(path, workers=workers, check_node=False)
+    assert run_state.reasons == {"cycle": 4}
     assert len(check(before, read(path))) == 3

@@ -30,10 +30,10 @@ def test_every_event_of_a_snapshot_is_delivered(
     path: Path, workers: int, partitions: int, batch_rows: int, *, check_node: bool
 ) -> None:
     before = read(path)
-    tally = deliver(
+    run_state = deliver(
         path, workers=workers, partitions=partitions, batch_rows=batch_rows, check_node=check_node
     )
-    assert len(check(before, read(path))) == tally.delivered == NAMES[path.name]
+    assert len(check(before, read(path))) == run_state.delivered == NAMES[path.name]
     assert None not in read(path).numbers.values()
 
 

@@ -172,15 +172,15 @@ class Database(RuleBasedStateMachine):
     def run(self, workers: int, partitions: int, shards: int, batch_rows: int) -> None:
         """The main job, to its end."""
         before = read(self.path)
-        tally = deliver(
+        run_state = deliver(
             self.path, workers=workers, partitions=partitions, shards=shards, batch_rows=batch_rows
         )
         after = read(self.path)
-        assert len(check(before, after, self.unservable)) == tally.delivered
+        assert len(check(before, after, self.unservable)) == run_state.delivered
         reasons = {cid: self.reason(cid) for cid in self.stored}
         self._note(after)
         assert self.numbers.keys() == {cid for cid, reason in reasons.items() if reason is None}
-        assert tally.reasons == Counter(str(reason) for reason in reasons.values() if reason)
+        assert run_state.reasons == Counter(str(reason) for reason in reasons.values() if reason)
 
     @precondition(lambda self: self.stored - self.numbers.keys())
     @rule(after=st.integers(0, 6), batch_rows=st.integers(1, 3))

@@ -67,7 +67,7 @@ def test_each_hostile_event_is_rejected_with_its_reason(
 def test_all_else_is_delivered(database: Path, ran: Ended, hostile: dict[str, Hostile]) -> None:
     rejected = [one for one in hostile.values() if one.reason]
     document = json.loads(ran.out)
-    assert (document["quarantined"], document["waiting"]) == (len(rejected), len(rejected))
+    assert (document["rejected"], document["waiting"]) == (len(rejected), len(rejected))
     with closing(connect(database)) as connection:
         left = set(
             query(connection, "SELECT cid FROM ceramic_one_event WHERE delivered IS NULL")[

@@ -9,7 +9,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import cluster_main, run_main
 
 from connectors.report import ReportSink
-from connectors.run_state import Tally
+from connectors.run_state import RunState
 from connectors.sink import BATCH_ROWS, DeliveredSink
 from connectors.source import UndeliveredSource
 from connectors.sqlite import execute
@@ -71,14 +71,16 @@ def deliver(
     batch_rows: int = BATCH_ROWS,
     check_node: bool = True,
     report: Path | None = None,
-) -> Tally:
+) -> RunState:
     """The main job on `path`; what it did. Unlike `get_flow` it claims nothing, so that many runs fit in one process."""
-    tally = Tally()
-    sink = DeliveredSink(path, batch_rows, tally)
-    reports = ReportSink(report, LEFT, WAITING, tally)
+    run_state = RunState()
+    sink = DeliveredSink(path, batch_rows, run_state)
+    reports = ReportSink(report, LEFT, WAITING, run_state)
     reports.prepare()
     with closing(LookUps(path, check_node=check_node)) as look_ups:
-        source = UndeliveredSource(path, partitions, payload_multihash, tally, offer=look_ups.offer)
+        source = UndeliveredSource(
+            path, partitions, payload_multihash, run_state, offer=look_ups.offer
+        )
         run_flow(build_flow(source, look_ups, sink, reports, shards=shards), workers)
     reports.publish()
-    return tally
+    return run_state

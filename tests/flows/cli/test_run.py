@@ -31,7 +31,7 @@ KEYS = {
     "discovered": int,
     "delivered": int,
     "waiting": int,
-    "quarantined": int,
+    "rejected": int,
     "reasons": dict,
     "inits": int,
     "first_number": int,
@@ -111,7 +111,7 @@ def test_the_json_document_is_the_documented_one(path: Path) -> None:
         "discovered": 15,
         "delivered": 6,
         "waiting": 8,
-        "quarantined": 1,
+        "rejected": 1,
         "reasons": {"payload block missing": 1, "prev missing": 7, "prev rejected": 1},
         "inits": 0,
         "first_number": 3,
@@ -165,7 +165,7 @@ def test_a_dry_run_changes_no_byte_and_foretells_the_run(path: Path) -> None:
     assert files(path.parent) == before
     assert (told["first_number"], told["last_number"]) == (None, None)
     done = run_json(path)
-    same = ("discovered", "delivered", "waiting", "quarantined", "reasons", "inits")
+    same = ("discovered", "delivered", "waiting", "rejected", "reasons", "inits")
     assert [told[key] for key in same] == [done[key] for key in same]
 
 
@@ -228,7 +228,7 @@ def test_an_event_that_no_node_could_serve_is_delivered_only_with_check_links(
             f"DELETE FROM ceramic_one_event_block WHERE event_cid = x'{events[0].cid.hex()}'",
         )  # hex
     document = run_json(unlisted)
-    assert (document["delivered"], document["quarantined"], document["waiting"]) == (0, 1, 1)
+    assert (document["delivered"], document["rejected"], document["waiting"]) == (0, 1, 1)
     assert run_json(unlisted, "--check", "links")["delivered"] == 2
 
 

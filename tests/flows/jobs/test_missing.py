@@ -52,7 +52,7 @@ def test_with_them_everything_can_be_delivered(tmp_path: Path) -> None:
         tmp_path / "again.db",
         [event for at, event in enumerate(events) if at % 9 not in {2, 5} or event.cid in fetched],
     )
-    assert not run(again, RunOptions()).tally.reasons
+    assert not run(again, RunOptions()).run_state.reasons
 
 
 def ceramic_order(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":

@@ -94,7 +94,7 @@ def replay_and_run(
     after = read(path)
     check(before, after, unservable)
     assert replayed.digest == digest_of_run(before, after, folder / "written")
-    assert replayed.summary.tally.reasons == summary.tally.reasons
+    assert replayed.summary.run_state.reasons == summary.run_state.reasons
     for name in ("waiting.parquet", "rejected.parquet"):
         log, report = (
             pq.read_table(folder / part / name).sort_by("rowid") for part in ("log", "report")
@@ -119,7 +119,7 @@ def test_a_replay_of_what_a_node_wrote_says_what_a_run_does(tmp_path: Path, name
     path = tmp_path / "node.db"
     path.write_bytes((SNAPSHOTS / f"{name}.db").read_bytes())
     replayed, before = replay_and_run(path, tmp_path)
-    assert replayed.summary.tally.delivered == sum(
+    assert replayed.summary.run_state.delivered == sum(
         number is None for number in before.numbers.values()
     )
 
@@ -165,7 +165,7 @@ def test_the_digest_differs_between_databases_that_differ_in_one_event(tmp_path:
     fork = data_event(stream[0].stream, stream[2].cid, {"n": 4})
     paths = [store(tmp_path / "chain.db", stream), store(tmp_path / "fork.db", [*stream[:4], fork])]
     first, second = (replay(path, tmp_path / path.stem, RunOptions()) for path in paths)
-    assert first.summary.tally.delivered == second.summary.tally.delivered
+    assert first.summary.run_state.delivered == second.summary.run_state.delivered
     assert first.digest != second.digest
 
 
@@ -199,7 +199,7 @@ def test_a_write_ahead_log_beside_the_snapshot_is_read_in_a_private_copy(
     replayed = replay(path, tmp_path / "log", RunOptions(quiet=False), verified=True)
     assert "`node.db-wal`" in capsys.readouterr().err
     assert replayed.to_json()["private_copy"]
-    assert replayed.summary.tally.delivered == 3
+    assert replayed.summary.run_state.delivered == 3
     assert bytes_of(folder) == before
     assert not list(temporary.iterdir())
 
@@ -252,7 +252,7 @@ def test_a_snapshot_on_a_read_only_mount_is_replayed(tmp_path: Path, has_log: bo
             shutil.copy(file, mount)
         subprocess.run([MOUNT, "-o", "remount,ro", str(mount)], check=True)
         replayed = replay(mount / "node.db", tmp_path / "log", RunOptions(), verified=True)
-    assert replayed.summary.tally.delivered == 4 - has_log
+    assert replayed.summary.run_state.delivered == 4 - has_log
 
 
 def ceramic_order(*arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
@@ -343,19 +343,19 @@ def test_the_document_says_what_was_replayed_by_what(synthetic: Path, tmp_path: 
     replayed = replay(synthetic, tmp_path / "log", RunOptions(), verified=True)
     document = json.loads((tmp_path / "log" / "replay.json").read_text())
     assert document == replayed.to_json()
-    tally = replayed.summary.tally
+    run_state = replayed.summary.run_state
     expected = {
         "snapshot": str(synthetic),
         "size": synthetic.stat().st_size,
         "schema": {"migration": 20240809205108, "has_init_cid": True},
         "private_copy": False,
-        "discovered": tally.discovered,
-        "delivered": tally.delivered,
-        "waiting": tally.reasons["prev missing"],
-        "quarantined": 0,
-        "reasons": {"prev missing": tally.reasons["prev missing"]},
+        "discovered": run_state.discovered,
+        "delivered": run_state.delivered,
+        "waiting": run_state.reasons["prev missing"],
+        "rejected": 0,
+        "reasons": {"prev missing": run_state.reasons["prev missing"]},
         "first_number": 81,
-        "last_number": 80 + tally.delivered,
+        "last_number": 80 + run_state.delivered,
         "order_digest": order_digest(tmp_path / "log", tmp_path),
     }
     assert {key: document[key] for key in expected} == expected
@@ -363,9 +363,9 @@ def test_the_document_says_what_was_replayed_by_what(synthetic: Path, tmp_path: 
     assert document["files"] == [
         {
             "name": "order-00000.parquet",
-            "events": tally.delivered,
+            "events": run_state.delivered,
             "first_number": 81,
-            "last_number": 80 + tally.delivered,
+            "last_number": 80 + run_state.delivered,
         }
     ]
     assert {"python", "sqlite", "ceramic-order", "bytewax", "pyarrow", "duckdb"} <= document[

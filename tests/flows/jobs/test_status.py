@@ -87,9 +87,9 @@ def test_it_counts_what_is_there_and_foretells_what_a_run_leaves(
     assert found.left is not None
     foretold = found.left
     summary = run(path, RunOptions())
-    assert foretold.summary.tally.delivered == summary.tally.delivered
-    assert foretold.summary.tally.reasons == summary.tally.reasons
-    assert left(path, RunOptions()).summary.tally.reasons == summary.tally.reasons
+    assert foretold.summary.run_state.delivered == summary.run_state.delivered
+    assert foretold.summary.run_state.reasons == summary.run_state.reasons
+    assert left(path, RunOptions()).summary.run_state.reasons == summary.run_state.reasons
     stuck = Counter(
         row["stream"] for row in foretold.events.to_pylist() if row["stream"] is not None
     )
@@ -172,7 +172,7 @@ def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
     document["left"] = {
         "deliverable": 0,
         "waiting": 2,
-        "quarantined": 0,
+        "rejected": 0,
         "reasons": {"prev missing": 2},
         "missing_prevs": 1,
         "stuck_streams": [

@@ -233,7 +233,7 @@ def test_a_cid_that_no_event_has_is_a_clear_error(tmp_path: Path) -> None:
         CannotStartError, match=f"holds no event `{cid_text(change.cid)}`. Nothing was changed"
     ):
         why(path, cid_text(change.cid))
-    with pytest.raises(CannotStartError, match="There is a block of this CID"):
+    with pytest.raises(CannotStartError, match="there is a block of this CID"):
         why(path, cid_text(init.blocks[0].cid))
 
 
