@@ -5,10 +5,17 @@ import stat
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from connectors.errors import CannotStartError
-from connectors.sqlite import DATABASE_ERRORS, connect_reader, query, scalar, sqlite_says, starting
+from connectors.sqlite import (
+    DATABASE_ERRORS,
+    Connection,
+    connect_reader,
+    query,
+    scalar,
+    sqlite_says,
+    starting,
+)
 
 REQUIRED_COLUMNS = {
     "ceramic_one_event": ("order_key", "cid", "delivered"),
@@ -80,7 +87,7 @@ def _require_writable(path: Path, resolved: Path, mode: int) -> None:
         )
 
 
-def read_schema(connection: Any, path: Path) -> Schema:
+def read_schema(connection: Connection, path: Path) -> Schema:
     """Check that this is a ceramic-one database of a known version.
 
     Raises:
@@ -123,7 +130,7 @@ def check_schema(path: Path) -> Schema:
         return read_schema(connection, path)
 
 
-def require_whole(connection: Any, path: Path) -> None:
+def require_whole(connection: Connection, path: Path) -> None:
     """Check that the file is as long as its header says; SQLite trusts the header, and would write over what lies behind it.
 
     Only right while there is no write-ahead log: the file may lag behind that.
@@ -140,7 +147,7 @@ def require_whole(connection: Any, path: Path) -> None:
         )
 
 
-def _columns(connection: Any, table: str) -> set[str]:
+def _columns(connection: Connection, table: str) -> set[str]:
     return set(
         query(connection, "SELECT name FROM pragma_table_info(?)", (table,))
         .column("name")

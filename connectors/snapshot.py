@@ -3,12 +3,12 @@
 import shutil
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from connectors.claim import is_in_use
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.scratch import scratch_folder
-from connectors.sqlite import SqliteError, connect, scalar, sqlite_says
+from connectors.sqlite import Connection, SqliteError, connect, scalar, sqlite_says
 
 JOURNALS = ("-wal", "-journal")
 """What SQLite keeps beside a database and must be read with it."""
@@ -62,7 +62,7 @@ class Reader:
         """What is really read: the database or, within the context, its private copy."""
         return self._copy or self.path
 
-    def __call__(self, path: Path) -> Any:
+    def __call__(self, path: Path) -> Connection:
         """Open a connection. Errors name `path`, what is opened is what this reader stands for."""
         if path != self.path:
             raise ValueError(f"a reader of {self.path} was asked for {path}")

@@ -9,12 +9,40 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import adbc_driver_sqlite.dbapi as sqlite
 import pyarrow as pa
+from adbc_driver_manager.dbapi import Connection, Cursor
 
 from connectors.errors import CannotStartError, CeramicOrderError, InterruptedRunError
+
+__all__ = [
+    "BUSY_SECONDS",
+    "CHECK_DISK",
+    "DATABASE_ERRORS",
+    "Connection",
+    "Cursor",
+    "Mode",
+    "SqliteError",
+    "Value",
+    "bound",
+    "connect",
+    "connect_reader",
+    "execute",
+    "query",
+    "scalar",
+    "sqlite_errors",
+    "sqlite_says",
+    "starting",
+    "uri",
+]
+
+Mode: TypeAlias = Literal["ro", "rw", "rwc"]
+"""How SQLite opens a file: for reading, for writing, or for writing and creating it."""
+
+Value: TypeAlias = int | bytes | str
+"""What can be bound to a statement."""
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another connection's lock. A node's write transactions take
@@ -31,7 +59,7 @@ through Arrow."""
 
 def uri(
     path: Path,
-    mode: Literal["ro", "rw", "rwc"],
+    mode: Mode,
     *,
     immutable: bool = False,
     readonly_shm: bool = False,
@@ -42,11 +70,11 @@ def uri(
 
 def connect(
     path: Path,
-    mode: Literal["ro", "rw", "rwc"] = "ro",
+    mode: Mode = "ro",
     *,
     immutable: bool = False,
     readonly_shm: bool = False,
-) -> Any:
+) -> Connection:
     """Open an ADBC connection in autocommit mode, its busy timeout set before anything else.
 
     `immutable` promises SQLite that nobody writes: it then creates no file beside the database, but
@@ -60,7 +88,7 @@ def connect(
     return connection
 
 
-def connect_reader(path: Path) -> Any:
+def connect_reader(path: Path) -> Connection:
     """Open a connection that leaves no trace: read-only, and without any file beside the database where that is possible.
 
     A process that has the database open keeps a `-wal` beside it. Without one nobody writes, and
@@ -70,13 +98,13 @@ def connect_reader(path: Path) -> Any:
     return connect(path, "ro", immutable=not path.with_name(path.name + "-wal").exists())
 
 
-def execute(connection: Any, sql: str) -> None:
+def execute(connection: Connection, sql: str) -> None:
     """Run one statement and drop its rows."""
     with connection.cursor() as cursor:
         cursor.execute(sql).fetchall()
 
 
-def bound(*parameters: int | bytes | str) -> pa.RecordBatch:
+def bound(*parameters: Value) -> pa.RecordBatch:
     """One set of parameters as Arrow: untyped Python values make the driver and Arrow look for optional packages in every call."""
     arrays = [pa.array([parameter], _ARROW_TYPES[type(parameter)]) for parameter in parameters]
     return pa.record_batch(arrays, names=[str(at) for at in range(len(parameters))])
@@ -85,13 +113,13 @@ def bound(*parameters: int | bytes | str) -> pa.RecordBatch:
 _ARROW_TYPES = {int: pa.int64(), bytes: pa.binary(), str: pa.string()}
 
 
-def query(connection: Any, sql: str, parameters: Sequence[int | bytes | str] = ()) -> pa.Table:
+def query(connection: Connection, sql: str, parameters: Sequence[Value] = ()) -> pa.Table:
     """Run one statement and return all its rows."""
     with connection.cursor() as cursor:
         return cursor.execute(sql, bound(*parameters) if parameters else None).fetch_arrow_table()
 
 
-def scalar(connection: Any, sql: str, parameters: Sequence[int | bytes | str] = ()) -> Any:
+def scalar(connection: Connection, sql: str, parameters: Sequence[Value] = ()) -> Any:
     """Run one statement and return the first column of its first row, None without rows."""
     table = query(connection, sql, parameters)
     return table.column(0)[0].as_py() if table.num_rows else None
