@@ -1,4 +1,4 @@
-"""Who takes which form of an event: a node, `run` and `verify`, as README (Known differences) says."""
+"""Who takes which form of an event: a node, `run` and `verify`, as the README of this folder says."""
 
 import os
 import shutil
