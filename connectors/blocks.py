@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sqlite import bound
+from operators.schemas import BLOCKS
 
 WINDOW_SLACK = 64
 """Rows read before and behind a window: an event's payload may have been stored before its root."""
@@ -33,13 +34,6 @@ NOTHING = pa.scalar(b"", pa.binary())
 """Stands for a block that is not there. Typed, because Arrow looks for optional packages
 whenever it has to guess a type."""
 
-_POOL = pa.schema(
-    [
-        pa.field("multihash", pa.binary(), nullable=False),
-        pa.field("bytes", pa.binary(), nullable=False),
-    ]
-)
-
 _ROW = "SELECT rowid FROM ceramic_one_block WHERE multihash = ?"
 # in a damaged page there can be values of any type
 _COLUMNS = "coalesce(CAST(multihash AS BLOB), x'') AS multihash, coalesce(CAST(bytes AS BLOB), x'') AS bytes"
@@ -59,7 +53,7 @@ class BlockReader:
         self._windows.adbc_statement.set_options(
             **{"adbc.sqlite.query.batch_rows": str(FETCH_ROWS)}
         )
-        self._pool = _POOL.empty_table()
+        self._pool = BLOCKS.empty_table()
         self._wanted: list[pa.Array] = []
 
     def close(self) -> None:
@@ -77,7 +71,7 @@ class BlockReader:
         Raises:
             WindowTooLargeError: the blocks have more than WINDOW_BYTES, or would if all were as large as the first.
         """
-        self._pool, self._wanted = _POOL.empty_table(), []
+        self._pool, self._wanted = BLOCKS.empty_table(), []
         one, other = self._row_of(roots[0]), self._row_of(roots[-1])
         if one is None or other is None:
             return False
@@ -98,7 +92,7 @@ class BlockReader:
                 _BLOCK, pa.record_batch([absent], names=["multihash"])
             ).fetch_arrow_table()
             if found.num_rows:
-                self._pool = pa.concat_tables([self._pool, found.cast(_POOL)]).combine_chunks()
+                self._pool = pa.concat_tables([self._pool, found.cast(BLOCKS)]).combine_chunks()
                 at = pc.index_in(multihashes, value_set=self._pool["multihash"])
         self._wanted.append(at)
         blocks = self._pool["bytes"].take(at).fill_null(NOTHING).combine_chunks()
@@ -113,13 +107,13 @@ class BlockReader:
 
     def _between(self, first: int, last: int, most_bytes: int | None) -> pa.Table:
         """The blocks of the rows from `first` to `last`."""
-        parts, size, start, rows = [_POOL.empty_table()], 0, first, SAMPLE_ROWS
+        parts, size, start, rows = [BLOCKS.empty_table()], 0, first, SAMPLE_ROWS
         while start <= last:
             end = min(start + rows - 1, last)
             part = self._windows.execute(_WINDOW, bound(start, end)).fetch_arrow_table()
             # the driver takes the types from the first row
             if part.num_rows:
-                parts.append(part.cast(_POOL))
+                parts.append(part.cast(BLOCKS))
             size += part.nbytes
             if most_bytes is not None and size * (last - first + 1) > most_bytes * (
                 end - first + 1

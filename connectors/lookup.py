@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.source import PLAIN_ENVELOPE
 from connectors.sqlite import connect, sqlite_errors
+from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
 
 ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
 """The multihash of the root block is the tail of the event's CID, behind a codec of one byte or
@@ -18,7 +18,7 @@ two."""
 
 PAYLOAD = f"""
     payload.multihash = CASE WHEN substr(root.bytes, 1, {len(PLAIN_ENVELOPE)}) = x'{PLAIN_ENVELOPE.hex()}'
-                             THEN substr(root.bytes, {len(PLAIN_ENVELOPE) - 1}, 34) END
+                             THEN substr(root.bytes, {MULTIHASH_AT + 1}, 34) END
 """
 
 BLOCK = "SELECT multihash, bytes FROM ceramic_one_block WHERE multihash = ?"

@@ -16,7 +16,8 @@ from connectors.event_blocks import LISTED, joined
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
 from connectors.sqlite import connect, query, scalar
 from operators.check.batch import NodeCheck
-from operators.decode import decode_events, payload_multihash
+from operators.decode import decode_events
+from operators.encoding.envelope import payload_multihash
 from operators.order import KNOWN
 from operators.remembered import Remembered
 from operators.schemas import LINKS, RAW, Measure, unmeasured
@@ -53,8 +54,6 @@ class LookUps:
         self._lists = LookUp(path, LISTED, connect)
         self.check = NodeCheck(self._fetch, self._all_listed) if check_node else None
         """For `operators.decode.decode`; None leaves out what a node would check."""
-        self.offer = self.check.offer if self.check else None
-        """For `connectors.source.UndeliveredSource`."""
         # begun at once: the flow has nothing to do yet, until the first page has been read
         beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inits")
         self._delivered_inits: Future[Remembered] = beside.submit(self._read_delivered_inits)

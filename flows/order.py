@@ -11,7 +11,6 @@ under Bytewax itself:
 """
 
 import atexit
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,9 +22,9 @@ from connectors.database import check_schema, locate
 from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
-from connectors.source import UndeliveredSource
-from flows.lookups import LookUps
-from operators.decode import decode, payload_multihash
+from connectors.source import PARTITIONS
+from flows.inputs import Inputs
+from operators.decode import decode
 from operators.order import SHARDS, order
 from operators.schemas import LEFT, WAITING
 
@@ -34,11 +33,6 @@ if TYPE_CHECKING:
     from connectors.log import LogSink
 
 Sink: TypeAlias = "DeliveredSink | DryRunSink | LogSink"
-
-PARTITIONS = min(8, max(1, (os.cpu_count() or 1) // 2))
-"""Partitions of the source: each reads ahead in a thread of its own, beside the one that orders
-and the one that writes. On two cores a second one made a run with its database in memory 10 %
-slower, and one with a cold cache 2 % faster; eight made that 17 % faster."""
 
 
 def get_flow(
@@ -63,31 +57,29 @@ def get_flow(
     if writes:
         atexit.register(claim(path).release)
     run_state = RunState()
-    look_ups = LookUps(path, check_node=check_node)
-    source = UndeliveredSource(path, partitions, payload_multihash, run_state, offer=look_ups.offer)
+    inputs = Inputs(path, run_state, partitions=partitions, check_node=check_node)
     sink = DeliveredSink(path, batch_rows, run_state, writes_here=writes)
     report = ReportSink(None, LEFT, WAITING, run_state)
-    return build_flow(source, look_ups, sink, report, shards=shards)
+    return build_flow(inputs, sink, report, shards=shards)
 
 
 def build_flow(
-    source: UndeliveredSource,
-    look_ups: LookUps,
+    inputs: Inputs,
     sink: Sink,
     report: ReportSink,
     *,
     shards: int = SHARDS,
 ) -> Dataflow:
     """The way of the data, whatever becomes of it in the end."""
-    flow, measure = Dataflow("ceramic-order"), source.run_state.measure
-    raw = op.input("source", flow, source)
-    events = decode("decode", raw, check=look_ups.check, measure=measure)
+    flow, measure = Dataflow("ceramic-order"), inputs.run_state.measure
+    pages = op.input("source", flow, inputs.source)
+    events = decode("decode", pages, check=inputs.look_ups.check, measure=measure)
     streams = order(
         "order",
         events.links,
         shards=shards,
         columns=sink.columns,
-        look_up=look_ups.parents,
+        look_up=inputs.look_ups.parents,
         measure=measure,
     )
     op.output("sink", op.key_on("one_sink", streams.ordered, lambda _: "db"), sink)

@@ -13,12 +13,11 @@ from pathlib import Path
 from bytewax.dataflow import Dataflow
 
 from connectors.sink import BATCH_ROWS
-from connectors.source import UndeliveredSource
+from connectors.source import PARTITIONS
+from flows.inputs import Inputs
 from flows.jobs.replay import Replaying
 from flows.jobs.run import RunOptions
-from flows.lookups import LookUps
-from flows.order import PARTITIONS, build_flow
-from operators.decode import payload_multihash
+from flows.order import build_flow
 from operators.order import SHARDS
 
 
@@ -48,21 +47,19 @@ def get_flow(
     )
     atexit.register(replaying.abandon)
     sink, report = replaying.begin()
-    look_ups = LookUps(replaying.path, replaying.reader, check_node=check_node)
+    inputs = Inputs(
+        replaying.path,
+        replaying.run_state,
+        connect=replaying.reader,
+        partitions=partitions,
+        check_node=check_node,
+    )
 
     def complete() -> None:
-        look_ups.close()
+        inputs.close()
         if replaying.run_state.partitions_read == partitions:
             report.publish()
             replaying.complete(sink, [])
 
     atexit.register(complete)
-    source = UndeliveredSource(
-        replaying.path,
-        partitions,
-        payload_multihash,
-        replaying.run_state,
-        replaying.reader,
-        look_ups.offer,
-    )
-    return build_flow(source, look_ups, sink, report, shards=shards)
+    return build_flow(inputs, sink, report, shards=shards)

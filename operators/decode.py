@@ -29,6 +29,7 @@ from operators.encoding.layouts import (
     read_alike,
 )
 from operators.schemas import (
+    BLOCKS,
     DATA,
     INIT,
     LEFT,
@@ -36,6 +37,7 @@ from operators.schemas import (
     TIME,
     UNSIGNED_INIT,
     Measure,
+    Page,
     Reason,
     unmeasured,
 )
@@ -168,22 +170,16 @@ def _is_signature(signature: object) -> bool:
     )
 
 
-def payload_multihash(root: bytes) -> bytes | None:
-    """The multihash of the payload block that an envelope names, None if `root` is no envelope or holds no CID there."""
-    try:
-        fields = decode_dag_cbor(root)
-    except (ValueError, RecursionError):
-        return None
-    cid = fields.get("payload") if isinstance(fields, dict) else None
-    return multihash(cid) if isinstance(cid, bytes) else None
-
-
 def decode_events(
-    raw: pa.RecordBatch, check: NodeCheck | None = None, measure: Measure = unmeasured
+    raw: pa.RecordBatch,
+    check: NodeCheck | None = None,
+    measure: Measure = unmeasured,
+    beside: pa.Table | None = None,
 ) -> Decoded:
     """Decode a batch of schema RAW; every row comes out once, as links or as rejected, never as an exception.
 
-    With `check`, an event that a node could not serve is rejected too.
+    With `check`, an event that a node could not serve is rejected too; `beside` are the blocks that
+    were read with the events, as in a `Page`.
     """
     with _no_cyclic_garbage_collection():
         plain = plain_envelopes(raw["root"])
@@ -199,7 +195,9 @@ def decode_events(
             kind = np.full(raw.num_rows, _UNREADABLE, dtype=np.int8)
             kind[rows] = links["kind"]
             with measure("check", links.num_rows):
-                failed = check.failures(raw, kind, plain, times)
+                failed = check.failures(
+                    raw, BLOCKS.empty_table() if beside is None else beside, kind, plain, times
+                )
             reasons |= failed
             links = links.filter(pa.array(~np.isin(rows, list(failed)))) if failed else links
     return Decoded(links, _rejects(raw, sorted(reasons.items())))
@@ -263,24 +261,24 @@ def _rejects(raw: pa.RecordBatch, reasons: list[tuple[int, Reason]]) -> pa.Recor
 @operator
 def decode(
     step_id: str,  # noqa: ARG001 # Bytewax's signature
-    up: Stream[pa.RecordBatch],
+    up: Stream[Page],
     *,
     check: NodeCheck | None = None,
     measure: Measure = unmeasured,
 ) -> DecodeOut:
-    """Decode batches of schema RAW into readable events and rejected ones.
+    """Decode pages of events into readable events and rejected ones.
 
-    With `check`, an event that a node could not serve is rejected too; batches then need `listed`.
+    With `check`, an event that a node could not serve is rejected too; pages then need `listed`.
 
     Returns two streams of batches, without empty ones: `links` of schema LINKS and `rejected` of
     schema LEFT.
     """
 
-    def decode_batch(batch: pa.RecordBatch) -> Decoded:
-        with measure("decode", batch.num_rows):
-            return decode_events(batch, check, measure)
+    def decode_page(page: Page) -> Decoded:
+        with measure("decode", page.events.num_rows):
+            return decode_events(page.events, check, measure, page.beside)
 
-    decoded = op.map("events", up, decode_batch)
+    decoded = op.map("events", up, decode_page)
     links = op.filter("some_links", op.map("links", decoded, lambda batch: batch.links), has_rows)
     rejected = op.filter(
         "some_rejected", op.map("rejected", decoded, lambda batch: batch.rejected), has_rows

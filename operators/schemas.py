@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import pyarrow as pa
@@ -26,6 +26,26 @@ RAW = pa.schema(
     ]
 )
 """Events with the blocks that tell their links, as the source reads them."""
+
+BLOCKS = pa.schema(
+    [
+        pa.field("multihash", pa.binary(), nullable=False),
+        pa.field("bytes", pa.binary(), nullable=False),
+    ]
+)
+"""Blocks by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the source emits: events, and what was read with them that their check may need."""
+
+    events: pa.RecordBatch
+    """Schema RAW."""
+    beside: pa.Table = field(default_factory=BLOCKS.empty_table)
+    """Schema BLOCKS: what is stored among the blocks of these events and is not one of them, such
+    as proofs, witness nodes and capabilities."""
+
 
 LINKS = pa.schema(
     [

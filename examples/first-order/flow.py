@@ -10,27 +10,26 @@ from bytewax.dataflow import Dataflow
 
 from connectors.run_state import RunState
 from connectors.sink import DeliveredSink
-from connectors.source import UndeliveredSource
-from flows.lookups import LookUps
-from operators.decode import decode, payload_multihash
+from flows.inputs import Inputs
+from operators.decode import decode
 from operators.order import order
 
 DATABASE = Path("node.db")
 
 run_state = RunState()
-look_ups = LookUps(DATABASE, check_node=False)
+inputs = Inputs(DATABASE, run_state, partitions=2, check_node=False)
 
 flow = Dataflow("first-order")
 
-# two partitions read the undelivered rows, each item a batch of events with their blocks
-raw = op.input("source", flow, UndeliveredSource(DATABASE, 2, payload_multihash, run_state))
+# two partitions read the undelivered rows, each item a page of events with their blocks
+pages = op.input("source", flow, inputs.source)
 
 # each event now says which stream it belongs to and which event comes before it
-events = decode("decode", raw)
+events = decode("decode", pages)
 op.inspect("unreadable", events.rejected)
 
 # events wait here until the event before them has passed
-streams = order("order", events.links, look_up=look_ups.parents)
+streams = order("order", events.links, look_up=inputs.look_ups.parents)
 op.inspect("left", streams.left)
 
 # one partition numbers them as they come, a batch in one transaction

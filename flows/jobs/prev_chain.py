@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from connectors.database import read_schema
 from connectors.lookup import BLOCK, LookUp
-from operators.decode import Links, payload_multihash, read_event
+from operators.decode import Links, read_event
 from operators.encoding.cid import multihash
+from operators.encoding.envelope import payload_multihash
 from operators.schemas import KINDS, RAW, Reason
 
 EVENT = """

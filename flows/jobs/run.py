@@ -17,7 +17,7 @@ from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
 from connectors.snapshot import Reader
-from connectors.source import UndeliveredSource
+from connectors.source import PARTITIONS
 from connectors.sqlite import (
     CHECK_DISK,
     DATABASE_ERRORS,
@@ -27,12 +27,11 @@ from connectors.sqlite import (
     sqlite_says,
     starting,
 )
+from flows.inputs import Inputs
 from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted, nothing_changed, run_flow
-from flows.lookups import LookUps
-from flows.order import PARTITIONS, Sink, build_flow
+from flows.order import Sink, build_flow
 from flows.terminal.progress import shown_progress
 from flows.terminal.signals import stopped_by_signals
-from operators.decode import payload_multihash
 from operators.order import SHARDS
 from operators.schemas import LEFT, WAITING, Measure, unmeasured
 
@@ -226,7 +225,6 @@ def run_into(
     Raises:
         InterruptedRunError: it did not come to its end; the sentence ends with what is `kept`.
     """
-    check = options.check_node
 
     def count() -> int:
         # only for the display: what fails here fails in the flow too, and is told there
@@ -234,12 +232,15 @@ def run_into(
             return int(scalar(connection, COUNT_UNDELIVERED))
         return 0
 
-    look_ups = LookUps(path, connect, check_node=check, measure=run_state.measure)
-    with closing(look_ups), shown_progress(run_state, count, quiet=options.quiet):
-        source = UndeliveredSource(
-            path, options.partitions, payload_multihash, run_state, connect, look_ups.offer
-        )
-        flow = build_flow(source, look_ups, sink, report, shards=options.shards)
+    inputs = Inputs(
+        path,
+        run_state,
+        connect=connect,
+        partitions=options.partitions,
+        check_node=options.check_node,
+    )
+    with closing(inputs), shown_progress(run_state, count, quiet=options.quiet):
+        flow = build_flow(inputs, sink, report, shards=options.shards)
         run_flow(flow, run_state, workers=options.workers, partitions=options.partitions, kept=kept)
     try:
         report.publish()

@@ -42,7 +42,7 @@ REMEMBERED_HEADERS = 65_536
 """Protected headers whose capability is remembered, about 20 MB."""
 
 KEPT_BLOCKS = 16_384
-"""Offered blocks that are no witness nodes, of one generation, and there are two; of some 400
+"""Blocks from beside events that are no witness nodes, of one generation, and there are two; of some 400
 bytes, so about 13 MB."""
 
 LARGEST_KEPT = pa.scalar(1024, pa.int32())
@@ -59,7 +59,6 @@ class NodeCheck:
         """Find further blocks by `fetch`, and all that is listed for events by `fetch_listed`; None: what they bring is all."""
         self._fetch = fetch
         self._lock = Lock()
-        self._offered: dict[int, pa.Table] = {}
         self._beside: dict[bytes, bytes] = {}
         self._beside_before: dict[bytes, bytes] = {}
         self._witnesses = Witnesses()
@@ -69,28 +68,25 @@ class NodeCheck:
         self._single = SingleCheck(self._capabilities, self._proofs, nodes, fetch_listed)
         self._names: dict[bytes, bytes | Reason | None] = {}
 
-    def offer(self, last_rowid: int, blocks: pa.Table) -> None:
-        """Take blocks that were read beside a batch of events, as multihash and bytes, before that batch comes to be checked.
-
-        They are small and most of them are shared: whatever these and later events need beside
-        their own.
-        """
-        small = pc.less_equal(pc.binary_length(blocks["bytes"]), LARGEST_KEPT)
-        self._offered[last_rowid] = blocks.filter(small).combine_chunks()
-
     def failures(
-        self, raw: pa.RecordBatch, kind: NDArray[np.int8], plain: Mask, times: Sequence[Places]
+        self,
+        raw: pa.RecordBatch,
+        beside: pa.Table,
+        kind: NDArray[np.int8],
+        plain: Mask,
+        times: Sequence[Places],
     ) -> Failures:
         """The rows that a node could not serve, each with the reason.
 
         Args:
             raw: n events of schema RAW, with the blocks that are listed for each.
+            beside: blocks of schema BLOCKS that were read with these events: whatever these and later events need beside their own.
             kind: of each event, an index into `operators.schemas.KINDS`; any other number: it is not readable, and left out.
             plain: which root blocks are plain envelopes.
             times: those of the time events that are in the usual layout.
         """
         with self._lock:
-            self._begin(self._offered.pop(raw["rowid"][-1].as_py(), None) if raw.num_rows else None)
+            self._begin(beside)
             passed = np.zeros(raw.num_rows, dtype=np.bool_)
             signed = (kind == INIT) | (kind == DATA)
             passed[self._pass_signed(raw, np.flatnonzero(signed & plain))] = True
@@ -100,14 +96,16 @@ class NodeCheck:
             failed |= self._single.fail_time(raw, np.flatnonzero((kind == TIME) & ~passed))
             return failed | self._single.fail_unsigned(raw, np.flatnonzero(kind == UNSIGNED_INIT))
 
-    def _begin(self, offered: pa.Table | None) -> None:
-        """Take in what was offered, and forget what has not been wanted for long."""
+    def _begin(self, beside: pa.Table) -> None:
+        """Take in what was read beside the events, and forget what has not been wanted for long."""
+        small = pc.less_equal(pc.binary_length(beside["bytes"]), LARGEST_KEPT)
+        beside = beside.filter(small).combine_chunks()
         for shared in (self._capabilities, self._proofs, self._single.nodes):
             shared.forget()
-        self._witnesses.make_room(offered.num_rows if offered else 0)
-        if not offered:
+        self._witnesses.make_room(beside.num_rows)
+        if not beside.num_rows:
             return
-        multihashes, contents = (offered[name].chunk(0) for name in ("multihash", "bytes"))
+        multihashes, contents = (beside[name].chunk(0) for name in ("multihash", "bytes"))
         others = pa.array(~self._witnesses.add(multihashes, contents))
         if len(self._beside) >= KEPT_BLOCKS:
             self._beside_before, self._beside = self._beside, {}

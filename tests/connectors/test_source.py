@@ -24,8 +24,8 @@ from connectors.sqlite import bound, connect, execute, query
 from flows.synth.database import create_database, insert_events
 from flows.synth.events import block, build_event, data_event, init_event, sign
 from flows.synth.schema import SchemaVersion
-from operators.decode import payload_multihash
-from operators.schemas import RAW
+from operators.encoding.envelope import payload_multihash
+from operators.schemas import BLOCKS, RAW, Page
 from tests.support.job import chain, deliver, store
 from tests.support.oracle import read
 from tests.support.strategies import Forest, forests
@@ -35,14 +35,12 @@ Row = tuple[int, bytes, bytes, bytes, bytes]
 
 
 def source_of(path: Path, partitions: int, run_state: RunState | None = None) -> UndeliveredSource:
-    return UndeliveredSource(
-        path, partitions, payload_multihash, run_state or RunState(), offer=lambda *_: None
-    )
+    return UndeliveredSource(path, run_state or RunState(), partitions)
 
 
 def pages_of(
     source: UndeliveredSource, part: str, resume_state: int | None = None
-) -> list[tuple[pa.RecordBatch, int]]:
+) -> list[tuple[Page, int]]:
     """All pages of one partition, each with the resume state behind it."""
     partition = source.build_part("source", part, resume_state)
     pages = []
@@ -56,8 +54,12 @@ def pages_of(
         partition.close()
 
 
-def rows_of(pages: list[tuple[pa.RecordBatch, int]]) -> list[Row]:
-    return [tuple(row[name] for name in RAW.names) for page, _ in pages for row in page.to_pylist()]
+def rows_of(pages: list[tuple[Page, int]]) -> list[Row]:
+    return [
+        tuple(row[name] for name in RAW.names)
+        for page, _ in pages
+        for row in page.events.to_pylist()
+    ]
 
 
 def expected_rows(path: Path) -> list[Row]:
@@ -138,7 +140,7 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
     assert with_sorted_lists(sorted(every)) == expected_rows(path)
     assert all(rows_of(part) == sorted(rows_of(part)) for part in pages.values())
     assert all(
-        page.schema.names == RAW.names and page.schema.types == RAW.types
+        page.events.schema == RAW and page.beside.schema == BLOCKS
         for part in pages.values()
         for page, _ in part
     )
@@ -239,8 +241,8 @@ def test_large_blocks_make_small_pages(tmp_path: Path, monkeypatch: pytest.Monke
     init = init_event(1)
     events = [data_event(init.stream, init.cid, f"{index}" + "x" * 100_000) for index in range(20)]
     pages = pages_of(source_of(store(tmp_path / "node.db", [init, *events]), 1), "0/1")
-    assert sum(page.num_rows for page, _ in pages) == 20
-    assert max(page.num_rows for page, _ in pages) <= 4
+    assert sum(page.events.num_rows for page, _ in pages) == 20
+    assert max(page.events.num_rows for page, _ in pages) <= 4
 
 
 def test_a_window_is_found_too_large_by_its_first_rows(

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.synth.events import DAG_CBOR, DAG_JOSE, Event, block, build_event
-from operators.decode import Links, payload_multihash, read_event
+from operators.decode import Links, read_event
+from operators.encoding.envelope import payload_multihash
 from operators.schemas import Reason
 from tests.hostile.command import command
 from tests.operators.test_mutants import LAX, STRICT, mutants

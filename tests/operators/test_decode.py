@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.synth.events import block, data_event, sign, time_event
-from operators.decode import Links, decode, decode_events, payload_multihash, read_event
+from operators.decode import Links, decode, decode_events, read_event
+from operators.encoding.envelope import payload_multihash
 from operators.encoding.layouts import (
     DATA_LAYOUT,
     DATA_WITH_HEADER,
@@ -20,7 +21,7 @@ from operators.encoding.layouts import (
     plain_envelopes,
     read_alike,
 )
-from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
+from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Page, Reason
 from tests.support.blocks import (
     CBOR_CID,
     HEADER,
@@ -378,7 +379,8 @@ def test_the_flow_step_sends_what_it_cannot_read_another_way() -> None:
     rejected: list[pa.RecordBatch] = []
     flow = Dataflow("decode")
     batches = [batch_of([valid()[0], Raw(b"")]), batch_of([valid()[1]]), batch_of([Raw(b"\xff")])]
-    out = decode("decode", op.input("in", flow, TestingSource(batches)))
+    pages = [Page(batch) for batch in batches]
+    out = decode("decode", op.input("in", flow, TestingSource(pages)))
     op.output("links", out.links, TestingSink(links))
     op.output("rejected", out.rejected, TestingSink(rejected))
     run_flow(flow, 1)

@@ -9,7 +9,8 @@ import pytest
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
 from flows.synth.events import anchor, block, capability, data_event, init_event, time_event
-from operators.decode import Links, decode_events, payload_multihash, read_event
+from operators.decode import Links, decode_events, read_event
+from operators.encoding.envelope import payload_multihash
 from operators.schemas import LEFT, LINKS, RAW
 
 SIGNED, UNSIGNED = init_event(1), init_event(2, signed=False)

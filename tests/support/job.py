@@ -11,14 +11,13 @@ from bytewax.testing import cluster_main, run_main
 from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.sink import BATCH_ROWS, DeliveredSink
-from connectors.source import UndeliveredSource
+from connectors.source import PARTITIONS
 from connectors.sqlite import execute
-from flows.lookups import LookUps
-from flows.order import PARTITIONS, build_flow
+from flows.inputs import Inputs
+from flows.order import build_flow
 from flows.synth.database import create_database, insert_events
 from flows.synth.events import Event, data_event, init_event
 from flows.synth.schema import SchemaVersion
-from operators.decode import payload_multihash
 from operators.order import SHARDS
 from operators.schemas import LEFT, WAITING
 
@@ -77,10 +76,7 @@ def deliver(
     sink = DeliveredSink(path, batch_rows, run_state)
     reports = ReportSink(report, LEFT, WAITING, run_state)
     reports.prepare()
-    with closing(LookUps(path, check_node=check_node)) as look_ups:
-        source = UndeliveredSource(
-            path, partitions, payload_multihash, run_state, offer=look_ups.offer
-        )
-        run_flow(build_flow(source, look_ups, sink, reports, shards=shards), workers)
+    with closing(Inputs(path, run_state, partitions=partitions, check_node=check_node)) as inputs:
+        run_flow(build_flow(inputs, sink, reports, shards=shards), workers)
     reports.publish()
     return run_state

@@ -26,8 +26,9 @@ from flows.synth.events import (
 )
 from operators.check.batch import NodeCheck
 from operators.check.single import SingleCheck
-from operators.decode import decode_events, payload_multihash
-from operators.schemas import RAW, Reason
+from operators.decode import decode_events
+from operators.encoding.envelope import payload_multihash
+from operators.schemas import BLOCKS, RAW, Reason
 
 INIT = init_event(1)
 CAP = capability("did:pkh:eip155:1:0x0", 1)
@@ -347,19 +348,15 @@ def test_events_in_the_usual_form_are_not_looked_at_alone(monkeypatch: pytest.Mo
     assert decoded.links.num_rows == len(events)
 
 
-def test_blocks_that_are_offered_are_not_fetched() -> None:
+def test_blocks_that_lie_beside_the_events_are_not_fetched() -> None:
     check = NodeCheck(fetched := Stored({}))
     shared = {one.multihash: one.content for event in (WITH_CAP, ANCHORED) for one in event.blocks}
-    check.offer(
-        1,
-        pa.table(
-            {
-                "multihash": pa.array(shared.keys(), pa.binary()),
-                "bytes": pa.array(shared.values(), pa.binary()),
-            }
-        ),
+    beside = pa.table(
+        [pa.array(shared.keys(), pa.binary()), pa.array(shared.values(), pa.binary())],
+        schema=BLOCKS,
     )
-    assert decode_events(raw_of([Case(WITH_CAP), Case(ANCHORED)]), check).links.num_rows == 2
+    raw = raw_of([Case(WITH_CAP), Case(ANCHORED)])
+    assert decode_events(raw, check, beside=beside).links.num_rows == 2
     assert fetched.fetched == []
 
 
