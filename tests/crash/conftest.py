@@ -5,8 +5,6 @@ driver of the product while no child runs; every other program that touches it i
 own.
 """
 
-import os
-import re
 import shutil
 import sys
 import time
@@ -15,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from subprocess import PIPE, Popen, run
+from subprocess import PIPE, Popen
 from typing import Literal
 
 import pytest
@@ -24,16 +22,22 @@ from connectors.sqlite import connect, query, scalar
 from flows.synth.database import Order, write_database
 from flows.synth.streams import Population
 from tests.support.oracle import Contents, check, read
-from tests.support.program import ROOT
+from tests.support.program import (
+    HANG_SECONDS,
+    Ended,
+    Environment,
+    ceramic_order,
+    end,
+    kill,
+    run,
+    start,
+)
 
 if sys.platform != "linux":
     # locks, pipes, /proc and what stands between a program and its disk are Linux's here
     collect_ignore_glob = ["test_*.py"]
 
-HANG_SECONDS = 120
-"""After this time a child counts as hanging."""
 COMPANIONS = ("-wal", "-shm", "-order-lock")
-KEPT = re.compile(r"`(\d+)` events in `(\d+)` whole batches are delivered and kept")
 
 Numbers = dict[bytes, int]
 """CID to `delivered` of the delivered events."""
@@ -130,25 +134,8 @@ def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("injecting faults below SQLite needs a C compiler, `cc`")
     library = tmp_path_factory.mktemp("faults") / "faults.so"
     source = Path(__file__).with_name("faults.c")
-    run(
-        [compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, source, "-ldl"], check=True
-    )
+    run([compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, source, "-ldl"])
     return library
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a child ended."""
-
-    code: int
-    """Its exit code; negative: the signal that killed it."""
-    out: str
-    err: str
-
-    def kept(self) -> int | None:
-        """How many events it says are delivered and kept, None if it does not say."""
-        found = KEPT.search(self.err)
-        return int(found[1]) if found else None
 
 
 Program = Literal["flows", "tests.crash.miniature"]
@@ -158,7 +145,7 @@ database of a thousandth."""
 
 def arguments(database: Path, *options: str, program: Program = "flows") -> list[str]:
     """The command line of `ceramic-order run`."""
-    return [sys.executable, "-m", program, "run", str(database), *options]
+    return ceramic_order("run", database, *options, module=program)
 
 
 @dataclass
@@ -177,7 +164,7 @@ class Children:
         faults: Faults | None = None,
         stdout: int = PIPE,
         stderr: int = PIPE,
-    ) -> "Popen[str]":
+    ) -> Popen[str]:
         """Start `ceramic-order run` on `database`."""
         environment = {} if faults is None else faults.environment(self.library(), database)
         return self.spawn(
@@ -190,16 +177,13 @@ class Children:
     def spawn(
         self,
         command: list[str],
-        environment: Mapping[str, str] | None = None,
+        environment: Environment | None = None,
         *,
         stdout: int = PIPE,
         stderr: int = PIPE,
-    ) -> "Popen[str]":
+    ) -> Popen[str]:
         """Start any program; where nothing else is said, its streams are pipes."""
-        environment = os.environ | dict(environment or {})
-        child = Popen(
-            command, cwd=ROOT, env=environment, stdin=PIPE, stdout=stdout, stderr=stderr, text=True
-        )
+        child = start(command, environment=environment, stdout=stdout, stderr=stderr)
         self.started.append(child)
         return child
 
@@ -214,25 +198,16 @@ class Children:
         return end(self.start(database, *options, program=program, faults=faults))
 
 
-def end(child: "Popen[str]") -> Ended:
-    """Wait for the end of a child; it never shows a traceback."""
-    out, err = child.communicate(timeout=HANG_SECONDS)
-    assert "Traceback" not in (err or ""), err
-    return Ended(child.returncode, out or "", err or "")
-
-
 @pytest.fixture
 def children(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Children]:
     """The children of one test."""
     children = Children(tmp_path, lambda: request.getfixturevalue("faults_library"))
     yield children
     for child in children.started:
-        child.kill()
-        with suppress(ValueError):  # its streams may be closed already
-            child.communicate()
+        kill(child)
 
 
-def await_wal(child: "Popen[str]", database: Path, size: int) -> bool:
+def await_wal(child: Popen[str], database: Path, size: int) -> bool:
     """Wait until the child has written so much to its write-ahead log; False if it ended before."""
     wal = database.with_name(database.name + "-wal")
     deadline = time.monotonic() + HANG_SECONDS

@@ -14,8 +14,9 @@ import pytest
 
 from connectors.sqlite import SqliteError, connect, query, scalar
 from operators.schemas import Reason
-from tests.crash.conftest import Children, Ended, Template, check_numbers
+from tests.crash.conftest import Children, Template, check_numbers
 from tests.support.oracle import Contents, check, deliverable, read
+from tests.support.program import Ended
 
 PAGE = 4096
 SAID = (

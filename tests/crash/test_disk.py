@@ -1,7 +1,7 @@
 """A disk that is full or fails stops a run with a sentence that tells what is kept; once it works again, a rerun finishes the job."""
 
 import errno
-import subprocess
+import resource
 from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle, product
 from pathlib import Path
@@ -12,16 +12,14 @@ import pytest
 
 from tests.crash.conftest import (
     Children,
-    Ended,
     Faults,
     Template,
-    arguments,
     check_rerun,
     check_stopped,
-    end,
 )
 from tests.crash.recorded import MAIN, record
 from tests.support.oracle import Contents, check, read
+from tests.support.program import Ended, ceramic_order, run
 
 OPTIONS = ("--batch-rows", "40", "--quiet")
 """Such a run creates its files by its 10th change of them, commits its last batch behind the
@@ -130,9 +128,7 @@ class SmallDisk:
 
 def _mount(*options: str) -> bool:
     try:
-        return not subprocess.run(
-            ["/bin/mount", *options], capture_output=True, check=False
-        ).returncode
+        return run(["/bin/mount", *options], code=None).code == 0
     except FileNotFoundError:
         return False
 
@@ -143,7 +139,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], SmallDisk]]:
     folder = tmp_path / "disk"
     yield lambda size: SmallDisk(folder, size)
     if folder.is_mount():
-        subprocess.run(["/bin/umount", "--lazy", folder], capture_output=True, check=False)
+        run(["/bin/umount", "--lazy", folder], code=None)
 
 
 @pytest.mark.parametrize("spare", [0, 400_000])
@@ -175,14 +171,7 @@ def test_a_log_that_may_not_grow_further_leaves_whole_batches(
     small: Template, children: Children
 ) -> None:
     database = small.copy(children.folder)
-    limited = [
-        "sh",
-        "-c",
-        'ulimit -f "$0" && exec "$@"',
-        str(1_000_000 // 512),
-        *arguments(database, *OPTIONS),
-    ]
-    ended = end(children.spawn(limited))
-    assert ended.code == 3, ended
+    limits = {resource.RLIMIT_FSIZE: 1_000_000}
+    ended = run(ceramic_order("run", database, *OPTIONS), code=3, limits=limits)
     _check_ended(small.contents, database, ended)
     check_rerun(small.contents, database, children)

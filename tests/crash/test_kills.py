@@ -15,9 +15,9 @@ from tests.crash.conftest import (
     await_wal,
     check_rerun,
     check_stopped,
-    end,
 )
 from tests.support.oracle import deliverable
+from tests.support.program import end
 
 OPTIONS = ("--batch-rows", "200", "--quiet")
 LOG_BYTES = 4_500_000

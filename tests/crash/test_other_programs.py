@@ -1,7 +1,5 @@
 """Other programs at the same database: who holds it is waited for or named, and nothing of theirs is overwritten."""
 
-import json
-import sys
 import time
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
@@ -16,10 +14,10 @@ from tests.crash.conftest import (
     check_numbers,
     check_rerun,
     check_stopped,
-    end,
     numbers_of,
 )
 from tests.support.oracle import check, read
+from tests.support.program import end, python, read_line, write_line
 
 PROGRAM = Path(__file__).with_name("other_program.py")
 MANY_BATCHES = ("--batch-rows", "20", "--quiet")
@@ -40,29 +38,21 @@ class Other:
     """Another program at the database."""
 
     def __init__(self, children: Children, database: Path, *statements: str) -> None:
-        self._child: Popen[str] = children.spawn(
-            [sys.executable, str(PROGRAM), str(database), *statements]
-        )
+        self._child = children.spawn(python(PROGRAM, database, *statements))
         self._expect("ready")
 
     def enter(self) -> None:
         """Let it open the database and run its statements."""
-        self._go_on()
+        write_line(self._child)
         self._expect("inside")
 
     def leave(self) -> None:
         """Let it end its transaction and close the database."""
-        self._go_on()
+        write_line(self._child)
         assert end(self._child).code == 0
 
-    def _go_on(self) -> None:
-        assert self._child.stdin is not None
-        self._child.stdin.write("\n")
-        self._child.stdin.flush()
-
     def _expect(self, line: str) -> None:
-        assert self._child.stdout is not None
-        assert self._child.stdout.readline() == line + "\n"
+        assert read_line(self._child) == line
 
 
 WRITES, READS, IS_IDLE = (
@@ -204,9 +194,9 @@ def test_of_runs_started_at_once_one_does_the_job_and_the_others_are_refused_or_
 
 def test_a_run_again_changes_no_byte(small: Template, children: Children) -> None:
     database = small.copy(children.folder)
-    first = json.loads(children.run(database, "--json").out)
+    first = children.run(database, "--json").document
     left = database.read_bytes()
-    again = json.loads(children.run(database, "--json").out)
+    again = children.run(database, "--json").document
     assert again["delivered"] == 0
     assert again["discovered"] == again["waiting"] == first["waiting"] > 0
     assert database.read_bytes() == left

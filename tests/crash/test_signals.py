@@ -12,15 +12,14 @@ import pytest
 
 from tests.crash.conftest import (
     Children,
-    Ended,
     Faults,
     Template,
     await_wal,
     check_rerun,
     check_stopped,
-    end,
 )
 from tests.support.oracle import Contents
+from tests.support.program import Ended, end
 
 OPTIONS = ("--batch-rows", "200", "--quiet")
 SECONDS = 1.0
@@ -29,7 +28,7 @@ SOME_BYTES = 200_000
 """How large the write-ahead log is after a batch or two."""
 
 
-def _listens(child: "Popen[str]") -> bool:
+def _listens(child: Popen[str]) -> bool:
     """Whether a run has taken both signals over: SIGTERM, which the interpreter leaves alone, is caught or blocked."""
     masks = re.findall(
         r"Sig(?:Cgt|Blk):\s*([0-9a-f]+)", Path(f"/proc/{child.pid}/status").read_text()
@@ -37,7 +36,7 @@ def _listens(child: "Popen[str]") -> bool:
     return any(int(mask, 16) >> SIGTERM - 1 & 1 for mask in masks)
 
 
-def _has_loaded(child: "Popen[str]", library: str) -> bool:
+def _has_loaded(child: Popen[str], library: str) -> bool:
     return library in Path(f"/proc/{child.pid}/maps").read_text()
 
 

@@ -1,30 +1,25 @@
 """Whoever listens to a run, and however badly: the job is done or stopped cleanly."""
 
 import os
-import pty
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from fcntl import F_SETPIPE_SZ, fcntl, ioctl
+from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
 from signal import SIGINT, SIGTERM
-from struct import pack
-from subprocess import Popen
-from termios import TIOCSWINSZ
 
 import pytest
 
 from tests.crash.conftest import (
-    HANG_SECONDS,
     Children,
     Faults,
     Template,
     arguments,
     await_wal,
     check_stopped,
-    end,
 )
 from tests.support.oracle import check, deliverable, read
+from tests.support.program import HANG_SECONDS, Terminal, end
 
 
 def _through_shell(redirection: str, database: Path) -> list[str]:
@@ -121,25 +116,6 @@ def test_a_signal_ends_a_run_that_nobody_listens_to(
 
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
-
-
-class Terminal:
-    """A terminal of so many columns, and all that is written to it."""
-
-    def __init__(self, columns: int) -> None:
-        self._ours, self.theirs = pty.openpty()
-        ioctl(self.theirs, TIOCSWINSZ, pack("HHHH", 24, columns, 0, 0))
-
-    def read(self, child: "Popen[str]") -> str:
-        """Wait for the end of a child and return what it wrote."""
-        os.close(self.theirs)
-        written = b""
-        with suppress(OSError):  # the end of a terminal
-            while some := os.read(self._ours, 4096):
-                written += some
-        os.close(self._ours)
-        child.wait(HANG_SECONDS)
-        return written.decode()
 
 
 def test_a_narrow_terminal_shows_all_numbers(small: Template, children: Children) -> None:

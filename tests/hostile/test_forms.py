@@ -1,8 +1,6 @@
 """Who takes which form of an event: a node, `run` and `verify`, as the README of this folder says."""
 
-import os
 import shutil
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -10,12 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.sqlite import connect, execute
-from tests.hostile.command import command
 from tests.hostile.forms import Form, forms
 from tests.support.job import chain, store
-from tests.support.program import ROOT
+from tests.support.program import ROOT, ceramic_order, run
 
 CARGO = shutil.which("cargo")
+BUILD_SECONDS = 3600
+"""Longer than Rust takes to build the crates of the node on a slow machine."""
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +32,7 @@ def _stored(folder: Path, table: dict[str, Form]) -> Path:
 
 def test_run_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]) -> None:
     database = _stored(tmp_path, table)
-    ended = command(tmp_path, "run", database.name, "--report", "report")
-    assert ended.code == 0, ended
+    run(ceramic_order("run", database, "--report", tmp_path / "report"))
     left = {row["cid"] for row in pq.read_table(tmp_path / "report").to_pylist()}
     assert {name: form.event.cid not in left for name, form in table.items()} == {
         name: form.run for name, form in table.items()
@@ -45,8 +43,7 @@ def test_verify_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]
     database = _stored(tmp_path, table)
     with closing(connect(database, "rw")) as connection:
         execute(connection, "UPDATE ceramic_one_event SET delivered = rowid")
-    ended = command(tmp_path, "verify", database.name, "--report", "report")
-    assert ended.code == 1, ended
+    run(ceramic_order("verify", database, "--report", tmp_path / "report"), code=1)
     named = {
         row["cid"]
         for row in pq.read_table(tmp_path / "report").to_pylist()
@@ -61,24 +58,16 @@ def test_verify_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]
 def test_a_node_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]) -> None:
     # elsewhere, because cargo writes a lock file beside the source
     shutil.copytree(ROOT / "tests/hostile/node", tmp_path / "node")
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(tmp_path)}
-    built = subprocess.run(
+    built = run(
         [str(CARGO), "build", "-q"],
+        code=None,
         cwd=tmp_path / "node",
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        environment={"CARGO_TARGET_DIR": str(tmp_path)},
+        seconds=BUILD_SECONDS,
     )
-    if built.returncode:
-        pytest.skip(f"the crates of the node's decoder are not to be had: {built.stderr[-200:]}")
+    if built.code:
+        pytest.skip(f"the crates of the node's decoder are not to be had: {built.err[-200:]}")
     blocks = [[one.content.hex() for one in reversed(form.event.blocks)] for form in table.values()]
-    ended = subprocess.run(
-        [tmp_path / "debug/node-reads"],
-        input="\n".join(map(" ".join, blocks)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = dict(zip(table, (word == "yes" for word in ended.stdout.split()), strict=True))
+    ended = run([tmp_path / "debug/node-reads"], given="\n".join(map(" ".join, blocks)))
+    found = dict(zip(table, (word == "yes" for word in ended.out.split()), strict=True))
     assert found == {name: form.node for name, form in table.items()}

@@ -1,8 +1,5 @@
 """Mutants of valid events: a database of them through the command line, and (soak) a hundred thousand through both decoders."""
 
-import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -18,11 +15,10 @@ from flows.synth.events import DAG_CBOR, DAG_JOSE, Event, block, build_event
 from operators.decode import Links, read_event
 from operators.encoding.envelope import payload_multihash
 from operators.schemas import Reason
-from tests.hostile.command import command
 from tests.operators.test_mutants import LAX, STRICT, mutants
 from tests.support.blocks import SIGNED, Raw, assert_read_row_by_row, envelope, valid
 from tests.support.job import store
-from tests.support.program import ROOT
+from tests.support.program import ceramic_order, python, run, start
 
 MANY = 100_000
 LARGEST_SEED = 2000
@@ -53,8 +49,12 @@ def _stored(raw: Raw) -> Event:
 def test_a_database_of_mutants_is_read_event_by_event(tmp_path: Path) -> None:
     events = list({event.cid: event for event in map(_stored, islice(_endless(4), 3000))}.values())
     store(tmp_path / "node.db", events, [None] * len(events))
-    ended = command(tmp_path, "run", "node.db", "--check", "links", "--json", "--report", "report")
-    assert ended.code == 0, ended
+    ended = run(
+        ceramic_order(
+            *("run", tmp_path / "node.db", "--check", "links"),
+            *("--json", "--report", tmp_path / "report"),
+        )
+    )
     blocks = {one.multihash: one.content for event in events for one in event.blocks}
     found = {
         event.cid: read_event(event.blocks[-1].content, blocks.get(_named(event), b""))
@@ -63,7 +63,7 @@ def test_a_database_of_mutants_is_read_event_by_event(tmp_path: Path) -> None:
     unreadable = {cid: str(reason) for cid, reason in found.items() if isinstance(reason, Reason)}
     told = {row["cid"]: row["reason"] for row in pq.read_table(tmp_path / "report").to_pylist()}
     assert {cid: reason for cid, reason in told.items() if cid in unreadable} == unreadable
-    document = json.loads(ended.out)
+    document = ended.document
     assert document["delivered"] + len(told) == document["discovered"] == len(events)
     assert min(len(unreadable), len(events) - len(unreadable)) > len(events) // 20
 
@@ -132,14 +132,7 @@ def test_a_fuzzer_finds_no_block_that_breaks_the_decoders(tmp_path: Path) -> Non
         one for raw in valid() for one in raw if 0 < len(one) < LARGEST_SEED
     ):
         (corpus / str(name)).write_bytes(content)
-    line = [
-        sys.executable,
-        "-m",
-        "tests.hostile.fuzz",
-        str(corpus),
-        f"-runs={FUZZED}",
-        "-seed=1",
-        f"-artifact_prefix={tmp_path}/",
-    ]
-    ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    options = [f"-runs={FUZZED}", "-seed=1", f"-artifact_prefix={tmp_path}/"]
+    child = start(python("-m", "tests.hostile.fuzz", corpus, *options))
+    _, err = child.communicate()  # it takes minutes
+    assert child.returncode == 0, err[-2000:]

@@ -107,15 +107,19 @@ def _limit(limits: Mapping[int, int]) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def end(child: Popen[str], *, traceback: bool = False) -> Ended:
+def end(
+    child: Popen[str], *, given: str = "", seconds: float = HANG_SECONDS, traceback: bool = False
+) -> Ended:
     """Wait for the end of a program.
 
     Args:
         child: the program.
+        given: what it reads on its stdin.
+        seconds: after this time it counts as hanging.
         traceback: it may show one; `ceramic-order` never does.
     """
     try:
-        out, err = child.communicate(timeout=HANG_SECONDS)
+        out, err = child.communicate(given or None, timeout=seconds)
     except BaseException:
         kill(child)
         raise
@@ -137,11 +141,13 @@ def run(
     environment: Environment | None = None,
     cwd: Path = ROOT,
     limits: Mapping[int, int] | None = None,
+    given: str = "",
+    seconds: float = HANG_SECONDS,
     traceback: bool = False,
 ) -> Ended:
     """Run a program to its end, which must be this exit code; None: any."""
     child = start(command, environment=environment, cwd=cwd, limits=limits)
-    ended = end(child, traceback=traceback)
+    ended = end(child, given=given, seconds=seconds, traceback=traceback)
     assert code is None or ended.code == code, ended
     return ended
 

@@ -1,15 +1,11 @@
 """`ceramic-order run` as a user starts it: exit codes, what is printed where, and what is left on the disk."""
 
-import json
 import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +17,11 @@ from flows.synth.database import create_database, write_database
 from flows.synth.events import data_event
 from flows.synth.streams import Population
 from operators.schemas import LEFT
+from tests.support import program
 from tests.support.job import chain, store
 from tests.support.oracle import check, read
-from tests.support.program import ROOT
+from tests.support.program import Ended, ceramic_order, end, python, started
 
-HANG_SECONDS = 60
 KEYS = {
     "database": str,
     "discovered": int,
@@ -45,40 +41,16 @@ KEYS = {
 """What `--json` prints, and no more."""
 
 
-@contextmanager
-def started(
-    program: str, *arguments: str | Path, **environment: str
-) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs a program of Python; none outlives its block."""
-    command = [sys.executable, "-m", program, *map(str, arguments)]
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def run(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
-    """Run the command to its end, which must be this exit code; what it wrote to stdout and stderr."""
-    with started("flows", "run", *arguments) as process:
-        out, err = process.communicate(timeout=HANG_SECONDS)
-    assert "Traceback" not in err, err
-    assert process.returncode == code, err
-    return out, err
+    """Run the command to its end; what it wrote to stdout and stderr."""
+    ended = program.run(ceramic_order("run", *arguments), code=code)
+    return ended.out, ended.err
 
 
 def run_json(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
-    out, err = run(*arguments, "--json", "--quiet", code=code)
-    assert err == ""
-    document: dict[str, Any] = json.loads(out)
-    return document
+    ended = program.run(ceramic_order("run", *arguments, "--json", "--quiet"), code=code)
+    assert ended.err == ""
+    return ended.document
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -152,11 +124,10 @@ def test_a_table_is_printed_for_people_and_the_story_goes_to_stderr(path: Path) 
 
 @pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR"])
 def test_nothing_live_is_drawn_where_there_is_no_terminal(path: Path, variable: str) -> None:
-    with started("flows", "run", path, **{variable: "1"}) as process:
-        out, err = process.communicate(timeout=HANG_SECONDS)
-    assert err == ""
-    assert "delivered" in out
-    assert variable == "FORCE_COLOR" or "\x1b" not in out
+    ended = program.run(ceramic_order("run", path), environment={variable: "1"})
+    assert ended.err == ""
+    assert "delivered" in ended.out
+    assert variable == "FORCE_COLOR" or "\x1b" not in ended.out
 
 
 def test_a_dry_run_changes_no_byte_and_foretells_the_run(path: Path) -> None:
@@ -347,21 +318,19 @@ def test_a_signal_ends_a_run_with_one_line_and_a_second_run_finishes_the_job(
     path = tmp_path / "node.db"
     shutil.copyfile(large, path)
     before = read(large)
-    with started(
-        "flows", "run", path, "--batch-rows", "100", "--workers", workers, "--quiet"
-    ) as process:
+    options = ("--batch-rows", "100", "--workers", workers, "--quiet")
+    with started(ceramic_order("run", path, *options)) as process:
         wal = path.with_name(path.name + "-wal")
         while process.poll() is None and _size(wal) < 100_000:
             time.sleep(0.001)
         process.send_signal(number)
-        out, err = process.communicate(timeout=HANG_SECONDS)
-    assert process.returncode == 128 + number, err
-    assert out == ""
+        ended = end(process)
+    assert (ended.code, ended.out) == (128 + number, ""), ended
     said = re.fullmatch(
         rf"Stopped by {number.name}: `(\d+)` events in `\d+` whole batches are delivered and kept\..*\n",
-        err,
+        ended.err,
     )
-    assert said, err
+    assert said, ended.err
     assert (
         int(said[1])
         == sum(number is not None for number in read(path).numbers.values())
@@ -382,9 +351,8 @@ def _size(file: Path) -> int:
 @pytest.mark.parametrize("options", [[], ["-w", "2"]])
 def test_it_is_a_flow_of_bytewax_too(path: Path, options: list[str]) -> None:
     before = read(path)
-    with started("bytewax.run", f"flows.order:get_flow({str(path)!r})", *options) as process:
-        out, err = process.communicate(timeout=HANG_SECONDS)
-    assert (process.returncode, out, err) == (0, "", "")
+    flow = f"flows.order:get_flow({str(path)!r})"
+    assert program.run(python("-m", "bytewax.run", flow, *options)) == Ended(0, "", "")
     assert len(check(before, read(path))) == 6
     assert not path.with_name(path.name + "-order-lock").exists()
 
@@ -396,20 +364,13 @@ def test_a_cluster_of_two_processes_does_the_same(
     shutil.copyfile(large, path)
     addresses = ";".join(f"127.0.0.1:{port}" for port in unused_ports)
     # the one that writes probes whether anybody else has the database open, so it opens it first
-    with started(
-        "bytewax.run", f"flows.order:get_flow({str(path)!r})", "-i", "0", "-a", addresses
-    ) as one:
+    flow = f"flows.order:get_flow({str(path)!r})"
+    reading = f"flows.order:get_flow({str(path)!r}, writes=False)"
+    runner = python("-m", "bytewax.run", "-a", addresses)
+    with started([*runner, flow, "-i", "0"]) as one:
         while one.poll() is None and not path.with_name(path.name + "-order-lock").exists():
             time.sleep(0.01)
-        with started(
-            "bytewax.run",
-            f"flows.order:get_flow({str(path)!r}, writes=False)",
-            "-i",
-            "1",
-            "-a",
-            addresses,
-        ) as other:
-            _, other_err = other.communicate(timeout=HANG_SECONDS)
-        _, err = one.communicate(timeout=HANG_SECONDS)
-    assert (one.returncode, other.returncode) == (0, 0), (err, other_err)
+        program.run([*runner, reading, "-i", "1"])
+        ended = end(one)
+    assert ended.code == 0, ended
     check(read(large), read(path))

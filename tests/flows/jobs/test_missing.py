@@ -1,8 +1,5 @@
 """Missing lists exactly the events that others wait for and that the database does not hold."""
 
-import json
-import subprocess
-import sys
 from itertools import count
 from pathlib import Path
 
@@ -14,7 +11,8 @@ from flows.jobs.status import left
 from operators.encoding.cid import cid_text, parse_cid
 from tests.support.job import chain, store
 from tests.support.oracle import read
-from tests.support.program import ROOT
+from tests.support.program import ceramic_order
+from tests.support.program import run as run_program
 from tests.support.strategies import Forest, forests
 
 _names = count()
@@ -55,30 +53,21 @@ def test_with_them_everything_can_be_delivered(tmp_path: Path) -> None:
     assert not run(again, RunOptions()).run_state.reasons
 
 
-def ceramic_order(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "flows", *map(str, arguments)],
-        check=True,
-        capture_output=True,
-        cwd=ROOT,
-        text=True,
-    )
-
-
 def test_stdout_holds_the_cids_and_nothing_else(tmp_path: Path) -> None:
     stream = chain(9)
     path = store(
         tmp_path / "node.db", [event for at, event in enumerate(stream) if at not in {2, 5}]
     )
     expected = sorted(cid_text(stream[at].cid) for at in (2, 5))
-    done = ceramic_order("missing", path)
-    assert done.stdout.splitlines() == expected
-    assert done.stderr == "2 missing events, for which 5 wait\n"
-    assert json.loads(ceramic_order("missing", path, "--json").stdout) == {
+    ended = run_program(ceramic_order("missing", path))
+    assert ended.out.splitlines() == expected
+    assert ended.err == "2 missing events, for which 5 wait\n"
+    assert run_program(ceramic_order("missing", path, "--json")).document == {
         "database": str(path),
         "missing": expected,
     }
 
 
 def test_without_any_stdout_is_empty(tmp_path: Path) -> None:
-    assert ceramic_order("missing", store(tmp_path / "node.db", chain(3)), "--quiet").stdout == ""
+    path = store(tmp_path / "node.db", chain(3))
+    assert run_program(ceramic_order("missing", path, "--quiet")).out == ""

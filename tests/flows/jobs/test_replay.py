@@ -1,11 +1,9 @@
 """A replay finds the order that a run would write, and changes nothing beside its folder."""
 
 import json
-import os
+import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,14 +25,14 @@ from flows.synth.database import write_database
 from flows.synth.events import data_event, init_event
 from flows.synth.streams import Population
 from tests.connectors.test_snapshot import bytes_of, kept_open, leave_a_log
+from tests.support import program
 from tests.support.job import chain, store
 from tests.support.oracle import Contents, check, deliverable, read
-from tests.support.program import ROOT
+from tests.support.program import ceramic_order, end, python, started
 from tests.support.snapshots import SNAPSHOTS
 from tests.support.strategies import Forest, forests
 
 MOUNT = shutil.which("mount") or "mount"
-PROGRAM = (sys.executable, "-m", "flows")
 _names = count()
 
 
@@ -229,15 +227,13 @@ def test_what_is_no_ceramic_database_leaves_no_folder(tmp_path: Path) -> None:
 @contextmanager
 def mounted(source: str, target: Path, *options: str) -> Iterator[None]:
     """Mount something, where that is permitted."""
-    done = subprocess.run(
-        [MOUNT, *options, source, str(target)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+    done = program.run([MOUNT, *options, source, target], code=None)
+    if done.code:
+        pytest.skip(f"mounting is not permitted here: {done.err.strip()}")
     try:
         yield
     finally:
-        subprocess.run(["/usr/bin/env", "umount", str(target)], check=True)
+        program.run(["/usr/bin/env", "umount", target])
 
 
 @pytest.mark.parametrize("has_log", [False, True])
@@ -250,20 +246,9 @@ def test_a_snapshot_on_a_read_only_mount_is_replayed(tmp_path: Path, has_log: bo
     with mounted("tmpfs", mount, "-t", "tmpfs"):
         for file in tmp_path.glob("node.db*"):
             shutil.copy(file, mount)
-        subprocess.run([MOUNT, "-o", "remount,ro", str(mount)], check=True)
+        program.run([MOUNT, "-o", "remount,ro", mount])
         replayed = replay(mount / "node.db", tmp_path / "log", RunOptions(), verified=True)
     assert replayed.summary.run_state.delivered == 4 - has_log
-
-
-def ceramic_order(*arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-        cwd=ROOT,
-    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -276,17 +261,18 @@ def test_an_interrupted_replay_leaves_no_log_that_looks_complete(
     leave_a_log(path)
     before = bytes_of(path.parent)
     log = tmp_path / "log"
-    child = ceramic_order("replay", path, "--out", log, TMPDIR=str(tmp_path / "temporary"))
-    while child.poll() is None and not list(log.glob(".partial/*")):
-        time.sleep(0.001)
-    child.send_signal(number)
-    _, story = child.communicate()
-    assert child.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    command = ceramic_order("replay", path, "--out", log)
+    with started(command, environment={"TMPDIR": str(tmp_path / "temporary")}) as child:
+        while child.poll() is None and not list(log.glob(".partial/*")):
+            time.sleep(0.001)
+        child.send_signal(number)
+        ended = end(child)
+    assert ended.code == (-number if number == signal.SIGKILL else 128 + number)
     assert bytes_of(path.parent) == before
     if number == signal.SIGKILL:
         assert [file.name for file in log.iterdir()] == [".partial"]
     else:
-        assert f"Stopped by {number.name}: nothing was changed" in story
+        assert f"Stopped by {number.name}: nothing was changed" in ended.err
         assert not log.exists()
         assert not list((tmp_path / "temporary").iterdir())
     assert replay(path, log, RunOptions()).files[0].events
@@ -298,27 +284,22 @@ def test_a_replay_that_is_interrupted_while_it_is_verified_leaves_no_log(
 ) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    child = ceramic_order("replay", synthetic, "--out", tmp_path / "log", TMPDIR=str(temporary))
-    while child.poll() is None and not list(temporary.iterdir()):
-        time.sleep(0.001)
-    child.send_signal(number)
-    child.communicate()
-    assert child.returncode == 128 + number
+    command = ceramic_order("replay", synthetic, "--out", tmp_path / "log")
+    with started(command, environment={"TMPDIR": str(temporary)}) as child:
+        while child.poll() is None and not list(temporary.iterdir()):
+            time.sleep(0.001)
+        child.send_signal(number)
+        assert end(child).code == 128 + number
     assert [file.name for file in tmp_path.iterdir()] == ["temporary"]
     assert not list(temporary.iterdir())
 
 
 def test_a_full_disk_leaves_no_log(synthetic: Path, tmp_path: Path) -> None:
-    program = "ulimit -f 64; exec " + " ".join(
-        map(str, (*PROGRAM, "replay", synthetic, "--out", tmp_path / "log"))
-    )
-    done = subprocess.run(
-        ["/bin/sh", "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    assert done.returncode == 3, done
+    command = ceramic_order("replay", synthetic, "--out", tmp_path / "log")
+    ended = program.run(command, code=3, limits={resource.RLIMIT_FSIZE: 64 * 512})
     assert (
         f"Writing to `{tmp_path / 'log'}` failed: File too large. No part of a new log was left there"
-        in done.stderr
+        in ended.err
     )
     assert not list(tmp_path.iterdir())
 
@@ -328,15 +309,12 @@ def test_a_folder_with_a_log_is_refused_unless_it_may_be_overwritten(
 ) -> None:
     replay(store(tmp_path / "small.db", chain(3)), tmp_path / "log", RunOptions())
     before = bytes_of(tmp_path / "log")
-    child = ceramic_order("replay", synthetic, "--out", tmp_path / "log")
-    _, story = child.communicate()
-    assert child.returncode == 2
-    assert "already holds a log: `replay.json`. Nothing was changed." in story
+    command = ceramic_order("replay", synthetic, "--out", tmp_path / "log")
+    refused = program.run(command, code=2)
+    assert "already holds a log: `replay.json`. Nothing was changed." in refused.err
     assert bytes_of(tmp_path / "log") == before
-    child = ceramic_order("replay", synthetic, "--out", tmp_path / "log", "--overwrite", "--json")
-    printed, _ = child.communicate()
-    assert child.returncode == 0
-    assert json.loads(printed) == json.loads((tmp_path / "log" / "replay.json").read_text())
+    document = program.run([*command, "--overwrite", "--json"]).document
+    assert document == json.loads((tmp_path / "log" / "replay.json").read_text())
 
 
 def test_the_document_says_what_was_replayed_by_what(synthetic: Path, tmp_path: Path) -> None:
@@ -374,17 +352,14 @@ def test_the_document_says_what_was_replayed_by_what(synthetic: Path, tmp_path: 
 
 
 def test_strict_exits_1_if_an_event_was_not_delivered(synthetic: Path, tmp_path: Path) -> None:
-    child = ceramic_order(
-        "replay", synthetic, "--out", tmp_path / "log", "--strict", "--no-verify", "--quiet"
-    )
-    child.communicate()
-    assert child.returncode == 1
+    options = ("--strict", "--no-verify", "--quiet")
+    program.run(ceramic_order("replay", synthetic, "--out", tmp_path / "log", *options), code=1)
     assert json.loads((tmp_path / "log" / "replay.json").read_text())["verification"] is None
 
 
 def test_it_is_a_flow_of_bytewax_too(synthetic: Path, tmp_path: Path) -> None:
     flow = f"flows.replay:get_flow({str(synthetic)!r}, {str(tmp_path / 'log')!r})"
-    subprocess.run([sys.executable, "-m", "bytewax.run", flow, "-w", "2"], check=True, cwd=ROOT)
+    program.run(python("-m", "bytewax.run", flow, "-w", "2"))
     expected = replay(synthetic, tmp_path / "expected", RunOptions())
     assert (
         json.loads((tmp_path / "log" / "replay.json").read_text())["order_digest"]

@@ -1,8 +1,5 @@
 """Status counts what a database holds, and what a run would leave of it."""
 
-import json
-import subprocess
-import sys
 from collections import Counter
 from itertools import count
 from pathlib import Path
@@ -19,7 +16,8 @@ from operators.encoding.cid import cid_text
 from tests.connectors.test_snapshot import bytes_of, kept_open, leave_a_log
 from tests.support.job import chain, store
 from tests.support.oracle import read
-from tests.support.program import ROOT
+from tests.support.program import ceramic_order
+from tests.support.program import run as run_program
 from tests.support.strategies import Forest, forests
 
 VERSIONS: dict[SchemaVersion, str] = {
@@ -136,16 +134,6 @@ def test_what_is_no_ceramic_database_is_a_clear_error(tmp_path: Path) -> None:
         status(tmp_path / "other.db")
 
 
-def printed(*arguments: str | Path) -> str:
-    return subprocess.run(
-        [sys.executable, "-m", "flows", *map(str, arguments)],
-        check=True,
-        capture_output=True,
-        cwd=ROOT,
-        text=True,
-    ).stdout
-
-
 def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
     stream = chain(4)
     path = store(tmp_path / "node.db", [stream[0], *stream[2:]])
@@ -168,7 +156,7 @@ def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
         "estimated": 0,
         "left": None,
     }
-    assert json.loads(printed("status", path, "--json")) == document
+    assert run_program(ceramic_order("status", path, "--json")).document == document
     document["left"] = {
         "deliverable": 0,
         "waiting": 2,
@@ -179,7 +167,7 @@ def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
             {"stream": cid_text(stream[0].cid), "events": 2, "reason": "prev missing"}
         ],
     }
-    assert json.loads(printed("status", path, "--json", "--reasons")) == document
+    assert run_program(ceramic_order("status", path, "--json", "--reasons")).document == document
 
 
 def test_people_see_whole_cids(tmp_path: Path) -> None:
@@ -187,5 +175,5 @@ def test_people_see_whole_cids(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", [stream[0], *stream[2:]])
     assert (
         f"  {cid_text(stream[0].cid)}: 2 events, prev missing"
-        in printed("status", path, "--reasons").splitlines()
+        in run_program(ceramic_order("status", path, "--reasons")).out.splitlines()
     )

@@ -1,8 +1,5 @@
 """Why says of every event what a run says of it, and what to do."""
 
-import json
-import subprocess
-import sys
 from itertools import count
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from operators.schemas import WAITING, Reason
 from tests.connectors.test_snapshot import bytes_of, kept_open
 from tests.support.job import chain, store
 from tests.support.oracle import read
-from tests.support.program import ROOT
+from tests.support.program import ceramic_order, run
 from tests.support.strategies import Forest, Step, forests
 
 BELOW_AN_ODD_ENVELOPE = Forest(
@@ -158,17 +155,13 @@ def test_every_reason_has_its_sentence_and_advice(tmp_path: Path) -> None:
 def test_a_long_chain_is_whole_as_json_and_shortened_for_people(tmp_path: Path) -> None:
     stream = chain(2500)
     path = store(tmp_path / "node.db", stream)
-    arguments = [sys.executable, "-m", "flows", "why", str(path), cid_text(stream[-1].cid)]
-    document = json.loads(
-        subprocess.run([*arguments, "--json"], check=True, capture_output=True, cwd=ROOT).stdout
-    )
+    command = ceramic_order("why", path, cid_text(stream[-1].cid))
+    document = run([*command, "--json"]).document
     assert [step["cid"] for step in document["chain"]] == [
         cid_text(event.cid) for event in reversed(stream)
     ]
     assert document["verdict"] == "deliverable"
-    lines = subprocess.run(
-        arguments, check=True, capture_output=True, cwd=ROOT, text=True
-    ).stdout.splitlines()
+    lines = run(command).out.splitlines()
     assert lines[:2] == [
         f"{cid_text(stream[-1].cid)}: data, not delivered",
         f"prev {cid_text(stream[-2].cid)}: data, not delivered",
