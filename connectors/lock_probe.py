@@ -1,6 +1,6 @@
 """Tells whether any process has an SQLite database open, as a program of its own: prints `free` or `in use`.
 
-Every open connection of a database in WAL mode holds a shared lock on it (CERAMIC.md, Tables).
+Every open connection of a database in WAL mode holds a shared lock on it (FORMAT.md, Tables).
 Asking for a lock with F_GETLK takes none and needs no write access. But it needs the file open, and
 a process that closes a file drops all its POSIX locks on it, also those of an SQLite connection: so
 this must never run in a process that has the database open.

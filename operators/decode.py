@@ -1,6 +1,6 @@
 """Decode: from an event's blocks to its stream and its parent, or to the reason why it can't be read.
 
-The rules are those of CERAMIC.md, The four kinds of event. `read_event` is the rule for one event;
+The rules are those of FORMAT.md, The four kinds of event. `read_event` is the rule for one event;
 `decode` applies it to a batch.
 """
 
@@ -293,7 +293,7 @@ def has_rows(batch: pa.RecordBatch) -> bool:
 
 @contextmanager
 def _no_cyclic_garbage_collection() -> Iterator[None]:
-    """Decoded blocks hold no cycles, yet looking for some took a fifth of the time of a run (PEER.md)."""
+    """Decoded blocks hold no cycles, yet looking for some took a fifth of the time of a run."""
     enabled = gc.isenabled()
     gc.disable()
     try:

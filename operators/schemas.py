@@ -8,7 +8,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 KINDS = ("init", "unsigned init", "data", "time")
-"""The kinds of event by their code in a `kind` column (CERAMIC.md, The four kinds of event)."""
+"""The kinds of event by their code in a `kind` column (FORMAT.md, The four kinds of event)."""
 
 INIT, UNSIGNED_INIT, DATA, TIME = range(len(KINDS))
 

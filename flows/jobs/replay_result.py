@@ -37,7 +37,7 @@ class Replay:
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `--json` and of `replay.json`, a written contract (README, JSON)."""
+        """The document of `--json` and of `replay.json`, a written contract (flows/cli/README.md)."""
         counts = self.summary.to_json()
         del counts["database"], counts["batches"]
         return {

@@ -86,7 +86,7 @@ class Summary:
         return self.run_state.reasons.total() - self.waiting
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `--json`, a written contract (README, JSON)."""
+        """The document of `--json`, a written contract (flows/cli/README.md)."""
         run_state = self.run_state
         return {
             "database": str(self.database),

@@ -80,7 +80,7 @@ class Status:
         return self.kinds["init"].events + self.kinds["unsigned init"].events
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `--json`, a written contract (README, JSON)."""
+        """The document of `--json`, a written contract (flows/cli/README.md)."""
         return {
             "database": str(self.database),
             "in_use": self.in_use,
@@ -197,7 +197,7 @@ def left(database: Path, options: RunOptions) -> Left:
 
 
 def _kind(is_jose: int, is_cbor: int, is_init: int) -> str:
-    """The kind of an event (CERAMIC.md, The four kinds of event): envelopes are dag-jose, all other root blocks dag-cbor."""
+    """The kind of an event (FORMAT.md, The four kinds of event): envelopes are dag-jose, all other root blocks dag-cbor."""
     if is_jose:
         return "init" if is_init else "data"
     if is_cbor:

@@ -150,7 +150,7 @@ class Why:
         return _LOST if self.cause_reason is None else _REASONS[self.cause_reason][1]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `--json`, a written contract (README, JSON)."""
+        """The document of `--json`, a written contract (flows/cli/README.md)."""
         return {
             "database": str(self.database),
             "cid": cid_text(self.chain[0].cid),

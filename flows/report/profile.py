@@ -144,7 +144,7 @@ class Profile:
         self._sampled, self._cpu_sampled = now, cpu
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `--profile` (README), as of now."""
+        """The document of `--profile` (flows/cli/README.md), as of now."""
         now = time.perf_counter()
         with self._lock:
             self._sample(now)

@@ -11,7 +11,7 @@
 
 A stream is begun with `init = init_event(1)` and carried on with `data_event(init.stream, init.cid,
 {"n": 1})`. Whatever `prev` and `blocks` are given is taken as it is, so damaged and orphaned events
-are made with the same functions. The shapes are those of CERAMIC.md and of rows that a node wrote.
+are made with the same functions. The shapes are those of FORMAT.md and of rows that a node wrote.
 Signatures and transaction hashes are hashes of what they would sign: nothing in this project checks
 them. Blocks are encoded by cbrrr, because libipld writes every byte string that looks like a CID as
 a link, and an envelope's `payload` is such a byte string.
@@ -77,7 +77,7 @@ class Event(NamedTuple):
 
     @property
     def order_key(self) -> bytes:
-        """The key under which nodes synchronise the event (CERAMIC.md, Streams)."""
+        """The key under which nodes synchronise the event (FORMAT.md, Streams)."""
         return self.stream.key_prefix + self.cid
 
 

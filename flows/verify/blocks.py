@@ -54,7 +54,7 @@ READINGS = {
         [_MULTIHASH, pa.field("why", pa.string(), nullable=False)]
     ),  # nothing that an event can use
 }
-"""Table name to schema; one row for each reading of a block, the CIDs binary (CERAMIC.md, The
+"""Table name to schema; one row for each reading of a block, the CIDs binary (FORMAT.md, The
 four kinds of event)."""
 
 MAX_DEPTH = 127

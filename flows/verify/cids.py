@@ -1,4 +1,4 @@
-"""CIDs as the verifier reads them: from the bytes of links, from text, and back to text (CERAMIC.md, CIDs and blocks)."""
+"""CIDs as the verifier reads them: from the bytes of links, from text, and back to text (FORMAT.md, CIDs and blocks)."""
 
 from base64 import b32decode, b32encode
 from collections.abc import Iterator

@@ -47,7 +47,7 @@ _HASHES: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x12\x20": lambda block: sha256(block).digest(),
     b"\x1b\x20": keccak_256,
 }
-"""Hash code and digest length of a multihash to the function (CERAMIC.md, CIDs and blocks)."""
+"""Hash code and digest length of a multihash to the function (FORMAT.md, CIDs and blocks)."""
 
 # no block is empty, so an empty one stands for one that is read by itself
 _BLOCKS = f"""

@@ -1,4 +1,4 @@
-"""The promises of DESIGN.md as rules, each one SELECT in the file of its name in `sql/rules`.
+"""The promises of README.md as rules, each one SELECT in the file of its name in `sql/rules`.
 
 A rule asks the tables of `sql/stored.sql` and `sql/facts`, and returns one row for each violation:
 `cid` (of the event, binary; null if there is none), `number`, `related` (CID of the prev or the

@@ -1,4 +1,4 @@
-"""Verify: check every promise of DESIGN.md on a database, from its blocks up, with DuckDB.
+"""Verify: check every promise of README.md on a database, from its blocks up, with DuckDB.
 
 Nothing here or in `flows.verify` is shared with the flow that it judges: blocks are decoded by
 cbrrr, and what follows from them is SQL, one file for each fact (`flows/verify/sql/facts`) and for

@@ -1,6 +1,6 @@
 """Check: could a node serve this event? A node's feed stops for ever at a delivered event that it cannot decode.
 
-The rules are those of CERAMIC.md, The four kinds of event. Whatever an event needs (its root and
+The rules are those of FORMAT.md, The four kinds of event. Whatever an event needs (its root and
 payload, a capability, a proof and the witness nodes that lead to its prev) must be in the database,
 readable, and listed for the event. Events in the usual form that pass are found for a whole batch
 at once; each of the others is looked at alone, and gets its reason there.

@@ -1,4 +1,4 @@
-"""The blocks that events share: capabilities, proofs and witness nodes, each fetched and read about once (CERAMIC.md)."""
+"""The blocks that events share: capabilities, proofs and witness nodes, each fetched and read about once (FORMAT.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Witness nodes: the trees that lead from a proof to the events that it anchors, climbed for many events at once (CERAMIC.md).
+"""Witness nodes: the trees that lead from a proof to the events that it anchors, climbed for many events at once (FORMAT.md).
 
 A node is a list. Those of the usual form, up to three items that are links in the usual form or
 null, are kept here as columns of numbers. The answer is that of reading each node by itself or none

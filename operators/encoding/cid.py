@@ -1,4 +1,4 @@
-"""CIDs: binary in batches, text where people see them (CERAMIC.md, CIDs and blocks)."""
+"""CIDs: binary in batches, text where people see them (FORMAT.md, CIDs and blocks)."""
 
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -87,7 +87,7 @@ def _bytes(literal: str) -> bytes:
 
 
 def _place(cid: bytes, blocks: dict[bytes, bytes]) -> Place | None:
-    """An event's place by the fields of its blocks (CERAMIC.md, The four kinds of event), None if it can't be read."""
+    """An event's place by the fields of its blocks (FORMAT.md, The four kinds of event), None if it can't be read."""
     root = _decode(blocks.get(_multihash(cid), b""))
     if {"id", "prev", "proof", "path"} <= root.keys():
         return _linked(root, "id", "prev", "proof") if isinstance(root["path"], str) else None

@@ -172,7 +172,7 @@ LOG = pa.schema(
         pa.field("rowid", pa.int64()),
     ]
 )
-"""The columns that DESIGN.md names for `replay`."""
+"""The columns of a replay's log."""
 
 LogRow = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Synthetic events have the shapes of CERAMIC.md and, byte for byte, of what a node wrote."""
+"""Synthetic events have the shapes of FORMAT.md and, byte for byte, of what a node wrote."""
 
 import json
 from contextlib import closing

@@ -1,4 +1,4 @@
--- What each event is, from its blocks (CERAMIC.md, The four kinds of event): `kind` is null if they can't be read. One large join at a
+-- What each event is, from its blocks (FORMAT.md, The four kinds of event): `kind` is null if they can't be read. One large join at a
 -- time: DuckDB holds a part of every table that is joined in a statement, and so needs far more memory for several than for each.
 CREATE TABLE found AS
 SELECT

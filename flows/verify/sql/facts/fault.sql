@@ -1,4 +1,4 @@
--- Why the node could not serve an event, one row for each reason (CERAMIC.md, What the node also needs). `cid` is the block's.
+-- Why the node could not serve an event, one row for each reason (FORMAT.md, What a node needs to serve an event). `cid` is the block's.
 CREATE VIEW block AS
 SELECT multihash, NULL AS why FROM block_time
 UNION ALL SELECT multihash, NULL FROM block_envelope
