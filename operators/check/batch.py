@@ -1,4 +1,4 @@
-"""Check: could a node serve this event? A node's feed stops for ever at a delivered event that it cannot decode.
+"""Check: could a node serve this event? At one that it can't decode, a node's feed stops for ever.
 
 The rules are those of FORMAT.md, The four kinds of event. Whatever an event needs (its root and
 payload, a capability, a proof and the witness nodes that lead to its prev) must be in the database,
@@ -7,7 +7,9 @@ at once; each of the others is looked at alone, and gets its reason there.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from threading import Lock
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +17,17 @@ import pyarrow.compute as pc
 from libipld import decode_dag_cbor
 from numpy.typing import NDArray
 
+from operators.check.needs import (
+    MET,
+    NEED,
+    UNKNOWN,
+    UNMET,
+    Needs,
+    judge_by_kept,
+    multihashes_of,
+    needs_of_signed,
+    needs_of_times,
+)
 from operators.check.shared import FetchBlocks, SharedBlocks, read_capability, read_node, read_proof
 from operators.check.single import (
     MULTIHASH_BYTES,
@@ -23,7 +36,9 @@ from operators.check.single import (
     SingleCheck,
     named_capability,
 )
-from operators.check.witness import CBOR, JOSE, NO_LINK, SHA2_256, Witnesses
+from operators.check.store import BlockStore
+from operators.check.usual import CBOR, JOSE, SHA2_256, keys, read_usual
+from operators.check.witness import climb
 from operators.encoding.columns import DIGEST, Digests, digests, gather, holds, occurrences, spans
 from operators.encoding.layouts import (
     CBOR_CID,
@@ -38,35 +53,94 @@ from operators.encoding.layouts import (
 )
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 
-REMEMBERED_HEADERS = 65_536
-"""Protected headers whose capability is remembered, about 20 MB."""
+BUDGET_BYTES = 64 * 1024 * 1024
+"""For what is remembered, unless the run says otherwise: enough for 600,000 shared blocks."""
 
-KEPT_BLOCKS = 16_384
-"""Blocks from beside events that are no witness nodes, of one generation, and there are two; of some 400
-bytes, so about 13 MB."""
+STORE_SHARE, HEADERS_SHARE, BESIDE_SHARE = 3 / 4, 1 / 8, 1 / 16
+"""Of the budget: for the shared blocks of the usual forms; for the capabilities that protected
+headers name; and for blocks in other forms, of each of two generations."""
+
+HEADER_BYTES = 250
+"""What Python takes for the entry of a protected header, beside the header itself."""
+
+_SHA2_256 = np.frombuffer(SHA2_256, dtype=np.uint8)
 
 LARGEST_KEPT = pa.scalar(1024, pa.int32())
 """Bytes; a capability has about 700, a proof less than 200."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What some events need of blocks that are not kept."""
+
+    rows: Rows
+    """Of the event of each need, in the batch."""
+    needs: Needs
+
+    @classmethod
+    def none(cls) -> Self:
+        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=NEED))
+
+    @classmethod
+    def together(cls, each: Sequence[Self]) -> Self:
+        if not each:
+            return cls.none()
+        return cls(
+            np.concatenate([some.rows for some in each]),
+            np.concatenate([some.needs for some in each]),
+        )
+
+    def pass_those_that_meet(self, answers: NDArray[np.int8], passed: Mask) -> None:
+        """Pass the events all of whose needs are met."""
+        passed[self.rows] = True
+        passed[self.rows[answers != MET]] = False
+
+
+class _Blocks:
+    """Blocks by multihash, and about how many bytes they take."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._contents: dict[bytes, bytes] = {}
+
+    def add(self, multihashes: pa.Array, contents: pa.Array) -> None:
+        self._contents.update(zip(multihashes.to_pylist(), contents.to_pylist(), strict=True))
+        self.size += contents.nbytes + HEADER_BYTES * len(contents)
+
+    def pop(self, multihash: bytes) -> bytes | None:
+        return self._contents.pop(multihash, None)
+
+
 class NodeCheck:
-    """Checks batches of events; remembers the blocks that events share, so that each is fetched and read about once.
+    """Checks batches of events; remembers the blocks that events share, within a budget.
 
     Safe to share between threads: they wait for each other.
     """
 
-    def __init__(self, fetch: FetchBlocks, fetch_listed: FetchListed | None = None) -> None:
-        """Find further blocks by `fetch`, and all that is listed for events by `fetch_listed`; None: what they bring is all."""
-        self._fetch = fetch
+    def __init__(
+        self,
+        fetch: FetchBlocks,
+        fetch_listed: FetchListed | None = None,
+        *,
+        budget_bytes: int = BUDGET_BYTES,
+    ) -> None:
+        """Find further blocks by `fetch`, and all that is listed for events by `fetch_listed`.
+
+        Without `fetch_listed` the lists that come with the events are all there is.
+        """
+        self._fetch_blocks = fetch
         self._lock = Lock()
-        self._beside: dict[bytes, bytes] = {}
-        self._beside_before: dict[bytes, bytes] = {}
-        self._witnesses = Witnesses()
+        self._budget_bytes = budget_bytes
+        self._store = BlockStore(int(budget_bytes * STORE_SHARE))
+        self._fetched: dict[bytes, bytes | None] = {}
+        """Blocks that were looked up for the batch at hand; None: there is none."""
+        self._beside, self._beside_before = _Blocks(), _Blocks()
         self._capabilities = SharedBlocks(self._blocks, read_capability, Reason.CAPABILITY_MISSING)
         self._proofs = SharedBlocks(self._blocks, read_proof, Reason.PROOF_MISSING)
-        nodes = SharedBlocks(self._blocks, read_node, Reason.WITNESS_MISSING)
-        self._single = SingleCheck(self._capabilities, self._proofs, nodes, fetch_listed)
+        self._nodes = SharedBlocks(self._blocks, read_node, Reason.WITNESS_MISSING)
+        self._single = SingleCheck(self._capabilities, self._proofs, self._nodes, fetch_listed)
         self._names: dict[bytes, bytes | Reason | None] = {}
+        self._names_bytes = 0
 
     def failures(
         self,
@@ -80,158 +154,177 @@ class NodeCheck:
 
         Args:
             raw: n events of schema RAW, with the blocks that are listed for each.
-            beside: blocks of schema BLOCKS that were read with these events: whatever these and later events need beside their own.
-            kind: of each event, an index into `operators.schemas.KINDS`; any other number: it is not readable, and left out.
+            beside: blocks of schema BLOCKS that were read with these events: whatever these and
+                later events need beside their own.
+            kind: of each event, an index into `operators.schemas.KINDS`; any other number: it is
+                not readable, and left out.
             plain: which root blocks are plain envelopes.
             times: those of the time events that are in the usual layout.
         """
         with self._lock:
-            self._begin(beside)
+            self._turn_page(beside)
             passed = np.zeros(raw.num_rows, dtype=np.bool_)
             signed = (kind == INIT) | (kind == DATA)
-            passed[self._pass_signed(raw, np.flatnonzero(signed & plain))] = True
-            for places in times:
-                passed[places.rows[self._pass_time(raw, places)]] = True
+            open_ones = [self._pass_signed(raw, np.flatnonzero(signed & plain), passed)]
+            open_ones += [self._pass_times(raw, places, passed) for places in times]
+            self._look_up(open_ones, passed)
             failed = self._single.fail_signed(raw, np.flatnonzero(signed & ~passed))
             failed |= self._single.fail_time(raw, np.flatnonzero((kind == TIME) & ~passed))
             return failed | self._single.fail_unsigned(raw, np.flatnonzero(kind == UNSIGNED_INIT))
 
-    def _begin(self, beside: pa.Table) -> None:
-        """Take in what was read beside the events, and forget what has not been wanted for long."""
+    def _turn_page(self, beside: pa.Table) -> None:
+        """Take in what was read beside a batch, and forget what was not wanted for long."""
         small = pc.less_equal(pc.binary_length(beside["bytes"]), LARGEST_KEPT)
         beside = beside.filter(small).combine_chunks()
-        for shared in (self._capabilities, self._proofs, self._single.nodes):
+        for shared in (self._capabilities, self._proofs, self._nodes):
             shared.forget()
-        self._witnesses.make_room(beside.num_rows)
+        self._fetched = {}
+        self._store.turn_page(beside.num_rows)
         if not beside.num_rows:
             return
         multihashes, contents = (beside[name].chunk(0) for name in ("multihash", "bytes"))
-        others = pa.array(~self._witnesses.add(multihashes, contents))
-        if len(self._beside) >= KEPT_BLOCKS:
-            self._beside_before, self._beside = self._beside, {}
-        self._beside.update(
-            zip(
-                multihashes.filter(others).to_pylist(),
-                contents.filter(others).to_pylist(),
-                strict=True,
-            )
-        )
+        records, usual = read_usual(multihashes, contents)
+        self._store.add(records)
+        if self._beside.size >= self._budget_bytes * BESIDE_SHARE:
+            self._beside_before, self._beside = self._beside, _Blocks()
+        others = pa.array(~usual)
+        self._beside.add(multihashes.filter(others), contents.filter(others))
 
     def _blocks(self, multihashes: pa.Array) -> dict[bytes, bytes]:
-        held = {}
+        """Those of the blocks that there are; what was read or looked up lately costs nothing."""
+        held, absent = {}, []
         for wanted in multihashes.to_pylist():
-            # whoever fetches a block keeps what is in it
-            block = self._beside.pop(wanted, None) or self._beside_before.pop(wanted, None)
+            if wanted in self._fetched:
+                block = self._fetched[wanted]
+            else:
+                # whoever asks for a block keeps what is in it
+                block = self._beside.pop(wanted) or self._beside_before.pop(wanted)
+                if block is None:
+                    absent.append(wanted)
             if block is not None:
                 held[wanted] = block
-        absent = [wanted for wanted in multihashes.to_pylist() if wanted not in held]
-        return held | self._fetch(pa.array(absent, pa.binary())) if absent else held
+        return held | self._fetch_blocks(pa.array(absent, pa.binary())) if absent else held
 
-    def _fetch_nodes(self, multihashes: Sequence[bytes]) -> tuple[pa.Array, pa.Array]:
-        found = self._fetch(pa.array(multihashes, pa.binary()))
-        return pa.array(found.keys(), pa.binary()), pa.array(found.values(), pa.binary())
+    def _look_up(self, open_ones: Sequence[_Open], passed: Mask) -> None:
+        """Fetch what the events need that are not decided yet, and pass those that have it."""
+        needs = np.concatenate([some.needs for some in open_ones])
+        wanted = [key for key in multihashes_of(needs) if not self._is_remembered(key)]
+        if not wanted:
+            return
+        found = self._blocks(pa.array(wanted, pa.binary()))
+        self._fetched = {key: found.get(key) for key in wanted}
+        records, _ = read_usual(
+            pa.array(found.keys(), pa.binary()), pa.array(found.values(), pa.binary())
+        )
+        self._store.add(records)
+        for some in open_ones:
+            some.pass_those_that_meet(judge_by_kept(some.needs, self._store), passed)
 
-    def _pass_signed(self, raw: pa.RecordBatch, rows: Rows) -> Rows:
-        """Those of the rows, plain envelopes, that a node can serve."""
+    def _is_remembered(self, multihash: bytes) -> bool:
+        """Whether a block was looked up before, and is of no use or in another form."""
+        return any(
+            multihash in shared.recent or multihash in shared.older
+            for shared in (self._capabilities, self._proofs, self._nodes)
+        )
+
+    def _pass_signed(self, raw: pa.RecordBatch, rows: Rows, passed: Mask) -> _Open:
+        """Pass those of the rows, plain envelopes, that a node can serve; what is left open."""
         own, is_jose = _own_digests(raw, rows, JOSE_CID)
         rows, own = rows[is_jose], own[is_jose]
         if not len(rows):
-            return rows
+            return _Open.none()
         envelopes, start, _ = spans(raw["root"])
         payload = digests(envelopes, start[rows] + PAYLOAD_AT + len(SHA2_256))
         headers = pc.binary_slice(raw["root"], PROTECTED_AT, -SIGNATURE_FROM_END).take(
             pa.array(rows)
         )
         names_one = _may_name_capability(headers)
-        without = np.flatnonzero(~names_one)
-        passed = rows[
-            without[_lists(raw, rows[without], np.stack([payload[without], own[without]], axis=1))]
-        ]
-        if not names_one.any():
-            return passed
-        capability, at = self._usable_capabilities(headers.filter(pa.array(names_one)))
-        named = np.flatnonzero(names_one)[at]
-        with_capability = np.stack([capability, payload[named], own[named]], axis=1)
-        return np.concatenate([passed, rows[named[_lists(raw, rows[named], with_capability)]]])
+        capability, may_be = np.zeros_like(own), ~names_one
+        if names_one.any():
+            which = np.flatnonzero(names_one)
+            capability[which], names_one[which], may_be[which] = self._named_capabilities(
+                headers.filter(pa.array(names_one))
+            )
+        none = np.flatnonzero(may_be & ~names_one)
+        passed[
+            rows[none[_lists(raw, rows[none], np.stack([payload[none], own[none]], axis=1))]]
+        ] = True
+        named = np.flatnonzero(may_be & names_one)
+        needed = np.stack([capability[named], payload[named], own[named]], axis=1)
+        named = named[_lists(raw, rows[named], needed)]
+        return self._decide(rows[named], needs_of_signed(capability[named]), passed)
 
-    def _usable_capabilities(self, headers: pa.Array) -> tuple[Digests, Rows]:
-        """The digests of the capabilities that are named, and the indices of the headers that name them and no unusable one."""
+    def _named_capabilities(self, headers: pa.Array) -> tuple[Digests, Mask, Mask]:
+        """For each of n protected headers what it names as its capability.
+
+        That is the digest in the name, whether it names one, and whether it names one in the usual
+        form or none.
+        """
         encoded = headers.dictionary_encode()
         names = [self._capability_of(header) for header in encoded.dictionary.to_pylist()]
-        capabilities = self._capabilities.get({name for name in names if isinstance(name, bytes)})
-        usable = {
-            name
-            for name, found in capabilities.items()
-            if found is True and name.startswith(SHA2_256)
-        }
-        table = _words(
-            name[len(SHA2_256) :] if isinstance(name, bytes) and name in usable else bytes(DIGEST)
+        usual = [
+            isinstance(name, bytes)
+            and name.startswith(SHA2_256)
+            and len(name) == len(SHA2_256) + DIGEST
             for name in names
+        ]
+        table = _words(
+            name[len(SHA2_256) :] if isinstance(name, bytes) and is_usual else bytes(DIGEST)
+            for name, is_usual in zip(names, usual, strict=True)
         )
         which = np.asarray(encoded.indices)
-        at = np.flatnonzero(np.array([name in usable for name in names])[which])
-        return table[which[at]], at
+        names_one = np.array([name is not None for name in names], dtype=np.bool_)
+        may_be = np.array(usual, dtype=np.bool_) | ~names_one
+        return table[which], names_one[which], may_be[which]
 
     def _capability_of(self, encoded: bytes) -> bytes | Reason | None:
         """What a protected header, an encoded byte string of a plain envelope, names."""
         if encoded in self._names:
             return self._names[encoded]
-        if len(self._names) >= REMEMBERED_HEADERS:
+        if self._names_bytes >= self._budget_bytes * HEADERS_SHARE:
             self._names.clear()
+            self._names_bytes = 0
+        self._names_bytes += len(encoded) + HEADER_BYTES
         name = self._names[encoded] = named_capability(decode_dag_cbor(encoded))
         return name
 
-    def _pass_time(self, raw: pa.RecordBatch, times: Places) -> NDArray[np.bool_]:
-        """Which of n time events in the usual layout a node can serve."""
-        passed = np.zeros(len(times.rows), dtype=np.bool_)
+    def _pass_times(self, raw: pa.RecordBatch, times: Places, passed: Mask) -> _Open:
+        """Pass those time events, in the usual layout, that a node can serve; what is left open."""
         own, is_cbor = _own_digests(raw, times.rows, CBOR_CID)
         path, depth = read_path(times.text)
         blocks, _, block_end = spans(raw["root"])
         proof = digests(blocks, block_end[times.rows] - DIGEST)
-        root, form = self._roots_of(proof)
-        rows = np.flatnonzero(is_cbor & (depth >= 0) & (form != NO_LINK))
-        down = self._witnesses.climb(
-            root[rows], form[rows], path[rows], depth[rows], self._fetch_nodes
-        )
         prevs, prev_start, prev_end = spans(times.prev)
-        prev = digests(prevs, prev_end[rows] - DIGEST)
-        of_prev = np.where(prev_end[rows] - prev_start[rows] == len(CBOR_CID) + DIGEST, CBOR, JOSE)
-        right = down.arrived & (down.digest == prev).all(axis=1) & (down.form == of_prev)
-        for deep in np.unique(depth[rows[right]]):
-            some = np.flatnonzero(right & (depth[rows] == deep))
-            mine = rows[some]
-            needed = np.concatenate(
-                [own[mine, None], proof[mine, None], down.passed[some, :deep]], axis=1
-            )
-            passed[mine[_lists(raw, times.rows[mine], needed)]] = True
-        return passed
+        prev = keys(prevs, prev_end - DIGEST)
+        of_prev = np.where(prev_end - prev_start == len(CBOR_CID) + DIGEST, CBOR, JOSE)
+        of_prev = of_prev.astype(np.uint8)
+        usual = np.flatnonzero(is_cbor & (depth >= 0))
+        way = climb(self._store, proof[usual, :2], path[usual], depth[usual])
+        right = way.arrived & (way.key == prev[usual]).all(axis=1) & (way.form == of_prev[usual])
+        open_ones = []
+        for deep in np.unique(depth[usual]):
+            some = np.flatnonzero(right & (depth[usual] == deep))
+            mine = usual[some]
+            needed = np.concatenate([own[mine, None, :2], way.passed[some, : 1 + deep]], axis=1)
+            passed[times.rows[mine[_lists(raw, times.rows[mine], needed)]]] = True
+            lost = usual[way.lost & (depth[usual] == deep)]
+            at, lists = _lists_in_order(raw, times.rows[lost], own[lost], proof[lost], 2 + deep)
+            lost = lost[at]
+            needs = needs_of_times(lists, path[lost, :deep], prev[lost], of_prev[lost])
+            open_ones.append(self._decide(times.rows[lost], needs, passed))
+        return _Open.together(open_ones)
 
-    def _roots_of(self, proof: Digests) -> tuple[Digests, NDArray[np.uint8]]:
-        """The digests of the roots that n proofs name, and the forms of the links; NO_LINK where it is in no usual form."""
-        _, first, which = np.unique(proof[:, 0], return_index=True, return_inverse=True)
-        keys = [SHA2_256 + key.tobytes() for key in proof[first]]
-        links = self._proofs.get(set(keys))
-        cids = [
-            b"" if isinstance(link, Reason) else link[0] for link in map(links.__getitem__, keys)
-        ]
-        form = [
-            CBOR if _is_usual(cid, CBOR_CID) else JOSE if _is_usual(cid, JOSE_CID) else NO_LINK
-            for cid in cids
-        ]
-        root = _words(
-            cid[-DIGEST:] if usual else bytes(DIGEST) for cid, usual in zip(cids, form, strict=True)
-        )
-        # of two proofs whose digests begin alike only one is among these
-        same = (proof[first][which] == proof).all(axis=1)
-        return root[which], np.where(same, np.array(form, dtype=np.uint8)[which], NO_LINK)
-
-
-def _is_usual(cid: bytes, begin: bytes) -> bool:
-    return cid.startswith(begin) and len(cid) == len(begin) + DIGEST
+    def _decide(self, rows: Rows, needs: Needs, passed: Mask) -> _Open:
+        """Pass those of n events whose needs, of shape (n, m), are met; those that stay open."""
+        answers = judge_by_kept(needs.reshape(-1), self._store).reshape(needs.shape)
+        passed[rows[(answers == MET).all(axis=1)]] = True
+        is_open = (answers == UNKNOWN).any(axis=1) & ~(answers == UNMET).any(axis=1)
+        event, at = np.nonzero((answers == UNKNOWN) & is_open[:, None])
+        return _Open(rows[event], needs[event, at])
 
 
 def _may_name_capability(headers: pa.Array) -> Mask:
-    """Which protected headers hold the key `"cap"`, or an escape, with which a JSON key can be spelled too."""
+    """Which protected headers hold the key `"cap"`, or an escape: it can be spelled with one."""
     data, start, _ = spans(headers)
     found = np.zeros(len(headers), dtype=np.bool_)
     for sign in (b'"cap', b"\\"):
@@ -244,7 +337,10 @@ def _words(each: Iterable[bytes]) -> Digests:
 
 
 def _own_digests(raw: pa.RecordBatch, rows: Rows, begin: bytes) -> tuple[Digests, Mask]:
-    """The digests in some events' own CIDs, and which of these CIDs begin like this; without meaning where they do not."""
+    """The digests in some events' own CIDs, and which of these CIDs begin like this.
+
+    Where they do not, the digests have no meaning.
+    """
     cids, start, end = spans(raw["cid"])
     usual = end[rows] - start[rows] == len(begin) + DIGEST
     rows = rows[usual]
@@ -255,36 +351,53 @@ def _own_digests(raw: pa.RecordBatch, rows: Rows, begin: bytes) -> tuple[Digests
 
 
 def _lists(raw: pa.RecordBatch, rows: Rows, needed: Digests) -> NDArray[np.intp]:
-    """The indices of those of n events for which the blocks of these digests, of shape (n, blocks, 4), are listed and no other."""
-    listed, start, end = spans(raw["listed"])
+    """The indices of those of n events for which these blocks are listed and no other.
+
+    `needed` has shape (n, blocks, 2 or more): the first words of their digests.
+    """
     blocks = needed.shape[1]
-    at = np.flatnonzero(end[rows] - start[rows] == blocks * MULTIHASH_BYTES)
-    held = gather(listed, start[rows[at]], blocks * MULTIHASH_BYTES)
-    same = held == _multihashes(needed[at]).view(held.dtype)
+    at, lists = _digests_listed(raw, rows, blocks)
+    its, wanted = lists[:, :, :2], needed[at, :, :2]
+    same = (its == wanted).all(axis=(1, 2))
     # nodes mostly list them in the order in which they are needed here
     others = np.flatnonzero(~same)
-    other = held[others].view(np.uint8).reshape(-1, blocks, MULTIHASH_BYTES)
-    by_sha = (other[:, :, : len(SHA2_256)] == np.frombuffer(SHA2_256, dtype=np.uint8)).all(
-        axis=(1, 2)
-    )
-    its = np.ascontiguousarray(other[:, :, len(SHA2_256) :]).view(np.uint64)
-    same[others] = by_sha & (_in_order(its) == _in_order(needed[at[others]])).all(axis=(1, 2))
+    same[others] = (_in_order(its[others]) == _in_order(wanted[others])).all(axis=(1, 2))
     alike: NDArray[np.intp] = at[same]
     return alike
 
 
-def _multihashes(each: Digests) -> NDArray[np.uint8]:
-    """Of digests of any shape (..., 4) the multihashes, one behind the other."""
-    whole = np.empty((each.size // 4, MULTIHASH_BYTES), dtype=np.uint8)
-    whole[:, : len(SHA2_256)] = np.frombuffer(SHA2_256, dtype=np.uint8)
-    whole[:, len(SHA2_256) :] = np.ascontiguousarray(each).view(np.uint8).reshape(-1, DIGEST)
-    return whole.reshape(-1)
+def _lists_in_order(
+    raw: pa.RecordBatch, rows: Rows, own: Digests, proof: Digests, blocks: int
+) -> tuple[NDArray[np.intp], Digests]:
+    """The indices of those of n events whose list is their own, their proof, and other blocks.
+
+    All together they are so many `blocks`; the digests in these lists.
+    """
+    at, lists = _digests_listed(raw, rows, blocks)
+    same = (lists[:, 0] == own[at]).all(axis=1) & (lists[:, 1] == proof[at]).all(axis=1)
+    return at[same], lists[same]
+
+
+def _digests_listed(
+    raw: pa.RecordBatch, rows: Rows, blocks: int
+) -> tuple[NDArray[np.intp], Digests]:
+    """The indices of those of n events that list so many blocks, all by SHA-256; their digests."""
+    listed, start, end = spans(raw["listed"])
+    at = np.flatnonzero(end[rows] - start[rows] == blocks * MULTIHASH_BYTES)
+    held = gather(listed, start[rows[at]], blocks * MULTIHASH_BYTES)
+    each = held.view(np.uint8).reshape(-1, blocks, MULTIHASH_BYTES)
+    by_sha = (each[:, :, : len(SHA2_256)] == _SHA2_256).all(axis=(1, 2))
+    its = np.ascontiguousarray(each[by_sha, :, len(SHA2_256) :]).view(np.uint64)
+    return at[by_sha], its
 
 
 def _in_order(each: Digests) -> Digests:
-    """The same digests of each of n events, by their first words: the order of digests that begin alike does not matter here."""
-    events, blocks, _ = each.shape
+    """The same digests of each of n events, by their first words.
+
+    Which of two that begin alike comes first does not matter here.
+    """
+    events, blocks, words = each.shape
     order: NDArray[np.int64] = (
         np.argsort(each[:, :, 0], axis=1) + np.arange(events)[:, None] * blocks
     )
-    return each.reshape(-1, 4)[order]
+    return each.reshape(-1, words)[order]

@@ -9,7 +9,7 @@ import pyarrow as pa
 from libipld import decode_dag_cbor
 
 from operators.check.shared import Link, Node, SharedBlocks
-from operators.check.witness import SHA2_256
+from operators.check.usual import SHA2_256
 from operators.encoding.cid import multihash, parse_cid, root_multihashes
 from operators.encoding.columns import DIGEST
 from operators.encoding.layouts import Rows

@@ -1,4 +1,4 @@
-"""Witness nodes as columns of numbers: a climb leads where reading node after node leads."""
+"""Ways of time events: a climb leads where reading block after block leads."""
 
 from collections.abc import Sequence
 from random import Random
@@ -8,20 +8,26 @@ import pyarrow as pa
 import pytest
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
-from operators.check.shared import read_node
-from operators.check.witness import CBOR, JOSE, SHA2_256, Witnesses
+from flows.synth.events import anchor
+from operators.check.shared import read_node, read_proof
+from operators.check.store import BYTES_A_BLOCK, BlockStore
+from operators.check.usual import CBOR, JOSE, SHA2_256, read_usual
+from operators.check.witness import climb
 from operators.encoding.layouts import CBOR_CID, JOSE_CID
 
 ENDS = [begin + bytes([at]) * 32 for begin in (CBOR_CID, JOSE_CID) for at in range(1, 4)]
 FORM = {CBOR_CID: CBOR, JOSE_CID: JOSE}
+PROOF = anchor([ENDS[0]], depth=0)[0].proof.content
+
+Way = tuple[bytes, list[int]]
+"""The digest of a proof, and a path."""
 
 
-class Tree:
-    """Random nodes, most of them of the usual form, and what was fetched of them."""
+class Forest:
+    """Random trees, most of whose blocks are of the usual form."""
 
     def __init__(self, rng: Random, nodes: int) -> None:
         self.blocks: dict[bytes, bytes] = {}
-        self.fetched: list[bytes] = []
         cids = list(ENDS)
         for _ in range(nodes):
             items: list[DagCborTypes] = [
@@ -29,7 +35,6 @@ class Tree:
             ]
             if rng.random() < 0.2:
                 odd: list[DagCborTypes] = [
-                    None,
                     None,
                     5,
                     b"bytes",
@@ -40,131 +45,101 @@ class Tree:
             if rng.random() < 0.05:
                 items += [None, None, None]
             digest = rng.randbytes(32)
-            self.blocks[SHA2_256 + digest] = encode_dag_cbor(items) + (
-                b"\xf6" if rng.random() < 0.05 else b""
-            )
+            self.blocks[digest] = encode_dag_cbor(items) + (b"\xf6" if rng.random() < 0.05 else b"")
             cids.append(rng.choice([CBOR_CID, CBOR_CID, JOSE_CID]) + digest)
-        self.cids = cids[len(ENDS) :]
+        self.proofs = [self._add_proof(rng, rng.choice(cids[-20:])) for _ in range(30)]
 
-    def fetch(self, multihashes: Sequence[bytes]) -> tuple[pa.Array, pa.Array]:
+    def _add_proof(self, rng: Random, root: bytes) -> bytes:
+        digest = rng.randbytes(32)
+        head = b"\xd8\x2a\x58" + bytes([len(root) + 1, 0]) + root
+        self.blocks[digest] = b"\xa4\x64root" + head + PROOF[PROOF.index(b"\x66txHash") :]
+        return digest
+
+    def put_into(self, store: BlockStore, digests: Sequence[bytes]) -> None:
         """Those blocks that are there."""
-        assert len(set(multihashes)) == len(multihashes)
-        self.fetched += multihashes
-        found = {key: self.blocks[key] for key in multihashes if key in self.blocks}
-        return pa.array(found.keys(), pa.binary()), pa.array(found.values(), pa.binary())
+        records, _ = read_usual(
+            pa.array([SHA2_256 + digest for digest in digests], pa.binary()),
+            pa.array([self.blocks[digest] for digest in digests], pa.binary()),
+        )
+        store.add(records)
 
-    def walk(self, cid: bytes, path: Sequence[int]) -> tuple[bytes, list[bytes]] | None:
-        """Where a path leads and by which nodes, read one after the other; None: nowhere, or through another form than the usual."""
-        passed = []
+    def walk(self, way: Way) -> tuple[bytes, list[bytes]] | None:
+        """Where a way leads and by which blocks, read one after the other; None: nowhere."""
+        proof, path = way
+        root = read_proof(self.blocks.get(proof, b""))
+        if isinstance(root, str):
+            return None
+        cid, passed = root[0], [proof]
         for step in path:
-            links = read_node(self.blocks.get(cid[-34:], b""))
-            items = (
-                []
-                if not isinstance(links, tuple)
-                else [link[0] if link else None for link in links]
-            )
-            if (
-                self.blocks.get(cid[-34:])
-                != encode_dag_cbor([CID(item) if item else None for item in items])
-                or len(items) > 3
-            ):
-                return None
-            item = items[step] if step < len(items) else None
-            if item is None or any(
-                other is not None and other[:4] not in {CBOR_CID, JOSE_CID[:4]} for other in items
-            ):
+            node = read_node(self.blocks.get(cid[-32:], b""))
+            if isinstance(node, str) or step >= len(node) or (link := node[step]) is None:
                 return None
             passed.append(cid[-32:])
-            cid = item
+            cid = link[0]
         return cid, passed
 
 
-def climb(
-    witnesses: Witnesses, tree: Tree, ways: Sequence[tuple[bytes, list[int]]]
-) -> list[tuple[bytes, list[bytes]] | None]:
-    """As `Tree.walk`, for many ways at once."""
+def climbed(store: BlockStore, ways: Sequence[Way]) -> list[tuple[bytes, list[bytes]] | bool]:
+    """The keys of what `Forest.walk` finds, for many ways at once; else whether a way is lost."""
     deepest = max(len(path) for _, path in ways)
-    root = np.frombuffer(b"".join(cid[-32:] for cid, _ in ways), dtype=np.uint64).reshape(-1, 4)
-    form = np.array([FORM[cid[:-32]] for cid, _ in ways], dtype=np.uint8)
+    proofs = np.frombuffer(b"".join(proof[:16] for proof, _ in ways), dtype=np.uint64)
     path = np.array(
         [path + [99] * (deepest - len(path)) for _, path in ways], dtype=np.uint8
     ).reshape(len(ways), deepest)
-    found = witnesses.climb(root, form, path, np.array([len(path) for _, path in ways]), tree.fetch)
+    depth = np.array([len(path) for _, path in ways])
+    found = climb(store, proofs.reshape(-1, 2), path, depth)
     begin = {form: begin for begin, form in FORM.items()}
     return [
         (
-            begin[int(found.form[at])] + found.digest[at].tobytes(),
-            [key.tobytes() for key in found.passed[at, : len(path)]],
+            begin[int(found.form[at])] + found.key[at].tobytes(),
+            [key.tobytes() for key in found.passed[at, : 1 + len(path)]],
         )
         if found.arrived[at]
-        else None
+        else bool(found.lost[at])
         for at, (_, path) in enumerate(ways)
     ]
 
 
-def ways_down(rng: Random, tree: Tree) -> list[tuple[bytes, list[int]]]:
-    return [
-        (
-            rng.choice([*tree.cids[-20:], ENDS[0]]),
-            [rng.choice([0, 0, 1, 1, 2, 3]) for _ in range(rng.randrange(6))],
-        )
-        for _ in range(30)
-    ]
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_a_climb_leads_where_reading_node_after_node_leads(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("operators.check.witness.KEPT_NODES", 60)
-    monkeypatch.setattr("operators.check.witness.FETCHED_NODES", 30)
+@pytest.mark.parametrize("seed", range(20))
+def test_a_climb_leads_where_reading_block_after_block_leads(seed: int) -> None:
     rng = Random(seed)
-    tree, witnesses = Tree(rng, 80), Witnesses()
-    kept = []
-    arrivals = 0
+    forest, store = Forest(rng, 80), BlockStore(90 * BYTES_A_BLOCK)
+    arrivals = lost = 0
     for _ in range(20):
-        offered = rng.sample(sorted(tree.blocks), 10 if rng.random() < 0.5 else 0)
-        witnesses.make_room(len(offered))
-        kept.append(witnesses.kept)
-        witnesses.add(*tree.fetch(offered))
-        ways = ways_down(rng, tree)
-        found = climb(witnesses, tree, ways)
-        for way, (cid, path) in zip(found, ways, strict=True):
-            # a page that is full leaves the rest to be read one by one
-            assert way in (
-                [tree.walk(cid, path)] if witnesses.kept < 60 else [tree.walk(cid, path), None]
+        store.turn_page(40)
+        forest.put_into(store, rng.sample(sorted(forest.blocks), 40))
+        ways: list[Way] = [
+            (
+                rng.choice([*forest.proofs, *sorted(forest.blocks)[:3]]),
+                [rng.choice([0, 0, 1, 1, 2, 3]) for _ in range(rng.randrange(6))],
             )
-            arrivals += way is not None and len(path) > 1
+            for _ in range(30)
+        ]
+        for found, way in zip(climbed(store, ways), ways, strict=True):
+            if isinstance(found, bool):
+                lost += found
+                continue
+            expected = forest.walk(way)
+            assert expected is not None
+            cid, passed = expected
+            assert found == (cid[:-16], [digest[:16] for digest in passed])
+            arrivals += len(passed) > 1
     assert arrivals
-    assert max(kept) <= 30  # so nodes were dropped, and found again
+    assert lost
 
 
-def test_a_node_is_fetched_once() -> None:
-    rng = Random(1)
-    tree, witnesses = Tree(rng, 300), Witnesses()
-    for _ in range(20):
-        witnesses.make_room(0)
-        climb(witnesses, tree, ways_down(rng, tree))
-    fetched = tuple(tree.fetched)
-    kept = [key for key in fetched if witnesses.add(*tree.fetch([key])).any()]
-    assert len(kept) > 50
-    assert len(set(kept)) == len(kept)
-
-
-def test_of_two_nodes_whose_digests_begin_alike_one_is_kept_and_none_is_taken_for_the_other() -> (
-    None
-):
-    begin = bytes(range(8))
-    keys = [begin + bytes([at]) * 24 for at in range(3)]
-    tree = Tree(Random(1), 0)
-    tree.blocks = {
-        SHA2_256 + key: encode_dag_cbor([CID(end)]) for key, end in zip(keys, ENDS, strict=False)
-    }
-    witnesses = Witnesses()
-    ways = [(CBOR_CID + key, [0]) for key in keys]
-    found = climb(witnesses, tree, ways)
-    assert sum(way is not None for way in found) == 1
-    assert witnesses.kept == 1
-    for way, (cid, path) in zip(found, ways, strict=True):
-        assert way in (tree.walk(cid, path), None)
-    assert [climb(witnesses, tree, [way]) == [tree.walk(*way)] for way in ways].count(True) == 1
+def test_where_all_blocks_are_usual_and_kept_no_way_is_left_out() -> None:
+    ends = [ENDS[at % len(ENDS)][:-1] + bytes([at]) for at in range(100)]
+    store = BlockStore(1 << 20)
+    witnesses = anchor(ends, depth=7)
+    blocks = {one.multihash: one.content for way in witnesses for one in (way.proof, *way.nodes)}
+    records, _ = read_usual(
+        pa.array(blocks.keys(), pa.binary()), pa.array(blocks.values(), pa.binary())
+    )
+    store.add(records)
+    ways = [
+        (way.proof.multihash[2:], [int(step) for step in way.path.split("/")]) for way in witnesses
+    ]
+    for found, end, way in zip(climbed(store, ways), ends, witnesses, strict=True):
+        blocks_passed = [way.proof, *way.nodes]
+        assert found == (end[:-16], [one.multihash[2:18] for one in blocks_passed])

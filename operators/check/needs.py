@@ -1,0 +1,87 @@
+"""What an event needs of the blocks that it shares: links that must be there, each by itself.
+
+A time event lists its blocks in the order of its way, so that each of them must link to the next,
+and the last one to prev. A signed event needs its capability to be one. Each need can be judged
+without the others, whenever its block is at hand.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.check.store import NONE, BlockStore, kinds, link_forms
+from operators.check.usual import CAPABILITY, NO_LINK, NODE, PROOF, SHA2_256, Keys
+from operators.encoding.columns import Digests
+
+NEED = np.dtype(
+    [
+        ("digest", "u8", (4,)),  # of the block
+        ("target", "u8", (2,)),  # key of what its item must link to
+        ("step", "u1"),  # the index of that item
+        ("form", "u1"),  # of the link, or ANY_LINK
+        ("kind", "u1"),  # of the block: NODE, PROOF or CAPABILITY
+    ]
+)
+"""What an event needs of one block. Of a capability only its kind counts."""
+
+ANY_LINK = 255
+"""Stands for the form of a link that may have any."""
+
+UNKNOWN, UNMET, MET = range(3)
+"""What a block says of a need: nothing, because it is not there, or whether it meets it."""
+
+Needs = NDArray[np.void]
+"""Of type NEED."""
+
+
+def judge(
+    needs: Needs, key: Keys, items: NDArray[np.uint64], form: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """Which of n needs are met by n blocks of these columns (`operators.check.usual.USUAL`)."""
+    alike = (key == needs["digest"][:, :2]).all(axis=1) & (kinds(form) == needs["kind"])
+    of_link = link_forms(form, needs["step"])
+    item = items[np.arange(len(needs)), np.minimum(needs["step"], items.shape[1] - 1)]
+    leads = (of_link != NO_LINK) & (item == needs["target"]).all(axis=1)
+    leads &= (needs["form"] == ANY_LINK) | (needs["form"] == of_link)
+    met: NDArray[np.bool_] = alike & (leads | (needs["kind"] == CAPABILITY))
+    return met
+
+
+def judge_by_kept(needs: Needs, store: BlockStore) -> NDArray[np.int8]:
+    """Of each of n needs whether it is MET or UNMET; UNKNOWN where its block is not kept."""
+    rows = store.find(needs["digest"][:, :2])
+    met = judge(needs, store.key[rows], store.items[rows], store.form[rows])
+    return np.where(rows == NONE, UNKNOWN, np.where(met, MET, UNMET)).astype(np.int8)
+
+
+def needs_of_times(
+    lists: Digests, path: NDArray[np.uint8], prev: Keys, form: NDArray[np.uint8]
+) -> Needs:
+    """What n time events with paths of one length need, of shape (n, 1 + deepest).
+
+    Args:
+        lists: the digests of each event's blocks, of shape (n, 2 + deepest, 4): its own, its proof,
+            and the nodes on its way.
+        path: of shape (n, deepest).
+        prev: of shape (n, 2).
+        form: of the links to them.
+    """
+    events, blocks, _ = lists.shape
+    needs = np.zeros((events, blocks - 1), dtype=NEED)
+    needs["digest"] = lists[:, 1:]
+    needs["target"][:, :-1], needs["target"][:, -1] = lists[:, 2:, :2], prev
+    needs["step"][:, 1:] = path
+    needs["form"], needs["form"][:, -1] = ANY_LINK, form
+    needs["kind"], needs["kind"][:, 0] = NODE, PROOF
+    return needs
+
+
+def needs_of_signed(capability: Digests) -> Needs:
+    """What n events that are signed through these capabilities need, of shape (n, 1)."""
+    needs = np.zeros((len(capability), 1), dtype=NEED)
+    needs["digest"][:, 0], needs["kind"] = capability, CAPABILITY
+    return needs
+
+
+def multihashes_of(needs: Needs) -> list[bytes]:
+    """The multihashes of the blocks that are needed, each once."""
+    return [SHA2_256 + digest.tobytes() for digest in np.unique(needs["digest"], axis=0)]
