@@ -59,7 +59,7 @@ def get_flow(
         inputs.close()
         if replaying.run_state.partitions_read == partitions:
             report.publish()
-            replaying.complete(sink, [])
+            replaying.complete(sink)
 
     atexit.register(complete)
     return build_flow(inputs, sink, report, shards=shards)

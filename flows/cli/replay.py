@@ -1,15 +1,18 @@
 """`ceramic-order replay`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 from rich.table import Table
 
 from flows.cli.flow_options import flow_options
+from flows.cli.page_option import page_option, write
 from flows.jobs.replay import replay
 from flows.jobs.replay_result import Replay
 from flows.jobs.run import RunOptions
-from flows.report.output_file import require_place
+from flows.report.output_file import require_writable
+from flows.report.throughput import Sample, sampled
 from flows.terminal.console import output_options, print_json, say, story
 
 
@@ -23,12 +26,7 @@ from flows.terminal.console import output_options, print_json, say, story
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder for the log.",
 )
-@click.option(
-    "--html",
-    "page",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write a page with pictures, in one file.",
-)
+@page_option
 @click.option("--overwrite", is_flag=True, help="Replace the log that is already in the folder.")
 @flow_options
 @click.option(
@@ -55,8 +53,10 @@ def command(
     kind and rowid, then waiting.parquet and rejected.parquet with what can't be delivered, and
     replay.json with what the replay did.
     """
+    samples: list[Sample] = []
     if page is not None:
-        require_place(page, snapshot, "a page")
+        require_writable(page, snapshot, "a page")
+        options = replace(options, watch=lambda state: sampled(state, samples))
     replayed = replay(
         snapshot,
         out,
@@ -66,9 +66,9 @@ def command(
         verified=not no_verify,
     )
     if page is not None:
-        from flows.report.page import write_page  # noqa: PLC0415 # it brings the plotting library
+        from flows.report.answers import replay_page  # noqa: PLC0415 # a page is seldom wanted
 
-        write_page(page, replayed.facts())
+        write(page, out, lambda stuck: replay_page(replayed, stuck, samples))
     if as_json:
         print_json(replayed.to_json())
     else:

@@ -9,9 +9,11 @@ import click
 from rich.table import Table
 
 from flows.cli.flow_options import flow_options
+from flows.cli.page_option import page_option, report_for_page, write
 from flows.jobs.run import RunOptions, dry_run, run
-from flows.report.output_file import require_place
+from flows.report.output_file import require_writable
 from flows.report.profile import Profile, write_profile
+from flows.report.throughput import Sample, sampled
 from flows.terminal.console import output_options, print_json, say, story
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="A folder for waiting.parquet and rejected.parquet.",
 )
+@page_option
 @click.option(
     "--profile",
     "file",
@@ -47,6 +50,7 @@ def command(
     *,
     durable: bool,
     report: Path | None,
+    page: Path | None,
     file: Path | None,
     dry: bool,
     strict: bool,
@@ -58,13 +62,22 @@ def command(
     Every stream is ordered by its prev pointers, and the delivered numbers are written in whole
     batches. Stop the node first. Any stop is safe: running again goes on where it ended.
     """
-    options = replace(options, durable=durable, report=report)
+    options = replace(options, durable=durable)
     profile, where = None, None
     if file is not None:
-        require_place(file, database, "a profile")
+        require_writable(file, database, "a profile")
         profile = Profile()
         options = replace(options, measure=profile.measure)
-    summary = dry_run(database, options) if dry else run(database, options)
+    with report_for_page(page, database, report) as folder:
+        samples: list[Sample] = []
+        if page is not None:
+            options = replace(options, watch=lambda state: sampled(state, samples))
+        options = replace(options, report=folder)
+        summary = dry_run(database, options) if dry else run(database, options)
+        if page is not None and folder is not None:
+            from flows.report.answers import run_page  # noqa: PLC0415 # loads DuckDB
+
+            write(page, folder, lambda stuck: run_page(summary, stuck, samples, dry=dry))
     if file is not None and profile is not None:
         where = {"run": summary.to_json(), **profile.to_json()}
         write_profile(file, where)

@@ -9,6 +9,8 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows.cli.page_option import page_option
+from flows.report.output_file import require_writable
 from flows.terminal.console import output, output_options, print_json, story
 from flows.terminal.progress import LINE_SECONDS
 from flows.verify.verification import Finding, Verification, Violation
@@ -46,6 +48,7 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
     type=click.Path(path_type=Path, file_okay=False),
     help="A folder for violations.parquet.",
 )
+@page_option
 @output_options
 def command(
     database: Path,
@@ -55,6 +58,7 @@ def command(
     hashes: bool,
     memory_limit: str,
     report: Path | None,
+    page: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -68,6 +72,8 @@ def command(
     parents come first in its numbers. The numbers in DATABASE may be others, because several orders
     are right.
     """
+    if page is not None:
+        require_writable(page, database, "a page")
     with _shown_progress(quiet=quiet) as on_progress:
         verification = verify(
             database,
@@ -78,6 +84,11 @@ def command(
             memory_limit=memory_limit,
             on_progress=on_progress,
         )
+    if page is not None:
+        from flows.report.answers import verify_page  # noqa: PLC0415 # a page is seldom wanted
+        from flows.report.page import write_page  # noqa: PLC0415 # likewise
+
+        write_page(page, verify_page(verification))
     if as_json:
         print_json(verification.to_json())
     else:

@@ -18,7 +18,6 @@ from flows.jobs.run import RunOptions, Summary, run_into
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
-from flows.report.pace import Sample, sampled
 from flows.terminal.console import story
 from flows.terminal.progress import LINE_SECONDS
 from flows.terminal.signals import stopped_by_signals
@@ -53,16 +52,15 @@ def replay(
     with stopped_by_signals(finish_by(replaying.run_state, replaying.abandon, nothing_changed)):
         try:
             sink, report = replaying.begin()
-            with sampled(replaying.run_state) as pace:
-                run_into(
-                    replaying.path,
-                    options,
-                    replaying.run_state,
-                    sink=sink,
-                    report=report,
-                    connect=replaying.reader,
-                )
-            return replaying.complete(sink, pace, counted=counted, verified=verified)
+            run_into(
+                replaying.path,
+                options,
+                replaying.run_state,
+                sink=sink,
+                report=report,
+                connect=replaying.reader,
+            )
+            return replaying.complete(sink, counted=counted, verified=verified)
         finally:
             replaying.abandon()
 
@@ -102,9 +100,7 @@ class Replaying:
             self._log.partial, KINDS, first_number, self._options.batch_rows, self.run_state
         ), report
 
-    def complete(
-        self, sink: LogSink, pace: list[Sample], *, counted: bool = False, verified: bool = False
-    ) -> Replay:
+    def complete(self, sink: LogSink, *, counted: bool = False, verified: bool = False) -> Replay:
         """Publish the log."""
         files = sink.finish()
         with tempfile.TemporaryDirectory(prefix="spill-", dir=self._log.partial) as spill:
@@ -120,7 +116,6 @@ class Replaying:
             journals=self.reader.journals,
             files=files,
             digest=digest,
-            pace=pace,
             verification=self._verify() if verified else None,
             log=log,
             versions=versions(self._sqlite),

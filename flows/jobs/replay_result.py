@@ -1,4 +1,4 @@
-"""What a replay did, as its summary and as what its page shows."""
+"""What a replay did, and the versions that its result could depend on."""
 
 import platform
 import re
@@ -9,10 +9,8 @@ from typing import Any
 from connectors.database import Schema
 from connectors.log import LogFile
 from flows.jobs.run import Summary
-from flows.report.counts import Facts, LogFacts
-from flows.report.pace import Sample
+from flows.report.counts import LogFacts
 from flows.verify.verification import Verification
-from operators.schemas import WAITING
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,6 @@ class Replay:
     files: list[LogFile]
     digest: str
     """The order digest (`flows.report.digest`)."""
-    pace: list[Sample]
     verification: Verification | None
     """Of the log; None if it was not asked for."""
     log: LogFacts | None
@@ -62,37 +59,6 @@ class Replay:
             "files": [asdict(file) for file in self.files],
             "versions": self.versions,
         }
-
-    def facts(self) -> Facts:
-        """What its page shows."""
-        summary, run_state = self.summary, self.summary.run_state
-        reasons: dict[bool, dict[str, int]] = {True: {}, False: {}}
-        for reason, count in run_state.reasons.items():
-            reasons[reason in WAITING][reason] = count
-        numbers = (
-            "none"
-            if run_state.first_number is None
-            else f"{run_state.first_number:,} to {run_state.last_number:,}"
-        )
-        details = {
-            "snapshot": str(summary.database),
-            "size": f"{self.size:,} bytes",
-            "schema migration": str(self.schema.migration),
-            "numbers": numbers,
-            "order digest": self.digest,
-            "verification": "not asked for"
-            if self.verification is None
-            else "passed"
-            if self.verification.is_good
-            else "failed",
-            "seconds": f"{summary.seconds:.1f}",
-            "partitions, workers, shards": f"{summary.options.partitions}, {summary.options.workers}, {summary.options.shards}",
-            **{f"version of {name}": version for name, version in self.versions.items()},
-        }
-        title = f"Replay of {summary.database.name}"
-        return Facts(
-            title, details, run_state.delivered, reasons[True], reasons[False], self.pace, self.log
-        )
 
 
 def versions(sqlite: str) -> dict[str, str]:

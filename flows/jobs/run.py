@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ class RunOptions:
     measure: Measure = unmeasured
     """Measures where the time goes, as `flows.report.profile.Profile` does."""
     quiet: bool = True
+    watch: Callable[[RunState], AbstractContextManager[object]] = nullcontext
+    """Looks on while the flow runs, as `flows.report.throughput.sampled` does."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,8 @@ def run_into(
         partitions=options.partitions,
         check_node=options.check_node,
     )
-    with closing(inputs), shown_progress(run_state, count, quiet=options.quiet):
+    progress = shown_progress(run_state, count, quiet=options.quiet)
+    with closing(inputs), options.watch(run_state), progress:
         flow = build_flow(inputs, sink, report, shards=options.shards)
         run_flow(flow, run_state, workers=options.workers, partitions=options.partitions, kept=kept)
     try:

@@ -1,8 +1,8 @@
 """The profile of a run: where its time went, by stage and over time.
 
-A stage is measured a batch at a time, on the thread that does it: the seconds that passed and the
-processor time that this thread used. What a stage does within another counts as its own only, so
-the seconds of one thread never add up to more than the run's.
+A stage is measured a batch at a time, on the thread that does it: the seconds that passed, and the
+processor time that this thread used. A stage inside another counts for itself only, so the seconds
+of one thread never add up to more than the run's.
 """
 
 import json
@@ -18,15 +18,15 @@ from connectors.errors import InterruptedRunError
 from flows.report.output_file import write_whole
 from operators.schemas import Measured
 
-SLOTS = 200
-"""Of the timeline, at the most: as many as a picture can show."""
+MOST_SLOTS = 200
+"""Slots of the timeline: as many as a picture can show."""
 
 FIRST_SLOT_SECONDS = 0.01
-"""Doubles whenever a run has lasted longer than all slots."""
+"""Length of a slot at first: a run of a second fills half of the slots. It doubles whenever the run
+has lasted longer than all slots together."""
 
 PROCESS = "process"
-"""The row of the timeline for the processor time of all threads, those of Arrow and Bytewax
-included."""
+"""The timeline's name for the processor time of all threads, those of Arrow and Bytewax too."""
 
 
 @dataclass
@@ -38,34 +38,38 @@ class Stage:
     calls: int = 0
     rows: int = 0
     first_done: float | None = None
-    """Seconds from the begin of the run to the end of the stage's first call."""
+    """Seconds from the start of the run to the end of the stage's first call."""
 
 
 @dataclass
 class Timeline:
-    """Seconds by name, in equal slots from the begin of a run on. When it has lasted longer than SLOTS of them, two become one."""
+    """Seconds by name, in equal slots from the start of a run.
+
+    When the run has lasted longer than MOST_SLOTS of them, each two become one.
+    """
 
     slot_seconds: float = FIRST_SLOT_SECONDS
     rows: dict[str, list[float]] = field(default_factory=dict)
     end: float = 0.0
 
     def add(self, name: str, start: float, end: float, seconds: float) -> None:
-        """Spread `seconds` evenly over the time from `start` to `end`, both in seconds since the run began."""
+        """Spread `seconds` evenly over the time from `start` to `end`.
+
+        Both are in seconds since the start of the run.
+        """
         self.end = max(self.end, end)
-        while end >= SLOTS * self.slot_seconds:
+        while end >= MOST_SLOTS * self.slot_seconds:
             self.slot_seconds *= 2
             for row in self.rows.values():
-                row[:] = [one + other for one, other in zip(row[::2], row[1::2], strict=True)] + [
-                    0.0
-                ] * (SLOTS // 2)
-        row = self.rows.setdefault(name, [0.0] * SLOTS)
+                pairs = zip(row[::2], row[1::2], strict=True)
+                row[:] = [one + other for one, other in pairs] + [0.0] * (MOST_SLOTS // 2)
+        row = self.rows.setdefault(name, [0.0] * MOST_SLOTS)
         share = seconds / (end - start) if end > start else 0.0
-        for slot in range(
-            int(start / self.slot_seconds), min(int(end / self.slot_seconds), SLOTS - 1) + 1
-        ):
-            row[slot] += share * (
-                min(end, (slot + 1) * self.slot_seconds) - max(start, slot * self.slot_seconds)
-            )
+        first = int(start / self.slot_seconds)
+        last = min(int(end / self.slot_seconds), MOST_SLOTS - 1)
+        for slot in range(first, last + 1):
+            from_here = max(start, slot * self.slot_seconds)
+            row[slot] += share * (min(end, (slot + 1) * self.slot_seconds) - from_here)
 
     def to_json(self) -> dict[str, Any]:
         """The slots that the run has reached, in seconds of each slot."""
@@ -80,45 +84,50 @@ class Timeline:
         }
 
 
-class _Open(threading.local):
-    """The stages that this thread is in, the innermost last, and since when that one has been on its own."""
+class _ThisThread(threading.local):
+    """The stages that a thread is in."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
+        """The innermost one is the last."""
         self.wall = self.cpu = 0.0
+        """Both clocks when the innermost stage was last counted."""
 
 
 class Profile:
     """Measures one run in this process, from now on. All threads share it."""
 
     def __init__(self) -> None:
-        self._began, self._cpu_began = time.perf_counter(), time.process_time()
-        self._sampled, self._cpu_sampled = self._began, self._cpu_began
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
+        self._sampled, self._cpu_sampled = self._start, self._cpu_start
         self._stages: dict[str, Stage] = {}
         self._timeline = Timeline()
-        self._open = _Open()
+        self._thread = _ThisThread()
         self._lock = threading.Lock()
 
     @contextmanager
     def measure(self, stage: str, rows: int) -> Iterator[Measured]:
-        """Measure a stage while the block runs; a `operators.schemas.Measure`."""
-        mine = self._open
-        self._turn()
-        mine.stages.append(stage)
+        """Measure a stage while the block runs; an `operators.schemas.Measure`."""
+        thread = self._thread
+        self._count_innermost()
+        thread.stages.append(stage)
         measured = Measured(rows)
         try:
             yield measured
         finally:
-            self._turn(measured)
-            mine.stages.pop()
+            self._count_innermost(measured)
+            thread.stages.pop()
 
-    def _turn(self, ended: Measured | None = None) -> None:
-        """Count what this thread's innermost stage has taken since the last turn; at its end, its call too."""
-        mine, wall, cpu = self._open, time.perf_counter(), time.thread_time()
-        if mine.stages:
+    def _count_innermost(self, ended: Measured | None = None) -> None:
+        """Count what this thread's innermost stage has taken since this was last done.
+
+        At the end of a call, that is with `ended`, count the call as well.
+        """
+        thread, wall, cpu = self._thread, time.perf_counter(), time.thread_time()
+        if thread.stages:
             with self._lock:
-                self._count(mine.stages[-1], mine.wall, wall, cpu - mine.cpu, ended)
-        mine.wall, mine.cpu = wall, cpu
+                self._count(thread.stages[-1], thread.wall, wall, cpu - thread.cpu, ended)
+        thread.wall, thread.cpu = wall, cpu
 
     def _count(
         self, name: str, start: float, end: float, cpu_seconds: float, ended: Measured | None
@@ -126,20 +135,20 @@ class Profile:
         stage = self._stages.setdefault(name, Stage())
         stage.seconds += end - start
         stage.cpu_seconds += cpu_seconds
-        self._timeline.add(name, start - self._began, end - self._began, end - start)
+        self._timeline.add(name, start - self._start, end - self._start, end - start)
         self._sample(end)
         if ended is not None:
             stage.calls += 1
             stage.rows += ended.rows
-            stage.first_done = end - self._began if stage.first_done is None else stage.first_done
+            stage.first_done = end - self._start if stage.first_done is None else stage.first_done
 
     def _sample(self, now: float) -> None:
-        # turns of several threads may come a little out of order
+        # several threads may come a little out of order
         if now <= self._sampled:
             return
         cpu = time.process_time()
         self._timeline.add(
-            PROCESS, self._sampled - self._began, now - self._began, cpu - self._cpu_sampled
+            PROCESS, self._sampled - self._start, now - self._start, cpu - self._cpu_sampled
         )
         self._sampled, self._cpu_sampled = now, cpu
 
@@ -148,7 +157,7 @@ class Profile:
         now = time.perf_counter()
         with self._lock:
             self._sample(now)
-            seconds, cpu_seconds = now - self._began, self._cpu_sampled - self._cpu_began
+            seconds, cpu_seconds = now - self._start, self._cpu_sampled - self._cpu_start
             inside = sum(stage.cpu_seconds for stage in self._stages.values())
             return {
                 "seconds": round(seconds, 6),

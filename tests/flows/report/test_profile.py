@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import InterruptedRunError
-from flows.report.profile import SLOTS, Profile, Timeline, write_profile
+from flows.report.profile import MOST_SLOTS, Profile, Timeline, write_profile
 from tests.flows.cli.test_run import files, run, run_json
 from tests.support.job import chain, store
 
@@ -213,7 +213,7 @@ def test_a_timeline_keeps_all_seconds_in_few_slots(spans: list[tuple[float, floa
         start, end = sorted((one, other))
         timeline.add("stage", start, end, share * (end - start))
     busy = timeline.to_json()["busy_seconds"]["stage"]
-    assert len(busy) <= SLOTS
+    assert len(busy) <= MOST_SLOTS
     assert sum(busy) == pytest.approx(
         sum(share * abs(one - other) for one, other, share in spans), abs=1e-3
     )
