@@ -31,6 +31,9 @@ ORDER = pa.schema(
 )
 """The delivered order, a row an event, rising by `delivered`."""
 
+GROUP_ROWS = 1_000_000
+"""Events of a row group, and so of one write."""
+
 FILE_ROWS = 2_000_000
 """Events of one file, about: at 66 bytes each that is 130 MB."""
 

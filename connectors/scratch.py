@@ -1,19 +1,60 @@
-"""Temporary folders that go away when they are no longer needed, also when a signal ends the process."""
+"""Temporary folders that go away when they are no longer needed, also when a signal ends the run.
 
+A folder is locked for as long as its process lives. One that nobody has locked was left by a
+process that was killed, and the next one that makes a folder beside it removes it.
+"""
+
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 
-_held: set[Path] = set()
+PREFIX = "ceramic-order-"
+"""How the name of every folder starts."""
+
+LOCK_FILE = ".lock"
+"""The file in each folder that its process holds a lock on."""
+
+_held: dict[Path, int | None] = {}
+"""The folders of this process, each with the descriptor of its lock; None: there are no locks."""
+
+
+class Scratch:
+    """A folder that is made when it is first wanted."""
+
+    def __init__(self, parent: Path | None = None) -> None:
+        """Nothing is made yet; None: in the folder for temporary files (TMPDIR)."""
+        self.parent = parent or Path(tempfile.gettempdir())
+        self._folder: Path | None = None
+        self._lock = Lock()
+
+    def folder(self) -> Path:
+        """The folder.
+
+        Raises:
+            OSError: it can't be made.
+        """
+        with self._lock:
+            if self._folder is None:
+                self._folder = _make(self.parent)
+            return self._folder
+
+    def close(self) -> None:
+        """Remove the folder with all that is in it; safe to call twice."""
+        with self._lock:
+            if self._folder is not None:
+                _remove(self._folder)
+                self._folder = None
 
 
 @contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
-    """A new folder in `parent`, or else where TMPDIR says; removed with all that is in it at the end of the block."""
-    folder = Path(tempfile.mkdtemp(prefix="ceramic-order-", dir=parent))
-    _held.add(folder)
+    """A new folder in `parent`, or where TMPDIR says; removed at the end of the block."""
+    folder = _make(parent or Path(tempfile.gettempdir()))
     try:
         yield folder
     finally:
@@ -21,11 +62,45 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def remove_all() -> None:
-    """Remove all of them; for who ends the process in another thread (`flows.terminal.signals`)."""
+    """Remove all folders; for who ends the process in another thread."""
     for folder in list(_held):
         _remove(folder)
 
 
+def remove_leftovers(parent: Path) -> list[Path]:
+    """Remove the folders that killed processes left in `parent`; returns which those were."""
+    removed = []
+    for lock in parent.glob(f"{PREFIX}*/{LOCK_FILE}"):
+        with suppress(OSError):
+            descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)
+                removed.append(lock.parent)
+            finally:
+                os.close(descriptor)
+    return removed
+
+
+def _make(parent: Path) -> Path:
+    remove_leftovers(parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        # this file system has no locks, so nobody could tell whether the folder is in use: without
+        # the file it is never taken for a leftover
+        os.close(descriptor)
+        (folder / LOCK_FILE).unlink()
+        _held[folder] = None
+    else:
+        _held[folder] = descriptor
+    return folder
+
+
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    _held.discard(folder)
+    descriptor = _held.pop(folder, None)
+    if descriptor is not None:
+        os.close(descriptor)

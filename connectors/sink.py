@@ -1,80 +1,68 @@
 """The sink: writes the delivered order into the database, one transaction a batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from numpy.typing import NDArray
 
 from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
+from connectors.sorted_runs import Integers, Run, RunFiles, numbered, sorted_run
 from connectors.sqlite import DATABASE_ERRORS, connect, execute, scalar, sqlite_says
-
-BATCH_ROWS = 1_000_000
-"""Events of one transaction at the most: two to four seconds of writing, which a kill can cost.
-The fewer batches rows in random order are written in, the fewer pages are written twice; in a
-large database each costs a page of write-ahead log, together 4 GB."""
-
-DENSE_ROWS = 50_000
-"""A batch of so many events is written at once, beside the flow, if its rows lie close together:
-it shares few pages with later ones."""
-
-DENSE_SHARE = 0.7
-"""From this share of the rows in its range on a batch is dense: few are left there that a later
-batch could bring."""
-
-CHECKPOINT_PAGES = 65_536
-"""The write-ahead log is taken into the database when it has grown to 256 MB. Rows in random
-order write most pages again in each batch, and a log taken in after every batch writes each of
-them twice."""
-
-CACHE_KIB = 16_384
-"""What SQLite may keep of the pages that a batch writes. Rows in random order put their numbers
-all over the newest part of the index on `delivered`, and a million of them, which is 19 MB of
-it, took 1.3 times as long with the usual 2 MB."""
-
-INIT_KINDS = 2
-"""Codes in the column `kind` below this are those of init events."""
+from operators.schemas import UNSIGNED_INIT
 
 SET_DELIVERED = "UPDATE ceramic_one_event SET delivered = ? WHERE rowid = ? AND delivered IS NULL"
 
-UNDELIVERED = "SELECT rowid FROM ceramic_one_event WHERE rowid = ? AND delivered IS NULL"
 
-Rowids = NDArray[np.int64]
+@dataclass(frozen=True)
+class SinkSettings:
+    """When the sink writes, and what it holds until then."""
 
-
-class _Ordered(NamedTuple):
-    """Events in delivery order."""
-
-    rowid: Rowids
-    is_init: NDArray[np.bool_]
+    batch_rows: int | None = None
+    """Events of one transaction at most; None: rows in random order are written in one."""
+    durable: bool = False
+    """Sync the disk at every commit (`synchronous=FULL`), not only at a checkpoint (NORMAL)."""
+    run_rows: int = 1_000_000
+    """Events that are sorted by rowid together while they wait: 16 MB."""
+    memory_bytes: int = 256 * 1024 * 1024
+    """What sorted events may take in memory; more go to files."""
+    spill_folder: Callable[[], Path] | None = None
+    """For these files; None: all stay in memory."""
+    dense_rows: int = 50_000
+    """A batch of so many events is written at once, beside the flow, if its rows lie close
+    together: it shares few pages with later ones."""
+    dense_share: float = 0.7
+    """From this share of the rows in its range on a batch is dense: few are left there that a later
+    batch could bring."""
+    checkpoint_pages: int = 65_536
+    """SQLite checkpoints a WAL of so many pages after a commit: 256 MB."""
+    cache_kib: int = 16_384
+    """Of SQLite, for pages that a transaction has changed. By level and rowid more does not help;
+    with the usual 2 MB the index on `delivered` took 1.3 times as long."""
 
 
 @dataclass(frozen=True)
 class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
-    """Gives the events of each batch the next numbers, in the order in which they come.
+    """Gives events the next numbers: by their levels, and by rowid within a level.
 
-    One partition, because there is one counter. A batch is a transaction; it is cut after
-    `batch_rows` events and at the end of each epoch, and what an epoch holds is committed before
-    the epoch counts as done. The database is the state (`delivered IS NULL`), so a rerun can't
-    deliver an event twice.
+    One partition, because there is one counter. A batch is a transaction. Rows that lie close
+    together are written as they come; others are gathered, so that each page of the database is
+    written once, up to the end of the epoch: what an epoch holds is committed before it counts as
+    done. The database is the state (`delivered IS NULL`), so a rerun can't deliver an event twice.
     """
 
-    columns: ClassVar = ("rowid", "kind")
+    columns: ClassVar = ("rowid", "kind", "level")
     """What it needs of a batch."""
 
     path: Path
-    batch_rows: int
     run_state: RunState
-    durable: bool = False
-    """Sync the disk at every commit (`synchronous=FULL`), not only when the write-ahead log is
-    taken in (NORMAL, as the node does)."""
+    settings: SinkSettings = SinkSettings()
     writes_here: bool = True
     """Whether this process of a cluster is the one that writes."""
 
@@ -83,128 +71,140 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
         return ["db"] if self.writes_here else []
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Writer":  # noqa: ARG002 # Bytewax's signature
-        """Open the one connection that writes.
-
-        After a resume under Bytewax's recovery, events can come again that were committed after the
-        last snapshot; those are passed over. Without one an event that is delivered already was
-        delivered by somebody else.
-        """
-        return _Writer(self, resumed=resume_state is not None)
+        """Open the one connection that writes."""
+        return _Writer(self)
 
 
 class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
-    def __init__(self, sink: DeliveredSink, *, resumed: bool) -> None:
-        self._sink = sink
-        self._resumed = resumed
-        self._waiting: list[_Ordered] = []
+    def __init__(self, sink: DeliveredSink) -> None:
+        self._path = sink.path
+        self._run_state = sink.run_state
+        self._settings = sink.settings
+        self._new: list[tuple[Integers, Integers]] = []
+        """Rowids and levels that have come and are in no run yet."""
+        self._new_rows = 0
+        self._inits = 0
+        """Init events among all that is not written yet: normally none."""
+        self._runs: list[Run] = []
+        self._run_rows = 0
+        self._files = RunFiles(sink.settings.spill_folder, sink.settings.memory_bytes)
         self._last_number: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
         self._batch: Future[None] | None = None
         with self._failing():
             self._connection = connect(sink.path, "rw")
-            execute(self._connection, f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-            execute(self._connection, f"PRAGMA cache_size=-{CACHE_KIB}")
-            execute(self._connection, f"PRAGMA synchronous={'FULL' if sink.durable else 'NORMAL'}")
+            level = "FULL" if self._settings.durable else "NORMAL"
+            execute(
+                self._connection, f"PRAGMA wal_autocheckpoint={self._settings.checkpoint_pages}"
+            )
+            execute(self._connection, f"PRAGMA cache_size=-{self._settings.cache_kib}")
+            execute(self._connection, f"PRAGMA synchronous={level}")
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
-        # no more is kept of an event than its rowid and whether it is an init event
-        self._waiting += [
-            _Ordered(np.asarray(batch["rowid"]), np.asarray(batch["kind"]) < INIT_KINDS)
-            for batch in values
-        ]
-        rows = sum(len(ordered.rowid) for ordered in self._waiting)
-        if rows >= self._sink.batch_rows:
-            self._write_waiting(whole=True)
-        elif (
-            rows >= DENSE_ROWS
-            and (self._batch is None or self._batch.done())
-            and _is_dense(self._rowids())
-        ):
-            self._write_waiting(whole=False)
+        for batch in values:
+            self._new.append((np.asarray(batch["rowid"]), np.asarray(batch["level"])))
+            self._new_rows += batch.num_rows
+            self._inits += int(np.count_nonzero(np.asarray(batch["kind"]) <= UNSIGNED_INIT))
+        while self._new_rows >= self._longest_run():
+            self._cut_run(self._longest_run())
+        is_free = self._batch is None or self._batch.done()
+        if not self._runs and self._new_rows >= self._settings.dense_rows and is_free:
+            rowid = np.concatenate([rowid for rowid, _ in self._new])
+            if self._is_dense(rowid):
+                self._cut_run(self._new_rows)
 
     def snapshot(self) -> int:
-        # while the flow waits for what is written here, what its steps have freed is of no use to
-        # it
+        # while the flow waits for what is written here, what its steps have freed is of no use
         pa.default_memory_pool().release_unused()
-        self._write_waiting(whole=False)
+        if self._new_rows:
+            self._cut_run(self._new_rows)
+        self._write_runs(dense=False)
         self._await_batch()
         return self._last_number or 0
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
-        with self._sink.run_state.measure("close", 0):
+        with self._run_state.measure("close", 0):
             self._connection.close()
 
-    def _rowids(self) -> Rowids:
-        return np.concatenate([ordered.rowid for ordered in self._waiting])
+    def _longest_run(self) -> int:
+        return min(self._settings.run_rows, self._settings.batch_rows or self._settings.run_rows)
 
-    def _write_waiting(self, *, whole: bool) -> None:
-        """Hand what has come to the writing thread, which runs beside the flow, in batches; if `whole`, a last short one waits.
+    def _cut_run(self, rows: int) -> None:
+        """Sort the first `rows` events that have come; write all runs if that is due.
 
-        The pages of a dense batch are taken into the database at once: later ones will hardly write
-        them again.
+        It is due when the newest run is dense, and when a transaction may not hold another one.
         """
-        if not self._waiting:
+        rowid, level = (np.concatenate(column) for column in zip(*self._new, strict=True))
+        self._new = [(rowid[rows:], level[rows:])] if rows < self._new_rows else []
+        self._new_rows -= rows
+        run = sorted_run(rowid[:rows], level[:rows])
+        with self._failing():
+            self._runs.append(self._files.keep(run))
+        held = sum(len(run.rowid) for run in self._runs)
+        most = self._settings.batch_rows
+        dense = self._is_dense(run.rowid)
+        if dense or (most is not None and held + self._longest_run() > most):
+            self._write_runs(dense=dense)
+
+    def _is_dense(self, rowid: Integers) -> bool:
+        """Whether these rows share few pages with later ones."""
+        if len(rowid) < self._settings.dense_rows:
+            return False
+        # a few stragglers from far away do not matter
+        low, high = np.quantile(rowid, (0.1, 0.9))
+        return bool(0.8 * len(rowid) >= self._settings.dense_share * (high - low))
+
+    def _write_runs(self, *, dense: bool) -> None:
+        """Hand all runs to the writing thread, which works beside the flow.
+
+        The WAL of a dense batch is checkpointed at once: later batches hardly write its pages.
+        """
+        if not self._runs:
             return
-        rows, step = sum(len(ordered.rowid) for ordered in self._waiting), self._sink.batch_rows
-        rowid, is_init = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
-        end = rows // step * step if whole else rows
-        self._waiting = [_Ordered(rowid[end:], is_init[end:])] if end < rows else []
-        for start in range(0, end, step):
-            batch = slice(start, min(start + step, end))
-            dense = _is_dense(rowid[batch])
-            self._await_batch()
-            self._batch = self._thread.submit(
-                self._write, rowid[batch], int(np.count_nonzero(is_init[batch])), dense
-            )
+        self._await_batch()
+        runs, inits = self._runs, self._inits
+        self._runs, self._inits = [], 0
+        self._files.forget()
+        self._batch = self._thread.submit(self._write, runs, inits, dense)
 
     def _await_batch(self) -> None:
         if self._batch is not None:
             batch, self._batch = self._batch, None
             batch.result()
 
-    def _write(self, rowids: Rowids, inits: int, dense: bool) -> None:
-        with self._failing(), self._sink.run_state.writing:
-            if self._resumed:
-                rowids = self._still_undelivered(rowids)
-                if not len(rowids):
-                    return
-            with self._sink.run_state.measure("write", len(rowids)):
-                first_number = self._write_numbers(rowids)
-            self._last_number = first_number + len(rowids) - 1
-            self._sink.run_state.add_batch(len(rowids), inits, first_number)
+    def _write(self, runs: Sequence[Run], inits: int, dense: bool) -> None:
+        events = sum(len(run.rowid) for run in runs)
+        with self._failing(), self._run_state.writing:
+            with self._run_state.measure("write", events):
+                first_number = self._write_numbers(runs, events)
+            self._last_number = first_number + events - 1
+            self._run_state.add_batch(events, inits, first_number)
             if dense:
-                with self._sink.run_state.measure("checkpoint", len(rowids)):
+                with self._run_state.measure("checkpoint", events):
                     execute(self._connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Turn what fails into the error for it, and note it: Bytewax does not always pass it on whole."""
+        """Turn what fails into the error for it, and note it: Bytewax may not pass it on whole."""
         try:
             yield
         except DATABASE_ERRORS as cause:
-            error = InterruptedRunError(
-                f"Writing to `{self._sink.path}` failed", why=f"{sqlite_says(cause)}"
-            )
-            self._sink.run_state.fail(error)
+            error = InterruptedRunError(f"Writing to `{self._path}` failed", why=sqlite_says(cause))
+            self._run_state.fail(error)
             raise error from cause
         except InterruptedRunError as error:
-            self._sink.run_state.fail(error)
+            self._run_state.fail(error)
             raise
 
-    def _still_undelivered(self, rowids: Rowids) -> Rowids:
-        with self._connection.cursor() as cursor:
-            cursor.execute(UNDELIVERED, pa.record_batch([pa.array(rowids)], names=["rowid"]))
-            undelivered = cursor.fetch_arrow_table()["rowid"].to_numpy()
-        return rowids[np.isin(rowids, undelivered)]
-
-    def _write_numbers(self, rowids: Rowids) -> int:
+    def _write_numbers(self, runs: Sequence[Run], events: int) -> int:
         """Write one transaction; the first of its numbers."""
         execute(self._connection, "BEGIN IMMEDIATE")
         try:
-            first_number = self._next_number(len(rowids))
-            self._number(rowids, first_number)
-            with self._sink.run_state.measure("commit", len(rowids)):
+            first_number = self._next_number(events)
+            for numbers in numbered(runs, first_number):
+                self._set_delivered(numbers)
+            with self._run_state.measure("commit", events):
                 execute(self._connection, "COMMIT")
         except BaseException:
             # a full disk has already rolled back; a second ROLLBACK fails and must not hide the
@@ -218,51 +218,36 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         found = scalar(self._connection, "SELECT max(delivered) FROM ceramic_one_event")
         if not isinstance(found, int | None):
             raise InterruptedRunError(
-                f"`{self._sink.path}` holds `{found}` as a delivered number, which is none",
+                f"`{self._path}` holds `{found}` as a delivered number, which is none",
                 advice="Find out with `ceramic-order verify` where.",
             )
         highest = max(found or 0, 0)
         if self._last_number is not None and highest != self._last_number:
             raise InterruptedRunError(
-                f"Another process numbers events in `{self._sink.path}`",
+                f"Another process numbers events in `{self._path}`",
                 why=f"the highest number is `{highest}`, this run wrote `{self._last_number}` last",
                 advice="Stop the other process first.",
             )
         if highest > np.iinfo(np.int64).max - events:
             raise InterruptedRunError(
-                f"`{self._sink.path}` holds the number `{highest}`, and none larger is left "
+                f"`{self._path}` holds the number `{highest}`, and none larger is left "
                 f"for `{events}` events",
                 advice="Find out with `ceramic-order verify` who wrote it.",
             )
         return int(highest) + 1
 
-    def _number(self, rowids: Rowids, first_number: int) -> None:
-        # in the order of the rows each page of the table is touched once; random order costs a page
-        # of WAL an event
-        by_rowid = np.argsort(rowids)
-        numbers = first_number + by_rowid
-        parameters = pa.record_batch(
-            [pa.array(numbers), pa.array(rowids[by_rowid])], names=["delivered", "rowid"]
-        )
+    def _set_delivered(self, numbers: pa.RecordBatch) -> None:
         with self._connection.cursor() as cursor:
-            cursor.executemany(SET_DELIVERED, parameters)
+            cursor.executemany(SET_DELIVERED, numbers)
             changed = cursor.rowcount
-        if changed != len(rowids):
+        if changed != numbers.num_rows:
             raise InterruptedRunError(
-                f"Of `{len(rowids)}` events `{changed}` were still undelivered in `{self._sink.path}`",
-                why="another process delivers events, or the file is damaged (`PRAGMA "
-                "integrity_check`)",
+                f"Of `{numbers.num_rows}` events `{changed}` were still undelivered in "
+                f"`{self._path}`",
+                why="another process delivers events, or the file is damaged "
+                "(`PRAGMA integrity_check`)",
                 advice="Stop the other process first.",
             )
-
-
-def _is_dense(rowids: Rowids) -> bool:
-    """Whether these rows share few pages with later ones."""
-    if len(rowids) < DENSE_ROWS:
-        return False
-    # a few stragglers from far away do not matter
-    low, high = np.quantile(rowids, (0.1, 0.9))
-    return bool(0.8 * len(rowids) >= DENSE_SHARE * (high - low))
 
 
 @dataclass(frozen=True)
@@ -279,7 +264,7 @@ class DryRunSink(FixedPartitionedSink[pa.RecordBatch, None]):
         return ["dry"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Counter":  # noqa: ARG002 # Bytewax's signature
-        """Begin to count."""
+        """Start to count."""
         return _Counter(self.run_state)
 
 
@@ -289,9 +274,8 @@ class _Counter(StatefulSinkPartition[pa.RecordBatch, None]):
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         for batch in values:
-            self._run_state.add_batch(
-                batch.num_rows, int(np.count_nonzero(np.asarray(batch["kind"]) < INIT_KINDS))
-            )
+            inits = int(np.count_nonzero(np.asarray(batch["kind"]) <= UNSIGNED_INIT))
+            self._run_state.add_batch(batch.num_rows, inits)
 
     def snapshot(self) -> None:
         return None

@@ -21,16 +21,22 @@ from connectors.claim import claim
 from connectors.database import check_schema, locate
 from connectors.report import ReportSink
 from connectors.run_state import RunState
-from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
+from connectors.scratch import Scratch
+from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.source import PARTITIONS
 from flows.inputs import Inputs
+from flows.memory import default_limit, share_out
 from operators.decode import decode
-from operators.order import SHARDS, order
+from operators.order import SHARDS, OrderSettings, order
 from operators.schemas import LEFT, WAITING
+from operators.spill import SpillSettings
 
 if TYPE_CHECKING:
     # loading it takes time that a run does not have
     from connectors.log import LogSink
+
+UNKNOWN_PARTITIONS = 64
+"""Parts of a shard in files where nobody has counted the events."""
 
 Sink: TypeAlias = "DeliveredSink | DryRunSink | LogSink"
 
@@ -40,7 +46,7 @@ def get_flow(
     *,
     partitions: int = PARTITIONS,
     shards: int = SHARDS,
-    batch_rows: int = BATCH_ROWS,
+    batch_rows: int | None = None,
     check_node: bool = True,
     writes: bool = True,
 ) -> Dataflow:
@@ -58,9 +64,13 @@ def get_flow(
         atexit.register(claim(path).release)
     run_state = RunState()
     inputs = Inputs(path, run_state, partitions=partitions, check_node=check_node)
-    sink = DeliveredSink(path, batch_rows, run_state, writes_here=writes)
+    memory, scratch = share_out(default_limit()), Scratch(path.parent)
+    atexit.register(scratch.close)
+    settings = SinkSettings(batch_rows, memory_bytes=memory.sink, spill_folder=scratch.folder)
+    sink = DeliveredSink(path, run_state, settings, writes_here=writes)
     report = ReportSink(None, LEFT, WAITING, run_state)
-    return build_flow(inputs, sink, report, shards=shards)
+    spill = SpillSettings(scratch.folder, memory.shard, UNKNOWN_PARTITIONS)
+    return build_flow(inputs, sink, report, shards=shards, spill=spill)
 
 
 def build_flow(
@@ -69,6 +79,8 @@ def build_flow(
     report: ReportSink,
     *,
     shards: int = SHARDS,
+    spill: SpillSettings | None = None,
+    settings: OrderSettings = OrderSettings(),  # noqa: B008 # frozen
 ) -> Dataflow:
     """The way of the data, whatever becomes of it in the end."""
     flow, measure = Dataflow("ceramic-order"), inputs.run_state.measure
@@ -80,7 +92,9 @@ def build_flow(
         shards=shards,
         columns=sink.columns,
         look_up=inputs.look_ups.parents,
+        spill=spill,
         measure=measure,
+        settings=settings,
     )
     op.output("sink", op.key_on("one_sink", streams.ordered, lambda _: "db"), sink)
     left = op.merge("left", events.rejected, streams.left)

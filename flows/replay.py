@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bytewax.dataflow import Dataflow
 
-from connectors.sink import BATCH_ROWS
+from connectors.log import GROUP_ROWS
 from connectors.source import PARTITIONS
 from flows.inputs import Inputs
 from flows.jobs.replay import Replaying
@@ -27,7 +27,7 @@ def get_flow(
     *,
     partitions: int = PARTITIONS,
     shards: int = SHARDS,
-    batch_rows: int = BATCH_ROWS,
+    batch_rows: int = GROUP_ROWS,
     check_node: bool = True,
     overwrite: bool = False,
 ) -> Dataflow:
@@ -42,7 +42,7 @@ def get_flow(
     replaying = Replaying(
         Path(snapshot),
         Path(out),
-        RunOptions(partitions, 1, shards, batch_rows, check_node),
+        RunOptions(partitions, batch_rows=batch_rows, check_node=check_node),
         overwrite=overwrite,
     )
     atexit.register(replaying.abandon)

@@ -5,8 +5,9 @@ number of groups of streams: recovery time and memory grow with the number of ke
 streams would be a million keys.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import bytewax.operators as op
 import numpy as np
@@ -16,42 +17,58 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
+from operators.encoding.columns import last_words
 from operators.remembered import Remembered
-from operators.schemas import LEFT, LINKS, Measure, Reason, unmeasured
+from operators.schemas import ORDERED, Measure, unmeasured
 from operators.settle import NONE, Rows, Settled, parent_rows, settle
+from operators.spill import Spill, SpillSettings
+from operators.waiting import (
+    DELIVERED,
+    ELSEWHERE,
+    EMITTED,
+    KNOWN,
+    MISSING,
+    NO_EVENTS,
+    POSTPONED,
+    SPILLED_EVENTS,
+    UNASKED,
+    LookUp,
+    answered,
+    asked_anew,
+    decoded,
+    emitted,
+    encoded,
+    explained,
+    gathered,
+    links_of,
+    look_up_prevs,
+    shrunk,
+    with_answers,
+)
+
+__all__ = ["KNOWN", "SHARDS", "LookUp", "OrderOut", "OrderSettings", "order", "split_by_stream"]
 
 SHARDS = 8
-"""Enough for the workers of one machine, few enough that a page of 8,192 events gives each shard
-a thousand."""
+"""Enough for the workers of one machine, few enough that a page of 8,192 events gives each shard a
+thousand."""
 
-SETTLE_ROWS = 2048
-"""A shard settles when this many events have come, and as many as are waiting. Below, the calls
-cost more than the events."""
 
-FRUITLESS_SHARE, FRUITLESS_FACTOR, FRUITLESS_ROWS = 1 / 3, 3, 16_384
-"""After a settle that let out a smaller share of its events, as it is while rows in random order
-have been read in part, a shard waits until so many times as many events have come as are
-waiting: a third less time goes to ordering. When more are waiting than this, what is let out
-early is worth more: it is written while the rest is read."""
+_REMEMBERED_BYTES = 60
+"""Of each event in `Remembered`."""
 
-RECENT_ROWS = 16_384
-"""How many delivered events one generation of a shard remembers; two generations of 8 shards are
-262,144 events, about 16 MB."""
 
-KNOWN = pa.schema(
-    [
-        pa.field("cid", pa.binary(), nullable=False),
-        pa.field("stream", pa.binary()),  # null: unreadable
-        pa.field("delivered", pa.bool_(), nullable=False),
-    ]
-)
-"""What is known of events outside the flow."""
+@dataclass(frozen=True)
+class OrderSettings:
+    """How often a shard works, and what it keeps of what it has let out."""
 
-SAMPLE = 16
-"""How many look-ups of one settle may be wasted to find out whether they are worth it."""
-
-LookUp = Callable[[pa.Array], pa.RecordBatch]
-"""From distinct CIDs to those of them that exist, in any order, with schema KNOWN."""
+    settle_rows: int = 2048
+    """A shard settles when this many events have come, and as many as are waiting. With fewer the
+    calls cost more than the events."""
+    recent_rows: int = 16_384
+    """Events of one generation that a shard remembers as let out; two generations of 8 shards are
+    262,144 events, about 16 MB."""
+    sample_rows: int = 16
+    """Look-ups of one settle that may be wasted to find out whether they are worth it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ class OrderOut:
     """The two outputs of `order`."""
 
     ordered: Stream[pa.RecordBatch]
-    """Batches of schema LINKS, or some of its columns, each event after its parent."""
+    """Batches of schema ORDERED, or some of its columns, each event after its parent."""
     left: Stream[pa.RecordBatch]
     """At the end of input, batches of schema LEFT: what could not be delivered, with the reason."""
 
@@ -71,124 +88,154 @@ def order(  # noqa: D417 # step_id is Bytewax's
     *,
     shards: int = SHARDS,
     look_up: LookUp | None = None,
-    columns: Sequence[str] = LINKS.names,
+    columns: Sequence[str] = ORDERED.names,
+    spill: SpillSettings | None = None,
     measure: Measure = unmeasured,
+    settings: OrderSettings = OrderSettings(),  # frozen
 ) -> OrderOut:
     """Hold events back until their parents have passed, and let them out parents first.
 
     Args:
         up: batches of schema LINKS, in any order.
         shards: how many groups of streams there are, each with its own state.
-        look_up: tells of parents that do not come through this flow. It is asked once for each prev that has not been seen.
-            Without it only init events begin a stream, and every delivered CID is remembered.
-        columns: those that are let out; at the end of input nearly all events may be in memory once more.
+        look_up: tells of parents that do not come through this flow. It is asked once for each
+            prev that has not been seen. Without it only init events start a stream, and every
+            CID that was let out is remembered.
+        columns: those of ORDERED that are let out.
+        spill: where a shard goes that does not fit in memory; None: everything stays in memory.
         measure: measures the stages "split" and "order".
+        settings: how often a shard works.
     """
+    names = count()
 
     def split(batch: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch]]:
         with measure("split", batch.num_rows):
             return list(split_by_stream(batch, shards))
 
+    def new_shard(state: _State | None) -> _Shard:
+        events, new = state or (NO_EVENTS, ())
+        job = _Job(look_up, columns, spill, measure, settings, next(names))
+        return _Shard(job, asked_anew(events), new)
+
     keyed = op.flat_map("shard", up, split)
-    settled = op.stateful_batch(
-        "settle", keyed, lambda state: _Shard(look_up, columns, measure, *(state or ()))
-    )
-    branches = op.branch(
-        "reason", op.key_rm("unkey", settled), lambda batch: "reason" in batch.schema.names
-    )
+    settled = op.stateful_batch("settle", keyed, new_shard)
+    unkeyed = op.key_rm("unkey", settled)
+    branches = op.branch("reason", unkeyed, lambda batch: "reason" in batch.schema.names)
     return OrderOut(ordered=branches.falses, left=branches.trues)
 
 
 def split_by_stream(batch: pa.RecordBatch, shards: int) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Cut a batch of schema LINKS by shard: the last two bytes of the stream's CID, which are those of a digest, modulo `shards`."""
-    streams = batch["stream"]
-    offsets, data = (
-        np.frombuffer(buffer, dtype=dtype)
-        for buffer, dtype in zip(streams.buffers()[1:], (np.int32, np.uint8), strict=True)
-    )
-    ends = offsets[streams.offset + 1 : streams.offset + len(streams) + 1]
-    shard = (data[ends - 1].astype(np.int64) * 256 + data[ends - 2]) % shards
+    """Cut a batch of schema LINKS by shard, a hash of the stream's CID modulo `shards`."""
+    for shard, part in _split(batch, _hashes(batch["stream"]) % np.uint64(shards), shards):
+        yield str(shard), part
+
+
+def _hashes(stream: pa.Array) -> NDArray[np.uint64]:
+    """A hash of each stream; its upper half is as well mixed as its lower one."""
+    mixed = last_words(stream) * np.uint64(0x9E3779B97F4A7C15)  # 2^64 by the golden ratio
+    return mixed ^ (mixed >> np.uint64(32))
+
+
+def _split(
+    batch: pa.RecordBatch, part: NDArray[np.uint64], parts: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of each part that has any, in their order."""
     # numbers of one or two bytes are sorted in one pass or two
-    rows = np.argsort(shard.astype(np.min_scalar_type(shards)), kind="stable")
-    bounds = np.searchsorted(shard[rows], np.arange(shards + 1))
-    for index in range(shards):
+    part = part.astype(np.min_scalar_type(parts))
+    rows = np.argsort(part, kind="stable")
+    bounds = np.searchsorted(part[rows], np.arange(parts + 1))
+    for index in range(parts):
         mine = rows[bounds[index] : bounds[index + 1]]
         if len(mine):
             # a slice would carry its whole parent into another process
-            yield str(index), batch.take(pa.array(mine))
+            yield index, batch.take(pa.array(mine))
 
 
-HELD = pa.schema(
-    [
-        pa.field("rowid", pa.int64(), nullable=False),
-        pa.field("cid", pa.binary(), nullable=False),
-        pa.field(
-            "stream", pa.dictionary(pa.int32(), pa.binary()), nullable=False
-        ),  # a third of the memory of plain CIDs
-        pa.field("prev", pa.binary()),
-        pa.field("kind", pa.int8(), nullable=False),
-        pa.field("asked", pa.int8(), nullable=False),  # what the look-up said of prev: UNASKED, ...
-    ]
-)
-"""The state of a shard: about 100 bytes an event."""
+_State = tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]
 
-_NOTHING = pa.RecordBatch.from_pylist([], schema=HELD)
 
-UNASKED, POSTPONED, MISSING, UNDELIVERED, ELSEWHERE, DELIVERED = range(6)
+@dataclass(frozen=True)
+class _Job:
+    """What all shards share, and the number of one."""
+
+    look_up: LookUp | None
+    columns: Sequence[str]
+    spill: SpillSettings | None
+    measure: Measure
+    settings: OrderSettings
+    number: int
 
 
 @dataclass
-class _Shard(
-    StatefulBatchLogic[
-        pa.RecordBatch, pa.RecordBatch, tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]
-    ]
-):
-    look_up: LookUp | None
-    columns: Sequence[str]
-    measure: Measure
-    held: pa.RecordBatch = field(default_factory=lambda: _NOTHING)
-    """Events that have waited through a settle, schema HELD."""
-    new: tuple[pa.RecordBatch, ...] = ()
+class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
+    """The waiting events of some streams.
+
+    They are in memory until they take more than their share. From then on everything goes to a
+    file, by a hash of the stream, and is settled at the end of input, one part after the other: a
+    stream never needs another, so that changes no order within one.
+    """
+
+    job: _Job
+    held: pa.RecordBatch
+    """Events that have waited through a settle, schema WAITING_EVENTS."""
+    new: tuple[pa.RecordBatch, ...]
     """Batches of schema LINKS that have come since."""
-    fruitless: bool = False
-    """Whether the last settle let out few of them."""
+    next_level: int = 0
+    """Above the levels of everything that was let out."""
     recent: Remembered = field(default_factory=Remembered)
-    """What was delivered lately in this run, perhaps before the sink has written it."""
+    """What was let out lately, perhaps before the sink has written it."""
     older: Remembered = field(default_factory=Remembered)
     """The generation before."""
     newest_of_older: pa.Array | None = None
     """The CID in `older` that came last."""
+    spilled: Spill | None = None
 
     def on_batch(self, values: list[pa.RecordBatch]) -> tuple[Iterable[pa.RecordBatch], bool]:
         self.new += tuple(values)
         rows = sum(batch.num_rows for batch in self.new)
-        backing_off = self.fruitless and self.held.num_rows < FRUITLESS_ROWS
-        if rows < max(SETTLE_ROWS, self.held.num_rows * (FRUITLESS_FACTOR if backing_off else 1)):
+        if self.spilled is not None and self.job.spill is not None:
+            if rows >= self.job.spill.flush_rows:
+                self._spill_new(self.spilled)
             return [], self.RETAIN
-        with self.measure("order", rows):
-            events, settled = self._settle(at_end=False)
-            self.fruitless = len(settled.order) < FRUITLESS_SHARE * events.num_rows
+        is_full = self._is_full()
+        if rows < max(self.job.settings.settle_rows, self.held.num_rows) and not is_full:
+            return [], self.RETAIN
+        with self.job.measure("order", rows):
+            events, settled = self._settle(gathered(self.held, self.new), at_end=False)
+            self.held, self.new = shrunk(events.take(pa.array(settled.stuck))), ()
+            ready = self._let_out(events, settled)
             self._remember(events.select(["cid", "stream"]).take(pa.array(settled.order)))
-            return self._cut(events, settled), self.RETAIN
+        if is_full:
+            self._spill_all()
+        return ready, self.RETAIN
 
     def on_eof(self) -> tuple[Iterable[pa.RecordBatch], bool]:
-        with self.measure("order", sum(batch.num_rows for batch in self.new)):
-            events, settled = self._settle(at_end=True)
-            left = [_explain(events, settled)] if len(settled.stuck) else []
+        with self.job.measure("order", sum(batch.num_rows for batch in self.new)):
+            if self.spilled is not None and self.job.spill is not None:
+                return self._settle_parts(self.spilled, self.job.spill), self.RETAIN
+            everything = gathered(self.held, self.new)
+            # freed before more is made of it
+            self.held, self.new = NO_EVENTS, ()
+            ready, left = self._settle_at_end(everything)
             # nothing comes any more that could have one of these as its parent
             self.recent, self.older = Remembered(), Remembered()
-            return [*self._cut(events, settled), *left], self.RETAIN
+            return [*ready, *left], self.RETAIN
 
-    def snapshot(self) -> tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]:
-        # what is remembered as delivered need not be kept: the sink has written it before this
-        # epoch counts as done
+    def snapshot(self) -> _State:
+        # what was let out need not be kept: the sink has written it before this epoch counts as
+        # done. A shard with files is that of a database, which is its own state
         return self.held, self.new
 
-    def _settle(self, *, at_end: bool) -> tuple[pa.RecordBatch, Settled]:
-        """All waiting events, with schema HELD and what was learnt of their prevs, and how they are cut."""
-        events = _hold(self.held, self.new)
-        # freed before more is made of them; `_cut` keeps what goes on waiting
-        self.held, self.new = _NOTHING, ()
+    def _settle_at_end(
+        self, events: pa.RecordBatch
+    ) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
+        """What can go, and why the rest can't."""
+        events, settled = self._settle(events, at_end=True)
+        left = [explained(events, settled)] if len(settled.stuck) else []
+        return self._let_out(events, settled), left
+
+    def _settle(self, events: pa.RecordBatch, *, at_end: bool) -> tuple[pa.RecordBatch, Settled]:
+        """The same events with what was learnt of their prevs, and how they are cut."""
         init = np.asarray(events["prev"].is_null())
         asked = np.array(events["asked"])
         stream = np.asarray(events["stream"].indices)
@@ -202,23 +249,22 @@ class _Shard(
         roots = np.flatnonzero((parent == NONE) & ~init & open_ones)
         if len(roots):
             asked[roots] = self._ask(events.take(pa.array(roots)), at_end=at_end)
-        events = events.set_column(_ASKED, HELD.field(_ASKED), pa.array(asked))
-        return events, settle(np.asarray(events["rowid"]), parent, init | (asked == DELIVERED))
+        settled = settle(np.asarray(events["rowid"]), parent, init | (asked == DELIVERED))
+        return answered(events, asked), settled
 
     def _ask(self, roots: pa.RecordBatch, *, at_end: bool) -> NDArray[np.int8]:
         """What is known of the prevs of events whose parent is not waiting."""
-        roots = _release(roots)
-        remembered = self.recent.holds(roots["prev"], roots["stream"]) | self.older.holds(
-            roots["prev"], roots["stream"]
-        )
+        roots = links_of(roots)
+        prev, stream = roots["prev"], roots["stream"]
+        remembered = self.recent.holds(prev, stream) | self.older.holds(prev, stream)
         asked = np.where(remembered, DELIVERED, UNASKED).astype(np.int8)
         unseen = np.flatnonzero(asked == UNASKED)
-        if self.look_up is None:
+        if self.job.look_up is None:
             asked[unseen] = MISSING
         elif at_end:
-            asked[unseen] = _look_up(self.look_up, roots.take(pa.array(unseen)))
+            asked[unseen] = look_up_prevs(self.job.look_up, roots.take(pa.array(unseen)))
         elif len(unseen):
-            self._ask_what_is_worth_it(self.look_up, roots, asked, unseen)
+            self._ask_what_is_worth_it(self.job.look_up, roots, asked, unseen)
         return asked
 
     def _ask_what_is_worth_it(
@@ -229,127 +275,100 @@ class _Shard(
         That is so of init events, and, where a run goes on after a stop, of any parent; a sample
         tells. In a database in random order most parents simply have not been read yet.
         """
-        after_init = np.asarray(pc.equal(roots["prev"], roots["stream"]).take(pa.array(unseen)))
+        most = self.job.settings.sample_rows
+        is_first = pc.equal(roots["prev"], roots["stream"]).take(pa.array(unseen))
+        after_init = np.asarray(is_first)
         others = unseen[~after_init]
-        sample = np.concatenate([unseen[after_init], others[:SAMPLE]])
+        sample = np.concatenate([unseen[after_init], others[:most]])
         asked[unseen] = POSTPONED
-        asked[sample] = _look_up(look_up, roots.take(pa.array(sample)))
-        if np.count_nonzero(asked[others[:SAMPLE]] == DELIVERED) * 2 > SAMPLE:
-            asked[others[SAMPLE:]] = _look_up(look_up, roots.take(pa.array(others[SAMPLE:])))
+        asked[sample] = look_up_prevs(look_up, roots.take(pa.array(sample)))
+        if np.count_nonzero(asked[others[:most]] == DELIVERED) * 2 > most:
+            more = others[most:]
+            asked[more] = look_up_prevs(look_up, roots.take(pa.array(more)))
 
-    def _cut(self, events: pa.RecordBatch, settled: Settled) -> list[pa.RecordBatch]:
-        """Keep what is stuck, and let out what can go."""
-        self.held = _shrunk(events.take(pa.array(settled.stuck)))
-        if not len(settled.order):
+    def _let_out(self, events: pa.RecordBatch, settled: Settled) -> list[pa.RecordBatch]:
+        """What can go now, as a batch with the wanted columns."""
+        going = np.asarray(events["asked"])[settled.order] != EMITTED
+        rows, depth = settled.order[going], settled.depth[going].astype(np.int64)
+        if not len(rows):
             return []
-        ready = events.select(self.columns).take(pa.array(settled.order))
-        if "stream" in self.columns:
-            at = ready.schema.get_field_index("stream")
-            ready = ready.set_column(at, LINKS.field("stream"), ready["stream"].dictionary_decode())
-        return [ready]
+        at = pa.array(rows)
+        columns = {name: events[name].take(at) for name in self.job.columns if name != "level"}
+        if "stream" in columns:
+            columns["stream"] = columns["stream"].dictionary_decode()
+        columns["level"] = pa.array(self.next_level + depth)
+        if self.spilled is None:
+            self.next_level += int(depth.max()) + 1
+        return [
+            pa.record_batch(
+                [columns[name] for name in self.job.columns],
+                schema=pa.schema([ORDERED.field(name) for name in self.job.columns]),
+            )
+        ]
 
     def _remember(self, ready: pa.RecordBatch) -> None:
         if not ready.num_rows:
             return
         self.recent.add(ready["cid"], ready["stream"])
-        if self.look_up is None or len(self.recent) < RECENT_ROWS:
+        look_up = self.job.look_up
+        if look_up is None or len(self.recent) < self.job.settings.recent_rows:
             return
-        # batches are written in order, so once the newest of the older generation is, all of it is,
-        # and the look-up knows it
-        if self.newest_of_older is None or any(
-            self.look_up(self.newest_of_older)["delivered"].to_pylist()
-        ):
+        # batches are written in order, so once the newest of the older generation is, all of it
+        # is, and the look-up knows it
+        newest = self.newest_of_older
+        if newest is None or any(look_up(newest)["delivered"].to_pylist()):
             self.older, self.recent = self.recent, Remembered()
             self.newest_of_older = ready["cid"].slice(ready.num_rows - 1)
 
+    def _is_full(self) -> bool:
+        """Whether the shard takes more memory than its share."""
+        if self.job.spill is None:
+            return False
+        waiting = self.held.nbytes + sum(batch.nbytes for batch in self.new)
+        let_out = _REMEMBERED_BYTES * (len(self.recent) + len(self.older))
+        return bool(waiting + let_out > self.job.spill.shard_bytes)
 
-def _look_up(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
-    """What is known outside the flow of the prevs of events of schema LINKS."""
-    if not roots.num_rows:
-        return np.zeros(0, dtype=np.int8)
-    found = look_up(pc.unique(roots["prev"]))
-    row = pc.index_in(roots["prev"], value_set=found["cid"])
-    exists, delivered, stream = (
-        row.is_valid(),
-        found["delivered"].take(row),
-        found["stream"].take(row),
-    )
-    elsewhere = pc.and_(exists, pc.not_equal(stream, roots["stream"])).fill_null(False)
-    unreadable = pc.and_(exists, stream.is_null())
-    answer = pc.case_when(
-        pc.make_struct(
-            pc.invert(exists), elsewhere, pc.or_(unreadable, pc.invert(delivered).fill_null(False))
-        ),
-        *(pa.scalar(state, pa.int8()) for state in (MISSING, ELSEWHERE, UNDELIVERED, DELIVERED)),
-    )
-    return np.asarray(answer)
+    def _spill_all(self) -> None:
+        """Go on in a file, if what is left still takes half of the share."""
+        if self.job.spill is None:
+            return
+        let_out = _REMEMBERED_BYTES * (len(self.recent) + len(self.older))
+        if self.held.nbytes + let_out <= self.job.spill.shard_bytes // 2:
+            return
+        path = self.job.spill.folder() / f"waiting-{self.job.number}.arrow"
+        self.spilled = Spill(path, SPILLED_EVENTS)
+        self._spill(self.spilled, decoded(self.held))
+        for run in (*self.recent.runs, *self.older.runs):
+            self._spill(self.spilled, emitted(run.cid, run.stream.dictionary_decode()))
+        self.held = NO_EVENTS
+        self.recent, self.older, self.newest_of_older = Remembered(), Remembered(), None
 
+    def _spill_new(self, spilled: Spill) -> None:
+        if self.new:
+            self._spill(spilled, with_answers(pa.concat_batches(self.new), UNASKED))
+        self.new = ()
 
-_STREAM, _ASKED = map(HELD.get_field_index, ("stream", "asked"))
+    def _spill(self, spilled: Spill, events: pa.RecordBatch) -> None:
+        if self.job.spill is not None:
+            parts = self.job.spill.partitions
+            part = (_hashes(events["stream"]) >> np.uint64(32)) % np.uint64(parts)
+            for index, rows in _split(events, part, parts):
+                spilled.add(index, rows)
 
-
-def _hold(held: pa.RecordBatch, new: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """All events of a shard with schema HELD: those that were held and, unasked, the new ones of schema LINKS."""
-    if not new:
-        return held
-    # the streams are encoded all together, and everything is copied once
-    streams = pa.concat_arrays([batch["stream"] for batch in new]).dictionary_encode()
-    batches, start = [held], 0
-    for batch in new:
-        columns = [*batch.columns, pa.array(np.full(batch.num_rows, UNASKED, dtype=np.int8))]
-        columns[_STREAM] = streams.slice(start, batch.num_rows)
-        batches.append(pa.record_batch(columns, schema=HELD))
-        start += batch.num_rows
-    return pa.concat_batches(batches)
-
-
-def _release(events: pa.RecordBatch) -> pa.RecordBatch:
-    """Events of schema HELD as schema LINKS."""
-    columns = [
-        events["rowid"],
-        events["cid"],
-        events["stream"].dictionary_decode(),
-        events["prev"],
-        events["kind"],
-    ]
-    return pa.record_batch(columns, schema=LINKS)
-
-
-def _shrunk(events: pa.RecordBatch) -> pa.RecordBatch:
-    """The same events, without the streams that are no longer among them, if these are many."""
-    streams = events["stream"]
-    if len(streams.dictionary) <= events.num_rows:
-        return events
-    return events.set_column(
-        _STREAM, HELD.field(_STREAM), streams.dictionary_decode().dictionary_encode()
-    )
-
-
-def _explain(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
-    """Why each stuck event waits or is rejected: the reason lies at its topmost ancestor. Schema LEFT."""
-    top = settled.top[settled.stuck]
-    asked = np.asarray(events["asked"])[top]
-    itself = top == settled.stuck
-    circular = top == NONE
-    missing = ~circular & np.isin(asked, (UNASKED, POSTPONED, MISSING))
-    elsewhere = ~circular & (asked == ELSEWHERE)
-    reason = np.select(
-        [circular, missing, elsewhere & itself],
-        [Reason.CYCLE, Reason.PREV_MISSING, Reason.OTHER_STREAM],
-        Reason.PREV_REJECTED,
-    )
-    cause_is_top = elsewhere & ~itself
-    cause_is_prev = ~circular & ~elsewhere
-    ancestors = pa.array(np.where(circular, 0, top))
-    cause = pc.if_else(
-        pa.array(cause_is_top),
-        events["cid"].take(ancestors),
-        pc.if_else(
-            pa.array(cause_is_prev), events["prev"].take(ancestors), pa.scalar(None, pa.binary())
-        ),
-    )
-    stuck = _release(events.take(pa.array(settled.stuck)))
-    reasons = pa.array(reason.tolist(), pa.string())
-    return pa.record_batch(
-        [stuck["rowid"], stuck["cid"], stuck["stream"], stuck["prev"], reasons, cause], schema=LEFT
-    )
+    def _settle_parts(self, spilled: Spill, spill: SpillSettings) -> list[pa.RecordBatch]:
+        """Settle part by part; what can go and what can't is in files until it is read."""
+        self._spill_new(spilled)
+        files: dict[str, Spill] = {}
+        for part in range(spill.partitions):
+            batches = spilled.batches(part)
+            if not batches:
+                continue
+            ready, left = self._settle_at_end(encoded(pa.concat_batches(batches)))
+            for name, out in (("ordered", ready), ("left", left)):
+                for batch in out:
+                    if name not in files:
+                        path = spill.folder() / f"{name}-{self.job.number}.arrow"
+                        files[name] = Spill(path, batch.schema)
+                    files[name].add(0, batch)
+        spilled.remove()
+        return [batch for file in files.values() for batch in file.batches(0)]

@@ -58,6 +58,10 @@ LINKS = pa.schema(
 )
 """Events and the one parent each names."""
 
+ORDERED = LINKS.append(pa.field("level", pa.int64(), nullable=False))
+"""Events that can be delivered. In one stream a parent always has a smaller `level` than its
+children; a number by level, then rowid, therefore puts parents first, too."""
+
 LEFT = pa.schema(
     [
         pa.field("rowid", pa.int64(), nullable=False),

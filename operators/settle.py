@@ -19,17 +19,18 @@ class Settled:
     """How a table of n waiting events is cut in two."""
 
     order: Rows
-    """The rows that can be delivered, in delivery order: parents first, rowids rising as far as
-    that allows."""
+    """The rows that can be delivered: parents first, rowids rising as far as that allows."""
+    depth: NDArray[np.int32]
+    """Of each row in `order`, how many of its ancestors are in the table."""
     stuck: Rows
     """The other rows, in the order of the table."""
     top: Rows
-    """For each of the n rows its topmost ancestor in the table, itself if it has no parent
-    there; NONE in or below a cycle."""
+    """Of each of the n rows its topmost ancestor in the table, itself if it has no parent there;
+    NONE in or below a cycle."""
 
 
 def parent_rows(cid: pa.Array, prev: pa.Array) -> Rows:
-    """For each of n events the row of its parent among the same n, NONE if it is not there or there is none."""
+    """For each of n events the row of its parent among the same n; NONE: there is none."""
     found = pc.index_in(prev, value_set=cid, skip_nulls=True)
     return np.asarray(found.fill_null(NONE).to_numpy(zero_copy_only=False).astype(np.int64))
 
@@ -63,11 +64,12 @@ def settle(rowid: Rows, parent: Rows, ready: Mask) -> Settled:
     top = np.where(parent[top] == NONE, top, NONE)
     deliverable = (top != NONE) & ready[top]
     rows = np.flatnonzero(deliverable)
-    return Settled(rows[_by_turn(turn[rows], depth[rows])], np.flatnonzero(~deliverable), top)
+    rows = rows[_by_turn(turn[rows], depth[rows])]
+    return Settled(rows, depth[rows], np.flatnonzero(~deliverable), top)
 
 
 def _by_turn(turn: Rows, depth: NDArray[np.int32]) -> Rows:
-    """The stable order by turn, then depth. One key that holds both sorts in half the time of two."""
+    """The stable order by turn, then depth. One key that holds both sorts twice as fast as two."""
     if not len(turn):
         return np.zeros(0, dtype=np.int64)
     levels = int(depth.max()) + 1

@@ -1,12 +1,28 @@
 """The options of every command that runs the flow."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
 import click
 
 from flows.jobs.run import RunOptions
+from flows.memory import amount
+
+
+class _Memory(click.ParamType[int]):
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else amount(value)
+        except ValueError as cause:
+            self.fail(str(cause), param, ctx)
+
+
+MEMORY = _Memory()
+"""An amount of memory, in bytes."""
 
 _DEFAULTS = RunOptions()
 _OPTIONS = [
@@ -18,25 +34,16 @@ _OPTIONS = [
         help="Readers, each of every N-th run of rows.",
     ),
     click.option(
-        "--workers",
-        type=click.IntRange(1, 64),
-        default=_DEFAULTS.workers,
-        show_default=True,
-        help="Bytewax worker threads.",
-    ),
-    click.option(
         "--batch-rows",
         type=click.IntRange(1, 10_000_000),
-        default=_DEFAULTS.batch_rows,
-        show_default=True,
-        help="Events that are written together at the most.",
+        help="Events that are written together at most. By default all that lie in random order "
+        "are, so that each page is written once.",
     ),
     click.option(
-        "--shards",
-        type=click.IntRange(1, 65_536),
-        default=_DEFAULTS.shards,
-        show_default=True,
-        help="Groups of streams.",
+        "--memory-limit",
+        type=MEMORY,
+        help="Memory of the whole process, like `2GB`; the rest goes to files. By default a "
+        "quarter of what there is, 512MB at least and 4GB at most.",
     ),
     click.option(
         "--check",
@@ -55,15 +62,20 @@ def flow_options(command: Callable[..., int]) -> Callable[..., int]:
     def with_options(
         *,
         partitions: int,
-        workers: int,
-        batch_rows: int,
-        shards: int,
+        batch_rows: int | None,
+        memory_limit: int | None,
         check: str,
         quiet: bool,
         **others: Any,
     ) -> int:
-        options = RunOptions(
-            partitions, workers, shards, batch_rows, check_node=check == "node", quiet=quiet
+        defaults = click.get_current_context().find_object(RunOptions) or RunOptions()
+        options = replace(
+            defaults,
+            partitions=partitions,
+            batch_rows=batch_rows,
+            memory_limit=memory_limit,
+            check_node=check == "node",
+            quiet=quiet,
         )
         return command(options=options, **others)
 

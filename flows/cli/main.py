@@ -64,11 +64,14 @@ def cli() -> None:
     """Order the undelivered events of a ceramic-one database: parents first, in whole batches."""
 
 
-def main() -> NoReturn:
-    """Run the command line and exit with a documented code; no traceback reaches the user."""
+def main(defaults: object = None) -> NoReturn:
+    """Run the command line and exit with a documented code; no traceback reaches the user.
+
+    `defaults` is the object of click's context: the `RunOptions` that commands start from.
+    """
     install()
     open_closed_descriptors()
-    code = _run()
+    code = _run(defaults)
     give_way()
     try:
         sys.stdout.flush()
@@ -80,9 +83,9 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-def _run() -> int:
+def _run(defaults: object) -> int:
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, obj=defaults)
     except CeramicOrderError as error:
         return _say(str(error), error.exit_code)
     except click.UsageError as error:

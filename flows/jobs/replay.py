@@ -7,14 +7,15 @@ from pathlib import Path
 
 from connectors.database import locate, read_schema
 from connectors.errors import CannotStartError
-from connectors.log import LogSink
+from connectors.log import GROUP_ROWS, LogSink
 from connectors.log_folder import LogFolder
 from connectors.report import ReportSink
 from connectors.run_state import RunState
+from connectors.scratch import Scratch
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar
 from flows.jobs.replay_result import Replay, versions
-from flows.jobs.run import RunOptions, Summary, run_into
+from flows.jobs.run import Job, RunOptions, Summary, run_into
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
@@ -52,14 +53,7 @@ def replay(
     with stopped_by_signals(finish_by(replaying.run_state, replaying.abandon, nothing_changed)):
         try:
             sink, report = replaying.begin()
-            run_into(
-                replaying.path,
-                options,
-                replaying.run_state,
-                sink=sink,
-                report=report,
-                connect=replaying.reader,
-            )
+            run_into(replaying.job(), sink, report)
             return replaying.complete(sink, counted=counted, verified=verified)
         finally:
             replaying.abandon()
@@ -97,8 +91,17 @@ class Replaying:
             first_number = max(scalar(connection, HIGHEST_NUMBER) or 0, 0) + 1
         report = ReportSink(self._log.partial, LEFT, WAITING, self.run_state)
         return LogSink(
-            self._log.partial, KINDS, first_number, self._options.batch_rows, self.run_state
+            self._log.partial,
+            KINDS,
+            first_number,
+            self._options.batch_rows or GROUP_ROWS,
+            self.run_state,
         ), report
+
+    def job(self) -> Job:
+        """The flow that is to be run."""
+        scratch = Scratch(self._log.partial)
+        return Job(self.path, self._options, self.run_state, self.reader, scratch)
 
     def complete(self, sink: LogSink, *, counted: bool = False, verified: bool = False) -> Replay:
         """Publish the log."""

@@ -46,7 +46,6 @@ class Replay:
             },
             "private_copy": bool(self.journals),
             **counts,
-            "shards": self.summary.options.shards,
             "check": "node" if self.summary.options.check_node else "links",
             "order_digest": self.digest,
             "verification": self.verification

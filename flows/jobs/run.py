@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,33 @@ import pyarrow as pa
 
 from connectors.claim import claim
 from connectors.database import locate, read_schema, require_whole
-from connectors.errors import InterruptedRunError
+from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import ReportSink
 from connectors.run_state import RunState
-from connectors.sink import BATCH_ROWS, DeliveredSink, DryRunSink
+from connectors.scratch import Scratch
+from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.snapshot import Reader
 from connectors.source import PARTITIONS
 from connectors.sqlite import (
     CHECK_DISK,
     DATABASE_ERRORS,
+    Connection,
     connect,
     execute,
     scalar,
+    sqlite_errors,
     sqlite_says,
     starting,
 )
 from flows.inputs import Inputs
 from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted, nothing_changed, run_flow
+from flows.memory import Memory, default_limit, share_out
 from flows.order import Sink, build_flow
 from flows.terminal.progress import shown_progress
 from flows.terminal.signals import stopped_by_signals
-from operators.order import SHARDS
+from operators.order import OrderSettings
 from operators.schemas import LEFT, WAITING, Measure, unmeasured
+from operators.spill import SpillSettings
 
 COUNT_UNDELIVERED = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
 
@@ -53,9 +59,10 @@ class RunOptions:
     """How a flow is run; the defaults are those of the command line."""
 
     partitions: int = PARTITIONS
-    workers: int = 1
-    shards: int = SHARDS
-    batch_rows: int = BATCH_ROWS
+    batch_rows: int | None = None
+    """Events of one transaction, or of one row group of a log, at most; None: the default."""
+    memory_limit: int | None = None
+    """Bytes of memory; None: the default of `flows.memory`."""
     check_node: bool = True
     """Deliver only what a node could serve; else whatever has readable links."""
     durable: bool = False
@@ -66,6 +73,27 @@ class RunOptions:
     quiet: bool = True
     watch: Callable[[RunState], AbstractContextManager[object]] = nullcontext
     """Looks on while the flow runs, as `flows.report.throughput.sampled` does."""
+    order: OrderSettings = field(default_factory=OrderSettings)
+    sink: SinkSettings = field(default_factory=SinkSettings)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What each part of the run may take."""
+        return share_out(self.memory_limit or default_limit())
+
+
+@dataclass(frozen=True)
+class Job:
+    """A flow that is to be run on a database."""
+
+    path: Path
+    options: RunOptions
+    run_state: RunState
+    connect: Callable[[Path], Connection]
+    scratch: Scratch
+    """For what does not fit in memory; the caller's to close."""
+    kept: Callable[[RunState], Kept] = nothing_changed
+    """What is left if it stops midway."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +132,7 @@ class Summary:
             "seconds": round(self.seconds, 3),
             "events_per_second": round(run_state.delivered / self.seconds) if self.seconds else 0,
             "partitions": self.options.partitions,
-            "workers": self.options.workers,
+            "memory_limit": self.options.memory.limit,
         }
 
 
@@ -130,10 +158,16 @@ def run(database: Path, options: RunOptions) -> Summary:
             execute(last, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
             read_schema(last, path)
             require_whole(last, path)
-        sink = DeliveredSink(path, options.batch_rows, run_state, options.durable)
-        run_into(
-            path, options, run_state, sink=sink, report=report, connect=connect, kept=batches_kept
+        scratch = stack.enter_context(closing(Scratch(path.parent)))
+        settings = replace(
+            options.sink,
+            batch_rows=options.batch_rows,
+            durable=options.durable,
+            memory_bytes=options.memory.sink,
+            spill_folder=scratch.folder,
         )
+        job = Job(path, options, run_state, connect, scratch, batches_kept)
+        run_into(job, DeliveredSink(path, run_state, settings), report)
         # the one waits for the disk, the other has to reckon
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
             taken_in = beside.submit(_take_log_in, last, path, run_state)
@@ -206,49 +240,46 @@ def dry_run(
     with stopped_by_signals(finish_by(run_state, reader.release, nothing_changed)), reader:
         with closing(reader(path)) as connection:
             read_schema(connection, path)
-        run_into(
-            path, options, run_state, sink=DryRunSink(run_state), report=report, connect=reader
-        )
+        with closing(Scratch()) as scratch:
+            job = Job(path, options, run_state, reader, scratch)
+            run_into(job, DryRunSink(run_state), report)
     return Summary(path, run_state, time.monotonic() - started, options)
 
 
-def run_into(
-    path: Path,
-    options: RunOptions,
-    run_state: RunState,
-    *,
-    sink: Sink,
-    report: ReportSink,
-    connect: Callable[[Path], Any],
-    kept: Callable[[RunState], Kept] = nothing_changed,
-) -> None:
-    """Run the flow on what `connect` opens, into whatever sink, and publish the report.
+def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
+    """Run the flow into whatever sink, and publish the report.
 
     Raises:
-        InterruptedRunError: it did not come to its end; the sentence ends with what is `kept`.
+        InterruptedRunError: it did not come to its end; its parts say what is kept.
     """
-
-    def count() -> int:
-        # only for the display: what fails here fails in the flow too, and is told there
-        with suppress(*DATABASE_ERRORS), closing(connect(path)) as connection:
-            return int(scalar(connection, COUNT_UNDELIVERED))
-        return 0
-
+    events = _count(job)
+    options, run_state = job.options, job.run_state
     inputs = Inputs(
-        path,
+        job.path,
         run_state,
-        connect=connect,
+        connect=job.connect,
         partitions=options.partitions,
         check_node=options.check_node,
     )
-    progress = shown_progress(run_state, count, quiet=options.quiet)
+    memory = options.memory
+    spill = SpillSettings(job.scratch.folder, memory.shard, memory.partitions(events))
+    progress = shown_progress(run_state, lambda: events, quiet=options.quiet)
     with closing(inputs), options.watch(run_state), progress:
-        flow = build_flow(inputs, sink, report, shards=options.shards)
-        run_flow(flow, run_state, workers=options.workers, partitions=options.partitions, kept=kept)
+        flow = build_flow(inputs, sink, report, spill=spill, settings=options.order)
+        run_flow(flow, run_state, partitions=options.partitions, kept=job.kept)
     try:
         report.publish()
     except InterruptedRunError as error:
-        raise interrupted(error, run_state, kept) from error
+        raise interrupted(error, run_state, job.kept) from error
+
+
+def _count(job: Job) -> int:
+    """The undelivered events, by the index."""
+    with (
+        sqlite_errors(f"Reading `{job.path}` failed", CannotStartError),
+        closing(job.connect(job.path)) as connection,
+    ):
+        return int(scalar(connection, COUNT_UNDELIVERED))
 
 
 def _prepared_report(

@@ -15,11 +15,11 @@ from bytewax.run import cli_main
 from connectors.errors import RETRY, CeramicOrderError, DefectError, InterruptedRunError
 from connectors.run_state import RunState
 from flows.terminal.signals import Finish
+from operators.spill import SpillError
 
-EPOCH = timedelta(seconds=15)
-"""How long events may wait for a batch to fill: at its end the flow pauses until the sink has
-written. In less time no batch of rows in random order is full, and all its pages are written
-more often."""
+EPOCH = timedelta(days=10_000)
+"""There is one epoch: at its end the sink writes what it holds, and each time that is done before
+all rows have been read, pages are written twice. Without Bytewax's recovery nothing else needs it."""
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter from another: a tenth of the usual, because the
@@ -57,7 +57,6 @@ def run_flow(
     flow: Dataflow,
     run_state: RunState,
     *,
-    workers: int,
     partitions: int,
     kept: Callable[[RunState], Kept] = batches_kept,
 ) -> None:
@@ -70,9 +69,15 @@ def run_flow(
     sys.setswitchinterval(SWITCH_SECONDS)
     with _captured_stderr() as captured:
         try:
-            cli_main(flow, workers_per_process=workers, epoch_interval=EPOCH)  # type: ignore[no-untyped-call] # Bytewax's stub
+            cli_main(flow, epoch_interval=EPOCH)  # type: ignore[no-untyped-call] # Bytewax's stub
         except BaseException as error:
             cause = run_state.failure or _first_cause(error)
+            if isinstance(cause, SpillError):
+                cause = InterruptedRunError(
+                    f"Can't keep waiting events in `{cause.filename}`",
+                    why=cause.strerror,
+                    advice="Make room there, or raise `--memory-limit`.",
+                )
             if isinstance(cause, CeramicOrderError):
                 raise interrupted(cause, run_state, kept) from error
             raise defect(cause, captured()).replaced(unchanged=kept(run_state).unchanged) from error

@@ -48,8 +48,8 @@ def run_page(summary: Summary, stuck: Stuck, samples: Sequence[Sample], *, dry: 
             "discovered": f"{summary.run_state.discovered:,}",
             "numbers": _numbers(summary),
             "check": "node" if summary.options.check_node else "links",
-            "partitions, workers, shards": f"{summary.options.partitions}, "
-            f"{summary.options.workers}, {summary.options.shards}",
+            "partitions": f"{summary.options.partitions}",
+            "memory limit": f"{summary.options.memory.limit:,} bytes",
         },
     )
 
@@ -80,8 +80,8 @@ def replay_page(replay: Replay, stuck: Stuck, samples: Sequence[Sample]) -> Page
             "schema migration": str(replay.schema.migration),
             "numbers": _numbers(summary),
             "order digest": replay.digest,
-            "partitions, workers, shards": f"{summary.options.partitions}, "
-            f"{summary.options.workers}, {summary.options.shards}",
+            "partitions": f"{summary.options.partitions}",
+            "memory limit": f"{summary.options.memory.limit:,} bytes",
             **{f"version of {name}": version for name, version in replay.versions.items()},
         },
     )

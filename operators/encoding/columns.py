@@ -14,6 +14,9 @@ Digests = NDArray[np.uint64]
 DIGEST = 32
 """Bytes of a digest."""
 
+_WORD = 8
+"""Bytes of a word."""
+
 
 def spans(column: pa.Array) -> tuple[Bytes, Starts, Starts]:
     """The bytes under a column of binary or string values, and where in them each of its n values begins and ends."""
@@ -73,3 +76,17 @@ def _windows(data: Bytes, item: np.dtype[Any]) -> NDArray[Any]:
     return np.ndarray(
         (max(len(data) - item.itemsize + 1, 0),), dtype=item, buffer=data, strides=(1,)
     )
+
+
+def last_words(column: pa.Array) -> NDArray[np.uint64]:
+    """The last eight bytes of each of n values, which are those of a digest; shorter values whole.
+
+    Values that differ may have the same word.
+    """
+    data, start, end = spans(column)
+    words = np.zeros(len(column), dtype=np.uint64)
+    long = end - start >= _WORD
+    words[long] = gather(data, end[long] - _WORD, _WORD).view(np.uint64)
+    for row in np.flatnonzero(~long).tolist():
+        words[row] = int.from_bytes(data[start[row] : end[row]].tobytes(), "big")
+    return words

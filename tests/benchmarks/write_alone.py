@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from connectors.sink import CACHE_KIB, SET_DELIVERED
+from connectors.sink import SET_DELIVERED, SinkSettings
 from connectors.sqlite import connect, connect_reader, execute, query
 
 NUMBERS = "SELECT delivered, rowid FROM ceramic_one_event WHERE delivered > ? ORDER BY rowid"
@@ -30,7 +30,7 @@ def write_alone(path: Path, ordered: Path) -> float:
     started = time.perf_counter()
     with closing(connect(path, "rw")) as connection:
         execute(connection, "PRAGMA synchronous=NORMAL")
-        execute(connection, f"PRAGMA cache_size=-{CACHE_KIB}")
+        execute(connection, f"PRAGMA cache_size=-{SinkSettings().cache_kib}")
         execute(connection, "BEGIN IMMEDIATE")
         with connection.cursor() as cursor:
             cursor.executemany(SET_DELIVERED, numbers.to_batches()[0])

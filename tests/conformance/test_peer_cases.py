@@ -32,9 +32,9 @@ class Run(Protocol):
     def __call__(self, path: Path) -> tuple[RunState, Contents]: ...  # noqa: D102 # the class says it
 
 
-def command_line(path: Path, *, workers: int, partitions: int) -> RunState:
+def command_line(path: Path, *, partitions: int, **_: int) -> RunState:
     """The main job in a process of its own, as a user starts it."""
-    options = ["--workers", str(workers), "--partitions", str(partitions), "--json", "--quiet"]
+    options = ["--partitions", str(partitions), "--json", "--quiet"]
     command = [sys.executable, "-m", "flows", "run", str(path), *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     document = json.loads(ended.stdout)
@@ -47,7 +47,7 @@ IN_PROCESS = [(deliver, workers, partitions) for workers in (1, 2) for partition
 
 
 @pytest.fixture(
-    params=[*IN_PROCESS, (command_line, 2, 4)],
+    params=[*IN_PROCESS, (command_line, 1, 4)],
     ids=lambda how: f"{how[0].__name__} by {how[1]} in {how[2]}",
 )
 def run(request: pytest.FixtureRequest) -> Run:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.scratch import remove_all, scratch_folder
+from connectors.scratch import LOCK_FILE, PREFIX, Scratch, remove_all, scratch_folder
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +37,27 @@ def test_one_can_be_anywhere(temporary: Path) -> None:
     (temporary / "elsewhere").mkdir()
     with scratch_folder(temporary / "elsewhere") as folder:
         assert folder.parent == temporary / "elsewhere"
+
+
+def test_one_that_a_killed_process_left_is_removed_by_the_next(temporary: Path) -> None:
+    with scratch_folder() as of_a_living_process:
+        left = temporary / f"{PREFIX}left"
+        left.mkdir()
+        (left / LOCK_FILE).touch()
+        (left / "spilled").write_text("content")
+        foreign = temporary / f"{PREFIX}foreign"
+        foreign.mkdir()
+        with scratch_folder():
+            assert not left.exists()
+            assert foreign.exists()
+            assert of_a_living_process.exists()
+
+
+def test_a_scratch_makes_nothing_before_it_is_wanted(temporary: Path) -> None:
+    scratch = Scratch(temporary)
+    assert not list(temporary.iterdir())
+    assert scratch.folder() is scratch.folder()
+    assert scratch.folder().parent == temporary
+    scratch.close()
+    scratch.close()
+    assert not list(temporary.iterdir())

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from bytewax.outputs import StatefulSinkPartition
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 
 from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
-from connectors.sink import INIT_KINDS, DeliveredSink, DryRunSink
+from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
+from connectors.sorted_runs import RunFiles, numbered, sorted_run
 from connectors.sqlite import connect, execute
-from operators.schemas import DATA, INIT, LINKS, UNSIGNED_INIT
+from operators.schemas import DATA, INIT, ORDERED
 from tests.support.job import chain, store
 from tests.support.oracle import read
 
@@ -35,7 +37,7 @@ sys.stdin.read()
 """
 
 
-def batch(rowids: Sequence[int], inits: int = 0) -> pa.RecordBatch:
+def batch(rowids: Sequence[int], inits: int = 0, level: int = 0) -> pa.RecordBatch:
     rows = [
         {
             "rowid": rowid,
@@ -43,10 +45,11 @@ def batch(rowids: Sequence[int], inits: int = 0) -> pa.RecordBatch:
             "stream": b"s",
             "prev": None if at < inits else b"p",
             "kind": INIT if at < inits else DATA,
+            "level": level,
         }
         for at, rowid in enumerate(rowids)
     ]
-    return pa.RecordBatch.from_pylist(rows, schema=LINKS)
+    return pa.RecordBatch.from_pylist(rows, schema=ORDERED)
 
 
 def numbers(path: Path) -> dict[int, int | None]:
@@ -61,11 +64,14 @@ def path(tmp_path: Path) -> Path:
     return store(tmp_path / "node.db", chain(20), [5, *[None] * 19])
 
 
+BY_FOUR = SinkSettings(batch_rows=4)
+
+
 @contextmanager
 def writer_of(
-    path: Path, run_state: RunState, batch_rows: int = 4, resume_state: int | None = None
+    path: Path, run_state: RunState, settings: SinkSettings = BY_FOUR
 ) -> Iterator[StatefulSinkPartition[pa.RecordBatch, int]]:
-    writer = DeliveredSink(path, batch_rows, run_state).build_part("sink", "db", resume_state)
+    writer = DeliveredSink(path, run_state, settings).build_part("sink", "db", None)
     with closing(writer):
         yield writer
 
@@ -75,7 +81,7 @@ def in_another_process(path: Path, sql: str) -> None:
     subprocess.run([sys.executable, "-c", ANOTHER, str(path), sql], check=True)
 
 
-def test_numbers_go_on_above_the_highest_in_the_order_of_arrival(path: Path) -> None:
+def test_numbers_go_on_above_the_highest_batch_by_batch(path: Path) -> None:
     run_state = RunState()
     with writer_of(path, run_state) as writer:
         writer.write_batch([batch([9, 2], inits=1), batch([7])])
@@ -83,12 +89,12 @@ def test_numbers_go_on_above_the_highest_in_the_order_of_arrival(path: Path) -> 
         writer.snapshot()
     assert {rowid: number for rowid, number in numbers(path).items() if number} == {
         1: 5,
-        9: 6,
-        2: 7,
+        2: 6,
+        3: 7,
         7: 8,
-        3: 9,
-        11: 10,
-        4: 11,
+        9: 9,
+        4: 10,
+        11: 11,
     }
     assert (
         run_state.delivered,
@@ -123,7 +129,7 @@ def test_batches_are_cut_at_their_size_and_at_each_epoch(
     path = store(tmp_path_factory.mktemp("sink") / "node.db", chain(20), [5, *[None] * 19])
     run_state, expected, waiting = RunState(), 0, 0
     bounds = sorted({0, *cuts, 19})
-    with writer_of(path, run_state, batch_rows) as writer:
+    with writer_of(path, run_state, SinkSettings(batch_rows)) as writer:
         for start, end, ends_epoch in zip(bounds, bounds[1:], [*epochs, True], strict=False):
             writer.write_batch([batch(rowids[start:end])])
             waiting += end - start
@@ -134,19 +140,43 @@ def test_batches_are_cut_at_their_size_and_at_each_epoch(
                 assert run_state.delivered == end
     assert run_state.batches == expected
     assert sorted(number for number in numbers(path).values() if number) == list(range(5, 25))
-    assert [numbers(path)[rowid] for rowid in rowids] == list(range(6, 25))
 
 
-def test_after_a_resume_events_that_come_again_are_passed_over(path: Path) -> None:
-    with writer_of(path, RunState()) as before_the_stop:
-        before_the_stop.write_batch([batch([2, 3, 4, 5])])
-        snapshot = before_the_stop.snapshot()
-    run_state = RunState()
-    with writer_of(path, run_state, resume_state=snapshot) as resumed:
-        resumed.write_batch([batch([4, 5, 7, 6]), batch([2, 3])])
-        resumed.snapshot()
-    assert [numbers(path)[rowid] for rowid in range(2, 9)] == [6, 7, 8, 9, 11, 10, None]
-    assert run_state.delivered == 2
+def test_numbers_rise_by_level_then_by_rowid_whatever_the_order_of_arrival(path: Path) -> None:
+    with writer_of(path, RunState(), SinkSettings()) as writer:
+        writer.write_batch([batch([9, 2], level=1), batch([7], level=4), batch([12, 3])])
+        writer.snapshot()
+    found = numbers(path)
+    assert [found[rowid] for rowid in (3, 12, 2, 9, 7)] == [6, 7, 8, 9, 10]
+
+
+@settings(max_examples=25, deadline=None, print_blob=True)
+@given(
+    rows=st.lists(st.tuples(st.integers(2, 20), st.integers(0, 5)), unique_by=lambda row: row[0]),
+    run_rows=st.integers(1, 6),
+    chunk_rows=st.integers(1, 6),
+    is_spilled=st.booleans(),
+)
+def test_events_are_numbered_alike_however_they_are_held(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[int, int]],
+    run_rows: int,
+    chunk_rows: int,
+    *,
+    is_spilled: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("runs")
+    files = RunFiles(lambda: folder, 0) if is_spilled else RunFiles(None, 0)
+    cut = [rows[at : at + run_rows] for at in range(0, len(rows), run_rows)]
+    runs = [
+        files.keep(sorted_run(*(np.array(column) for column in zip(*part, strict=True))))
+        for part in cut
+    ]
+    assert bool(files.written_bytes) == (is_spilled and bool(rows))
+    came = [row for chunk in numbered(runs, 100, chunk_rows) for row in chunk.to_pylist()]
+    assert [row["rowid"] for row in came] == sorted(rowid for rowid, _ in rows)
+    expected = {rowid: 100 + at for at, (_, rowid) in enumerate(sorted((b, a) for a, b in rows))}
+    assert {row["rowid"]: row["delivered"] for row in came} == expected
 
 
 def test_closing_writes_nothing(path: Path) -> None:
@@ -241,8 +271,8 @@ def test_no_number_is_made_up_when_none_is_left(path: Path) -> None:
 
 
 def test_only_the_process_beside_the_database_writes(path: Path) -> None:
-    assert DeliveredSink(path, 1, RunState(), writes_here=False).list_parts() == []
-    assert DeliveredSink(path, 1, RunState()).list_parts() == ["db"]
+    assert DeliveredSink(path, RunState(), writes_here=False).list_parts() == []
+    assert DeliveredSink(path, RunState()).list_parts() == ["db"]
 
 
 def test_a_dry_run_counts_and_writes_nothing(path: Path) -> None:
@@ -264,7 +294,3 @@ def test_a_dry_run_counts_and_writes_nothing(path: Path) -> None:
         None,
     )
     assert path.read_bytes() == before
-
-
-def test_the_codes_of_init_events_are_those_of_the_flow() -> None:
-    assert {INIT, UNSIGNED_INIT} == set(range(INIT_KINDS))

@@ -1,30 +1,24 @@
-"""The command line with all thresholds scaled down, so that a small database takes every way that one of millions of events takes.
+"""The command line with all thresholds scaled down: a small database takes every way of a large one.
 
-A run then reads many pages, settles many times, writes many batches, and takes its write-ahead log
-into the database midway: after each batch whose rows lie close together, and whenever the log has
-grown.
+A run then reads many pages, settles many times, puts waiting and ordered events into files, writes
+many batches, and checkpoints the WAL midway: after each batch whose rows lie close together, and
+whenever the WAL has grown.
 """
 
-from types import ModuleType
+from connectors import source
+from connectors.sink import SinkSettings
+from flows.cli.main import main
+from flows.jobs.run import RunOptions
+from operators.order import OrderSettings
 
-from connectors import sink, source
-from flows.__main__ import main
-from operators import order
-
-THRESHOLDS: tuple[tuple[ModuleType, str, int], ...] = (
-    (source, "RUN_ROWS", 32),
-    (source, "LOOKED_UP_ROWS", 32),
-    (order, "SETTLE_ROWS", 2),
-    (sink, "DENSE_ROWS", 20),
-    (sink, "CHECKPOINT_PAGES", 100),
-    (sink, "CACHE_KIB", 100),
+DEFAULTS = RunOptions(
+    order=OrderSettings(settle_rows=2, recent_rows=16),
+    sink=SinkSettings(run_rows=50, dense_rows=20, checkpoint_pages=100, cache_kib=100),
 )
-"""Constants and their values here, all of them some hundred to some thousand times larger in
-earnest."""
+"""Thresholds that are some hundred to some thousand times larger in earnest."""
+
+PAGE_ROWS = 32
 
 if __name__ == "__main__":
-    for module, name, value in THRESHOLDS:
-        if value >= getattr(module, name):
-            raise ValueError(f"`{name}` is no threshold to scale down")
-        setattr(module, name, value)
-    main()
+    source.RUN_ROWS = source.LOOKED_UP_ROWS = PAGE_ROWS
+    main(DEFAULTS)

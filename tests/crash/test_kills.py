@@ -35,7 +35,7 @@ Kill = Callable[[Children, Path, Random], None]
 
 def _kill_from_outside(children: Children, database: Path, rng: Random) -> None:
     """Kill a run after it has written some of its log, at whatever it is doing then."""
-    child = children.start(database, *OPTIONS, "--workers", rng.choice("12"))
+    child = children.start(database, *OPTIONS)
     await_wal(child, database, rng.randrange(1, LOG_BYTES))
     child.kill()
     end(child)
@@ -46,9 +46,7 @@ def _kill_in_a_call(program: Program, faults: Faults) -> Kill:
 
     def kill(children: Children, database: Path, rng: Random) -> None:
         chosen = Faults("kill", first=rng.randrange(1, faults.first), calls=faults.calls)
-        children.run(
-            database, *OPTIONS, "--workers", rng.choice("12"), program=program, faults=chosen
-        )
+        children.run(database, *OPTIONS, program=program, faults=chosen)
 
     return kill
 

@@ -14,6 +14,8 @@ from connectors.sqlite import execute
 from flows.order import get_flow
 from flows.synth.database import create_database
 from flows.synth.events import block, build_event, time_event
+from operators.order import OrderSettings
+from operators.spill import SpillSettings
 from tests.support.job import chain, deliver, store
 from tests.support.oracle import check, read
 from tests.support.strategies import Forest, forests
@@ -31,6 +33,19 @@ class Cuts(NamedTuple):
     page_rows: int
     settle_rows: int
     recent_rows: int
+    shard_bytes: int | None
+    """Above it a shard goes to files; None: it never does."""
+
+    def spill(self, folder: Path) -> SpillSettings | None:
+        """When shards go to files in this folder."""
+        if self.shard_bytes is None:
+            return None
+
+        def made() -> Path:
+            folder.mkdir(exist_ok=True)
+            return folder
+
+        return SpillSettings(made, self.shard_bytes, partitions=3, flush_rows=5)
 
 
 cuts = st.builds(
@@ -42,6 +57,7 @@ cuts = st.builds(
     page_rows=st.integers(1, 40),
     settle_rows=st.integers(1, 40),
     recent_rows=st.integers(1, 10),
+    shard_bytes=st.none() | st.integers(0, 3_000),
 )
 
 
@@ -55,8 +71,6 @@ def test_exactly_the_deliverable_events_are_delivered(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("connectors.source.RUN_ROWS", cuts.page_rows)
         patch.setattr("connectors.source.LOOKED_UP_ROWS", cuts.page_rows)
-        patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
-        patch.setattr("operators.order.RECENT_ROWS", cuts.recent_rows)
         run_state = deliver(
             path,
             workers=cuts.workers,
@@ -64,6 +78,8 @@ def test_exactly_the_deliverable_events_are_delivered(
             shards=cuts.shards,
             batch_rows=cuts.batch_rows,
             check_node=check_node,
+            settings=OrderSettings(settle_rows=cuts.settle_rows, recent_rows=cuts.recent_rows),
+            spill=cuts.spill(tmp_path_factory.getbasetemp() / f"spill-{next(_names)}"),
         )
     after = read(path)
     assert run_state.delivered == len(

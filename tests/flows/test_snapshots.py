@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from operators.order import OrderSettings
 from tests.support.job import deliver
 from tests.support.oracle import check, read
 from tests.support.snapshots import SNAPSHOTS
@@ -50,8 +51,7 @@ def test_small_pages_settles_and_generations_change_nothing(
 ) -> None:
     monkeypatch.setattr("connectors.source.RUN_ROWS", 7)
     monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 7)
-    monkeypatch.setattr("operators.order.SETTLE_ROWS", 3)
-    monkeypatch.setattr("operators.order.RECENT_ROWS", 5)
     before = read(path)
-    deliver(path, workers=workers, shards=2, batch_rows=9)
+    few = OrderSettings(settle_rows=3, recent_rows=5)
+    deliver(path, workers=workers, shards=2, batch_rows=9, settings=few)
     assert len(check(before, read(path))) == NAMES[path.name]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +16,16 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, run_main
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from operators.order import KNOWN, LookUp, order, split_by_stream
+from operators.order import KNOWN, LookUp, OrderSettings, order, split_by_stream
 from operators.schemas import DATA, INIT, LEFT, LINKS, Measured, Reason, unmeasured
+from operators.spill import SpillSettings
 from tests.support.job import run_flow
 
-many = settings(max_examples=100, deadline=None, print_blob=True)
+many = hypothesis_settings(max_examples=100, deadline=None, print_blob=True)
 
 
 class Row(NamedTuple):
@@ -90,11 +92,19 @@ def flow_of(
     look_up: LookUp | None,
     shards: int,
     ordered: list[pa.RecordBatch],
+    *,
+    settings: OrderSettings = OrderSettings(),  # noqa: B008 # frozen
+    spill: SpillSettings | None = None,
 ) -> tuple[Dataflow, list[pa.RecordBatch]]:
     left: list[pa.RecordBatch] = []
     flow = Dataflow("order")
     out = order(
-        "order", op.input("in", flow, TestingSource(batches)), shards=shards, look_up=look_up
+        "order",
+        op.input("in", flow, TestingSource(batches)),
+        shards=shards,
+        look_up=look_up,
+        spill=spill,
+        settings=settings,
     )
     op.output("ordered", out.ordered, TestingSink(ordered))
     op.output("left", out.left, TestingSink(left))
@@ -167,6 +177,25 @@ class Cuts(NamedTuple):
     settle_rows: int
     shards: int
     workers: int
+    shard_bytes: int | None
+    """Above it a shard goes to a file; None: it never does."""
+    partitions: int
+    flush_rows: int
+
+    def settings(self) -> OrderSettings:
+        """How often a shard works."""
+        return OrderSettings(settle_rows=self.settle_rows)
+
+    def spill(self, folder: Path) -> SpillSettings | None:
+        """When a shard goes to a file in this new folder."""
+        if self.shard_bytes is None:
+            return None
+
+        def made() -> Path:
+            folder.mkdir(exist_ok=True)
+            return folder
+
+        return SpillSettings(made, self.shard_bytes, self.partitions, self.flush_rows)
 
 
 cuts = st.builds(
@@ -175,20 +204,30 @@ cuts = st.builds(
     settle_rows=st.integers(1, 40),
     shards=st.integers(1, 4),
     workers=st.sampled_from([1, 2]),
+    shard_bytes=st.none() | st.integers(0, 2_000),
+    partitions=st.integers(1, 4),
+    flush_rows=st.integers(1, 10),
 )
+
+_folders = count()
+
+
+def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / f"spill-{next(_folders)}"
 
 
 @many
 @given(table=tables(), cuts=cuts)
 def test_everything_comes_out_once_ordered_or_with_its_reason(
-    table: tuple[list[Row], Known], cuts: Cuts
+    tmp_path_factory: pytest.TempPathFactory, table: tuple[list[Row], Known], cuts: Cuts
 ) -> None:
     rows, known = table
     ordered: list[pa.RecordBatch] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
-        flow, left = flow_of(cut(rows, cuts.ends), known, cuts.shards, ordered)
-        run_flow(flow, cuts.workers)
+    spill = cuts.spill(new_folder(tmp_path_factory))
+    flow, left = flow_of(
+        cut(rows, cuts.ends), known, cuts.shards, ordered, settings=cuts.settings(), spill=spill
+    )
+    run_flow(flow, cuts.workers)
     why = expected_reasons(rows, known)
     came = rows_of(ordered, "rowid", "cid", "stream", "prev")
     assert sorted(came) == [
@@ -198,6 +237,8 @@ def test_everything_comes_out_once_ordered_or_with_its_reason(
     ]
     place = {cid: at for at, (_, cid, _, _) in enumerate(came)}
     assert all(place.get(prev, -1) < place[cid] for _, cid, _, prev in came)
+    levels = {row["cid"]: row["level"] for batch in ordered for row in batch.to_pylist()}
+    assert all(levels.get(prev, -1) < levels[cid] for _, cid, _, prev in came)
     assert sorted(rows_of(left, "rowid", "cid", "stream", "prev", "reason", "cause")) == [
         (
             rowid,
@@ -217,9 +258,8 @@ def test_everything_comes_out_once_ordered_or_with_its_reason(
 @given(table=tables(), cuts=cuts)
 def test_no_event_asks_for_its_prev_twice(table: tuple[list[Row], Known], cuts: Cuts) -> None:
     rows, known = table
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("operators.order.SETTLE_ROWS", cuts.settle_rows)
-        run_flow(flow_of(cut(rows, cuts.ends), known, cuts.shards, [])[0], cuts.workers)
+    flow, _ = flow_of(cut(rows, cuts.ends), known, cuts.shards, [], settings=cuts.settings())
+    run_flow(flow, cuts.workers)
     asked = Counter(prev for call in known.asked for prev in call)
     children = Counter(binary(row.prev) for row in rows if row.prev is not None)
     assert all(asked[prev] <= children[prev] for prev in asked)
@@ -258,18 +298,14 @@ def test_no_generation_of_remembered_events_is_dropped_before_the_sink_has_it(
     ]
     sunk: list[pa.RecordBatch] = []
     batches = cut([plan[row] for row in rows], range(0, 60, batch_rows))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("operators.order.SETTLE_ROWS", settle_rows)
-        patch.setattr("operators.order.RECENT_ROWS", recent_rows)
-        flow, left = flow_of(batches, Known({}, sunk), 1, sunk)
-        run_flow(flow, 1)
+    some = OrderSettings(settle_rows=settle_rows, recent_rows=recent_rows)
+    flow, left = flow_of(batches, Known({}, sunk), 1, sunk, settings=some)
+    run_flow(flow, 1)
     assert left == []
     assert sum(batch.num_rows for batch in sunk) == 60
 
 
-def test_rows_of_which_few_can_go_are_settled_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("operators.order.SETTLE_ROWS", 4)
-    monkeypatch.setattr("operators.order.FRUITLESS_ROWS", 100)
+def test_a_shard_settles_when_as_many_events_have_come_as_are_waiting() -> None:
     settled: list[int] = []
 
     def counted(stage: str, rows: int) -> AbstractContextManager[Measured]:
@@ -285,32 +321,44 @@ def test_rows_of_which_few_can_go_are_settled_seldom(monkeypatch: pytest.MonkeyP
             op.input("in", flow, TestingSource(cut(rows, range(len(rows))))),
             shards=1,
             measure=counted,
+            settings=OrderSettings(settle_rows=4),
         )
         op.output("ordered", out.ordered, TestingSink([]))
         op.output("left", out.left, TestingSink([]))
         run_flow(flow, 1)
         return settled
 
-    parents_first = [Row(cid, 0, cid - 1 if cid else None) for cid in range(1000)]
-    assert settles_of(parents_first) == [4] * 250 + [0]
-    # three times as many have to come as wait: 4, then 16, then 64; from a hundred on as many
-    assert settles_of(parents_first[::-1]) == [4, 12, 48, 192, 256, 488]
-    # where most can go, as many as wait are enough
-    assert settles_of([Row(2000, 0, 1999), *parents_first])[:3] == [4, 4, 4]
+    parents_first = [Row(cid, 0, cid - 1 if cid else None) for cid in range(100)]
+    assert settles_of(parents_first) == [4] * 25 + [0]
+    assert settles_of(parents_first[::-1]) == [4, 4, 8, 16, 32, 36]
 
 
 def test_a_flow_that_goes_on_from_recovery_has_forgotten_no_waiting_event(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("operators.order.SETTLE_ROWS", 1)
     rows = [Row(cid, 0, cid - 1) for cid in range(1, 10)]
     ordered: list[pa.RecordBatch] = []
     last = links([(10, Row(0, 0, None))])
-    flow, left = flow_of([*cut(rows, range(10)), TestingSource.ABORT(), last], None, 4, ordered)
+    batches = [*cut(rows, range(10)), TestingSource.ABORT(), last]
+    flow, left = flow_of(batches, None, 4, ordered, settings=OrderSettings(settle_rows=1))
     init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call] # compiled
     for _ in range(2):
         run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(tmp_path)))  # type: ignore[no-untyped-call] # compiled
     assert rows_of(ordered, "cid") == [(binary(cid),) for cid in range(10)]
+    assert left == []
+
+
+def test_a_resumed_shard_asks_again_for_a_parent_that_came_since(tmp_path: Path) -> None:
+    known = Known({})
+    ordered: list[pa.RecordBatch] = []
+    batches = [links([(2, Row(2, 0, 1))]), TestingSource.ABORT(), links([(9, Row(9, 9, None))])]
+    flow, left = flow_of(batches, known, 1, ordered, settings=OrderSettings(settle_rows=1))
+    init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call] # compiled
+    run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(tmp_path)))  # type: ignore[no-untyped-call] # compiled
+    assert known.asked
+    known.events[1] = (0, True)
+    run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(tmp_path)))  # type: ignore[no-untyped-call] # compiled
+    assert sorted(rows_of(ordered, "cid")) == [(binary(2),), (binary(9),)]
     assert left == []
 
 

@@ -10,7 +10,7 @@ from bytewax.testing import cluster_main, run_main
 
 from connectors.report import ReportSink
 from connectors.run_state import RunState
-from connectors.sink import BATCH_ROWS, DeliveredSink
+from connectors.sink import DeliveredSink, SinkSettings
 from connectors.source import PARTITIONS
 from connectors.sqlite import execute
 from flows.inputs import Inputs
@@ -18,8 +18,9 @@ from flows.order import build_flow
 from flows.synth.database import create_database, insert_events
 from flows.synth.events import Event, data_event, init_event
 from flows.synth.schema import SchemaVersion
-from operators.order import SHARDS
+from operators.order import SHARDS, OrderSettings
 from operators.schemas import LEFT, WAITING
+from operators.spill import SpillSettings
 
 
 @cache
@@ -67,16 +68,24 @@ def deliver(
     workers: int = 1,
     partitions: int = PARTITIONS,
     shards: int = SHARDS,
-    batch_rows: int = BATCH_ROWS,
+    batch_rows: int | None = None,
     check_node: bool = True,
     report: Path | None = None,
+    settings: OrderSettings = OrderSettings(),  # noqa: B008 # frozen
+    spill: SpillSettings | None = None,
 ) -> RunState:
     """The main job on `path`; what it did. Unlike `get_flow` it claims nothing, so that many runs fit in one process."""
     run_state = RunState()
-    sink = DeliveredSink(path, batch_rows, run_state)
+    folder = None if spill is None else spill.folder
+    memory_bytes = 0 if folder else SinkSettings().memory_bytes
+    sink_settings = SinkSettings(batch_rows, memory_bytes=memory_bytes, spill_folder=folder)
+    sink = DeliveredSink(path, run_state, sink_settings)
     reports = ReportSink(report, LEFT, WAITING, run_state)
     reports.prepare()
     with closing(Inputs(path, run_state, partitions=partitions, check_node=check_node)) as inputs:
-        run_flow(build_flow(inputs, sink, reports, shards=shards), workers)
+        run_flow(
+            build_flow(inputs, sink, reports, shards=shards, spill=spill, settings=settings),
+            workers,
+        )
     reports.publish()
     return run_state

@@ -36,7 +36,7 @@ KEYS = {
     "seconds": float,
     "events_per_second": int,
     "partitions": int,
-    "workers": int,
+    "memory_limit": int,
 }
 """What `--json` prints, and no more."""
 
@@ -75,7 +75,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_json_document_is_the_documented_one(path: Path) -> None:
     before = read(path)
-    document = run_json(path, "--workers", "2", "--partitions", "3")
+    document = run_json(path, "--memory-limit", "1GB", "--partitions", "3")
     assert {key: type(value) for key, value in document.items()} == KEYS
     assert len(check(before, read(path))) == 6
     assert document | {"seconds": 0, "events_per_second": 0} == {
@@ -92,7 +92,7 @@ def test_the_json_document_is_the_documented_one(path: Path) -> None:
         "seconds": 0,
         "events_per_second": 0,
         "partitions": 3,
-        "workers": 2,
+        "memory_limit": 10**9,
     }
 
 
@@ -271,10 +271,10 @@ def test_what_cannot_be_ordered_is_refused_in_one_sentence_and_left_as_it_is(
     "options",
     [
         ["--partitions", "0"],
-        ["--workers", "x"],
+        ["--memory-limit", "x"],
         ["--check", "all"],
         ["--batch-rows", "0"],
-        ["--shards", "-1"],
+        ["--memory-limit", "-1GB"],
         ["--nonsense"],
         ["more"],
     ],
@@ -311,14 +311,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_signal_ends_a_run_with_one_line_and_a_second_run_finishes_the_job(
-    large: Path, tmp_path: Path, number: signal.Signals, workers: str
+    large: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     path = tmp_path / "node.db"
     shutil.copyfile(large, path)
     before = read(large)
-    options = ("--batch-rows", "100", "--workers", workers, "--quiet")
+    options = ("--batch-rows", "100", "--quiet")
     with started(ceramic_order("run", path, *options)) as process:
         wal = path.with_name(path.name + "-wal")
         while process.poll() is None and _size(wal) < 100_000:

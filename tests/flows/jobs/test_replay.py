@@ -144,9 +144,9 @@ def test_the_log_is_the_deliverable_events_from_the_next_number_on_parents_first
 def test_the_digest_does_not_depend_on_how_the_work_is_cut(synthetic: Path, tmp_path: Path) -> None:
     cuts = [
         RunOptions(),
-        RunOptions(partitions=1, workers=1, shards=1, batch_rows=1),
-        RunOptions(partitions=7, workers=2, shards=5, batch_rows=100),
-        RunOptions(partitions=16, workers=3, shards=64, batch_rows=10_000),
+        RunOptions(partitions=1, batch_rows=1),
+        RunOptions(partitions=7, batch_rows=100, memory_limit=1),
+        RunOptions(partitions=16, batch_rows=10_000),
     ]
     replays = [
         replay(synthetic, tmp_path / str(index), options) for index, options in enumerate(cuts)

@@ -51,7 +51,7 @@ def profile_of(path: Path, file: Path, *options: str) -> dict[str, Any]:
 
 
 def test_a_profile_holds_every_stage_with_all_rows(path: Path, tmp_path: Path) -> None:
-    profile = profile_of(path, tmp_path / "profile.json", "--partitions", "2", "--workers", "2")
+    profile = profile_of(path, tmp_path / "profile.json", "--partitions", "2")
     stages = profile["stages"]
     assert set(stages) == STAGES
     discovered, delivered = profile["run"]["discovered"], profile["run"]["delivered"]

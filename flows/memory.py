@@ -1,0 +1,110 @@
+"""How the memory of a run is shared out: `--memory-limit` is for the whole process.
+
+Everything that grows with the number of events has a share here, and goes to files beyond it.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from operators.order import SHARDS
+
+MEGABYTE = 10**6
+_UNITS = {"mb": 10**6, "gb": 10**9, "tb": 10**12, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([a-z]+)", re.IGNORECASE)
+
+OWN_BYTES = 170 * MEGABYTE
+"""Python and its libraries (60 MB anonymous), and the pages that are being read and decoded."""
+
+LEAST_DEFAULT, MOST_DEFAULT = 512 * MEGABYTE, 4_000 * MEGABYTE
+"""The bounds of the default limit, a quarter of what there is."""
+
+SETTLE_FACTOR = 4
+"""A settle takes so many times the memory of the events that it settles."""
+
+EVENT_BYTES = 130
+"""Of a waiting event in memory, and in a file."""
+
+MOST_PARTITIONS = 256
+"""Of the files of a shard: more would make batches of few events."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What each part of a run may take, in bytes."""
+
+    limit: int
+    check: int
+    """Shared blocks and witness nodes that are remembered."""
+    sink: int
+    """Events that are ordered and not yet written."""
+    shard: int
+    """Waiting events of one shard, and what it remembers of those that it has let out."""
+
+    @property
+    def order(self) -> int:
+        """All shards together."""
+        return self.shard * SHARDS
+
+    def partitions(self, events: int) -> int:
+        """Into how many parts a shard is divided in files, so that each can be settled."""
+        wanted = -(-events * EVENT_BYTES * SETTLE_FACTOR // max(1, SHARDS * 2 * self.shard))
+        return min(max(4, wanted), MOST_PARTITIONS)
+
+
+def amount(text: str) -> int:
+    """The bytes in an amount of memory like `500MB` or `4 GiB`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = _AMOUNT.fullmatch(text.strip())
+    if parts is None or parts[2].lower() not in _UNITS:
+        raise ValueError(f"`{text}` is no amount of memory: give one like `500MB` or `4GB`")
+    return int(float(parts[1]) * _UNITS[parts[2].lower()])
+
+
+def share_out(limit: int) -> Memory:
+    """Share out this many bytes."""
+    eighth = limit // 8
+    order = max(limit - OWN_BYTES - 2 * eighth, eighth) // 2
+    return Memory(limit, check=min(eighth, 512 * MEGABYTE), sink=eighth, shard=order // SHARDS)
+
+
+def default_limit() -> int:
+    """A quarter of the memory of the machine or of its cgroup, within bounds."""
+    whole = memory_there_is()
+    return min(max(whole // 4, min(LEAST_DEFAULT, whole * 3 // 4)), MOST_DEFAULT)
+
+
+def memory_there_is() -> int:
+    """Bytes of memory that this process can have: the machine's, or those of its cgroup."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *_cgroup_limits()])
+
+
+def _cgroup_limits() -> list[int]:
+    """The limits of the cgroups of this process, of both versions; none elsewhere than on Linux."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            root, name = Path("/sys/fs/cgroup"), "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+        else:
+            continue
+        folder = root / group.lstrip("/")
+        for place in (folder, *folder.parents):
+            try:
+                text = (place / name).read_text(encoding="ascii").strip()
+            except OSError:
+                continue
+            if text.isdecimal():
+                found.append(int(text))
+    return found

@@ -1,0 +1,159 @@
+"""The table of events that wait in a shard, and what is known of their prevs."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from operators.schemas import LEFT, LINKS, Reason
+from operators.settle import NONE, Settled
+
+WAITING_EVENTS = pa.schema(
+    [
+        pa.field("rowid", pa.int64(), nullable=False),
+        pa.field("cid", pa.binary(), nullable=False),
+        # a third of the memory of plain CIDs
+        pa.field("stream", pa.dictionary(pa.int32(), pa.binary()), nullable=False),
+        pa.field("prev", pa.binary()),
+        pa.field("kind", pa.int8(), nullable=False),
+        pa.field("asked", pa.int8(), nullable=False),  # what is known of prev: UNASKED, ...
+    ]
+)
+"""Waiting events in memory: about 100 bytes each."""
+
+SPILLED_EVENTS = WAITING_EVENTS.set(
+    WAITING_EVENTS.get_field_index("stream"), pa.field("stream", pa.binary(), nullable=False)
+)
+"""The same in a file, where all batches would have to share one dictionary."""
+
+NO_EVENTS = pa.RecordBatch.from_pylist([], schema=WAITING_EVENTS)
+
+UNASKED, POSTPONED, MISSING, UNDELIVERED, ELSEWHERE, DELIVERED, EMITTED = range(7)
+"""What is known of an event's prev. EMITTED is said of the event itself: it has been let out, and
+stands in the table only as the parent of others."""
+
+KNOWN = pa.schema(
+    [
+        pa.field("cid", pa.binary(), nullable=False),
+        pa.field("stream", pa.binary()),  # null: unreadable
+        pa.field("delivered", pa.bool_(), nullable=False),
+    ]
+)
+"""What is known of events outside the flow."""
+
+LookUp = Callable[[pa.Array], pa.RecordBatch]
+"""From distinct CIDs to those of them that exist, in any order, with schema KNOWN."""
+
+_STREAM, _ASKED = map(WAITING_EVENTS.get_field_index, ("stream", "asked"))
+
+
+def gathered(held: pa.RecordBatch, new: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """The held events, of schema WAITING_EVENTS, and new ones of schema LINKS, as one batch."""
+    if not new:
+        return held
+    # streams are encoded once for all: joining dictionaries takes time for each batch
+    joined = encoded(with_answers(pa.concat_batches(new), UNASKED))
+    return pa.concat_batches([held, joined]) if held.num_rows else joined
+
+
+def with_answers(events: pa.RecordBatch, asked: int) -> pa.RecordBatch:
+    """Events of schema LINKS as schema SPILLED_EVENTS, each with this answer."""
+    answers = pa.array(np.full(events.num_rows, asked, dtype=np.int8))
+    return pa.record_batch([*events.columns, answers], schema=SPILLED_EVENTS)
+
+
+def emitted(cid: pa.Array, stream: pa.Array) -> pa.RecordBatch:
+    """Events that have been let out, as parents of others; of schema SPILLED_EVENTS."""
+    rows = len(cid)
+    zeros = pa.array(np.zeros(rows, dtype=np.int64))
+    kind, answers = (pa.array(np.full(rows, value, dtype=np.int8)) for value in (0, EMITTED))
+    columns = [zeros, cid, stream, pa.nulls(rows, pa.binary()), kind, answers]
+    return pa.record_batch(columns, schema=SPILLED_EVENTS)
+
+
+def encoded(events: pa.RecordBatch) -> pa.RecordBatch:
+    """Events of schema SPILLED_EVENTS as schema WAITING_EVENTS."""
+    stream = events["stream"].dictionary_encode()
+    return events.set_column(_STREAM, WAITING_EVENTS.field(_STREAM), stream)
+
+
+def decoded(events: pa.RecordBatch) -> pa.RecordBatch:
+    """Events of schema WAITING_EVENTS as schema SPILLED_EVENTS."""
+    stream = events["stream"].dictionary_decode()
+    return events.set_column(_STREAM, SPILLED_EVENTS.field(_STREAM), stream)
+
+
+def links_of(events: pa.RecordBatch) -> pa.RecordBatch:
+    """Events of schema WAITING_EVENTS as schema LINKS."""
+    return pa.record_batch(decoded(events).columns[: len(LINKS)], schema=LINKS)
+
+
+def answered(events: pa.RecordBatch, asked: NDArray[np.int8]) -> pa.RecordBatch:
+    """The same events with these answers."""
+    return events.set_column(_ASKED, WAITING_EVENTS.field(_ASKED), pa.array(asked))
+
+
+def asked_anew(events: pa.RecordBatch) -> pa.RecordBatch:
+    """The same events without the answers that time makes wrong: a parent may have come since."""
+    asked = np.asarray(events["asked"])
+    kept = np.isin(asked, (ELSEWHERE, DELIVERED, EMITTED))
+    return answered(events, np.where(kept, asked, UNASKED).astype(np.int8))
+
+
+def shrunk(events: pa.RecordBatch) -> pa.RecordBatch:
+    """The same events, without the streams that are no longer among them, if these are many."""
+    few = len(events["stream"].dictionary) <= events.num_rows
+    return events if few else encoded(decoded(events))
+
+
+def look_up_prevs(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
+    """What is known outside the flow of the prevs of events of schema LINKS."""
+    if not roots.num_rows:
+        return np.zeros(0, dtype=np.int8)
+    found = look_up(pc.unique(roots["prev"]))
+    row = pc.index_in(roots["prev"], value_set=found["cid"])
+    exists, delivered = row.is_valid(), found["delivered"].take(row)
+    stream = found["stream"].take(row)
+    elsewhere = pc.and_(exists, pc.not_equal(stream, roots["stream"])).fill_null(False)
+    unreadable = pc.and_(exists, stream.is_null())
+    undelivered = pc.or_(unreadable, pc.invert(delivered).fill_null(False))
+    states = (MISSING, ELSEWHERE, UNDELIVERED, DELIVERED)
+    return np.asarray(
+        pc.case_when(
+            pc.make_struct(pc.invert(exists), elsewhere, undelivered),
+            *(pa.scalar(state, pa.int8()) for state in states),
+        )
+    )
+
+
+def explained(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
+    """Why each stuck event waits or is rejected, with schema LEFT: it lies at its top ancestor."""
+    top = settled.top[settled.stuck]
+    asked = np.asarray(events["asked"])[top]
+    itself = top == settled.stuck
+    circular = top == NONE
+    missing = ~circular & np.isin(asked, (UNASKED, POSTPONED, MISSING))
+    elsewhere = ~circular & (asked == ELSEWHERE)
+    reason = np.select(
+        [circular, missing, elsewhere & itself],
+        [Reason.CYCLE, Reason.PREV_MISSING, Reason.OTHER_STREAM],
+        Reason.PREV_REJECTED,
+    )
+    cause_is_top = elsewhere & ~itself
+    cause_is_prev = ~circular & ~elsewhere
+    ancestors = pa.array(np.where(circular, 0, top))
+    cause = pc.if_else(
+        pa.array(cause_is_top),
+        events["cid"].take(ancestors),
+        pc.if_else(
+            pa.array(cause_is_prev),
+            events["prev"].take(ancestors),
+            pa.scalar(None, pa.binary()),
+        ),
+    )
+    stuck = links_of(events.take(pa.array(settled.stuck)))
+    reasons = pa.array(reason.tolist(), pa.string())
+    columns = [*(stuck[name] for name in ("rowid", "cid", "stream", "prev")), reasons, cause]
+    return pa.record_batch(columns, schema=LEFT)
