@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from connectors.sqlite import connect, sqlite_errors
 from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
@@ -35,10 +36,24 @@ EVENT_WITH_BLOCKS = f"""
 """An event by CID, as the source reads it."""
 
 
+DELIVERED_INITS = """
+    SELECT CAST(cid AS BLOB) AS cid FROM ceramic_one_event NOT INDEXED
+    WHERE rowid > ? AND rowid <= ? AND delivered IS NOT NULL AND init_cid = cid
+"""
+"""The init events that are delivered, in a range of rows. They are read in the order of the rows:
+by the index on `delivered` each would be on another page."""
+
+
 def known_event(*, has_init_cid: bool) -> str:
-    """The statement for an event by CID: whether it is delivered, and its stream as the node noted it, empty where it did not."""
-    stream = "coalesce(init_cid, x'')" if has_init_cid else "x''"
-    return f"SELECT cid, delivered IS NOT NULL AS delivered, {stream} AS stream FROM ceramic_one_event WHERE cid = ?"  # a constant
+    """The statement for an event by CID: whether it is delivered, and its stream.
+
+    That is the stream that the node noted, empty where it noted none.
+    """
+    stream = "coalesce(CAST(init_cid AS BLOB), x'')" if has_init_cid else "x''"
+    return f"""
+        SELECT CAST(cid AS BLOB) AS cid, delivered IS NOT NULL AS delivered, {stream} AS stream
+        FROM ceramic_one_event WHERE cid = ?
+    """  # a constant
 
 
 def looking_up(path: Path) -> AbstractContextManager[None]:
@@ -68,8 +83,10 @@ class LookUp:
         with self._lock, looking_up(self.path):
             if self._cursor is None:
                 self._cursor = self.connect(self.path).cursor()
+            # in the order of the index, so that neighbours are found on one page
+            in_order = keys.take(pc.sort_indices(keys))
             table: pa.Table = self._cursor.execute(
-                self.statement, pa.record_batch([keys], names=["key"])
+                self.statement, pa.record_batch([in_order], names=["key"])
             ).fetch_arrow_table()
             return table
 

@@ -1,10 +1,16 @@
-"""What the steps ask the database beside the flow: parents that do not come through it, and blocks that events share."""
+"""What the steps ask the database beside the flow.
+
+They ask for parents that do not come through it, for blocks that events share, and for whole events
+that were put aside.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pyarrow as pa
@@ -13,26 +19,49 @@ import pyarrow.compute as pc
 from connectors.database import read_schema
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.event_blocks import LISTED, joined
-from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event, looking_up
+from connectors.lookup import (
+    BLOCK,
+    DELIVERED_INITS,
+    EVENT_WITH_BLOCKS,
+    LookUp,
+    known_event,
+    looking_up,
+)
 from connectors.sqlite import connect, query, scalar
 from operators.check.batch import NodeCheck
 from operators.decode import decode_events
+from operators.delivered import DeliveredInits
 from operators.encoding.envelope import payload_multihash
 from operators.order import KNOWN
-from operators.remembered import Remembered
 from operators.schemas import LINKS, RAW, Measure, unmeasured
 
-MOST_INITS = 300_000
-"""The largest number up to which delivered init events are kept in memory, about 30 MB."""
-
-ARE_INITS = """
-    SELECT init_cid = cid AS is_init FROM ceramic_one_event WHERE delivered IS NOT NULL ORDER BY delivered LIMIT 1000
+HIGHEST_ROWID = "SELECT max(rowid) FROM ceramic_one_event"
+FEW_UNDELIVERED = """
+    SELECT count(*) FROM (SELECT 1 FROM ceramic_one_event WHERE delivered IS NULL LIMIT ?)
 """
-UNDELIVERED = "SELECT 1 FROM ceramic_one_event WHERE delivered IS NULL LIMIT 1"
-DELIVERED_INITS = "SELECT cid FROM ceramic_one_event WHERE delivered IS NOT NULL AND init_cid = cid"
+"""Counts no further than it is told, in the index on `delivered`."""
 
 _UNNOTED = pa.scalar(b"", pa.binary())
 _NOTHING = pa.RecordBatch.from_pylist([], schema=KNOWN)
+
+
+@dataclass(frozen=True)
+class LookUpSettings:
+    """What is remembered of the database, and where it goes when it does not fit."""
+
+    budget_bytes: int = 64 * 1024 * 1024
+    """Of memory, for all that is remembered."""
+    spill_folder: Callable[[], Path] | None = None
+    """Makes a folder for this run alone when it is first called; None: what does not fit is
+    forgotten and looked up again."""
+    inits_share: float = 1 / 4
+    """Of the budget, for the delivered init events; 16 MB hold a million."""
+    scan_share: float = 1 / 10
+    """If at least so many of all events are undelivered, the delivered init events are read from
+    all rows in a row. To look a parent up takes five times as long as to read a row, and far more
+    than that where the database is larger than memory."""
+    scan_rows: int = 65_536
+    """Rows of one statement of that scan: some 30 ms."""
 
 
 class LookUps:
@@ -45,18 +74,29 @@ class LookUps:
         *,
         check_node: bool = True,
         measure: Measure = unmeasured,
+        settings: LookUpSettings = LookUpSettings(),  # frozen
     ) -> None:
         self._path = path
         self._measure = measure
         self._connect = connect
+        self._settings = settings
         self._blocks = LookUp(path, BLOCK, connect)
         self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
         self._lists = LookUp(path, LISTED, connect)
-        self.check = NodeCheck(self._fetch, self._all_listed) if check_node else None
+        share = 1 - settings.inits_share
+        self.check = (
+            NodeCheck(
+                self._fetch, self._all_listed, budget_bytes=int(settings.budget_bytes * share)
+            )
+            if check_node
+            else None
+        )
         """For `operators.decode.decode`; None leaves out what a node would check."""
-        # begun at once: the flow has nothing to do yet, until the first page has been read
+        # in a thread of its own: the flow does not wait for it, and asks without it meanwhile
+        self._closing = Event()
         beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inits")
-        self._delivered_inits: Future[Remembered] = beside.submit(self._read_delivered_inits)
+        self.delivered_inits: Future[DeliveredInits | None] = beside.submit(self._read_inits)
+        """Ready when the scan is; None where there is none."""
         beside.shutdown(wait=False)
 
     @cached_property
@@ -80,41 +120,41 @@ class LookUps:
         v0.36) its blocks are decoded.
         """
         with self._measure("look-up", len(cids)):
-            return self._known(cids)
+            inits = self.delivered_inits.result() if self.delivered_inits.done() else None
+            if inits is None:
+                return self._find(cids)
+            are_inits = inits.holds(cids)
+            first = cids.filter(pa.array(are_inits))
+            known = pa.record_batch(
+                [first, first, pa.repeat(pa.scalar(value=True), len(first))], schema=KNOWN
+            )
+            return pa.concat_batches([known, self._find(cids.filter(pa.array(~are_inits)))])
 
-    def _known(self, cids: pa.Array) -> pa.RecordBatch:
-        inits = self._delivered_inits.result()
-        if not len(inits):
-            return self._find(cids)
-        begins = inits.holds(cids, cids)
-        first = cids.filter(pa.array(begins))
-        known = pa.record_batch(
-            [first, first, pa.repeat(pa.scalar(value=True), len(first))], schema=KNOWN
-        )
-        return pa.concat_batches([known, self._find(cids.filter(pa.array(~begins)))])
+    def _read_inits(self) -> DeliveredInits | None:
+        """The delivered init events, in one scan; None: look-ups of parents are too few for that.
 
-    def _read_delivered_inits(self) -> Remembered:
-        """The delivered init events, if they are most of what is delivered, as after a migration, and not too many.
-
-        Most look-ups are then of them, and reading them one after the other takes a sixth of the
-        time of looking each of them up.
+        After a migration they are all that is delivered, and every stream asks for its own.
         """
-        inits = Remembered()
+        settings = self._settings
         if not self._has_init_cid:
-            return inits
+            return None
+        inits = DeliveredInits(
+            int(settings.budget_bytes * settings.inits_share), settings.spill_folder
+        )
         with looking_up(self._path), closing(self._connect(self._path)) as connection:
-            if scalar(connection, UNDELIVERED) is None:
-                return inits
-            sample = query(connection, ARE_INITS)["is_init"].to_pylist()
-            highest = scalar(connection, "SELECT max(delivered) FROM ceramic_one_event")
-            if (
-                not isinstance(highest, int)
-                or highest > MOST_INITS
-                or sum(map(bool, sample)) * 2 < len(sample)
-            ):
-                return inits
-            cid = query(connection, DELIVERED_INITS)["cid"].combine_chunks()
-        inits.add(cid, cid.dictionary_encode())
+            highest = scalar(connection, HIGHEST_ROWID) or 0
+            enough = max(1, int(highest * settings.scan_share))
+            if scalar(connection, FEW_UNDELIVERED, (enough,)) < enough:
+                return None
+            last = 0
+            while last < highest:
+                if self._closing.is_set():
+                    return None
+                after, last = last, min(last + settings.scan_rows, highest)
+                found = query(connection, DELIVERED_INITS, (after, last))["cid"]
+                if found.num_chunks and not inits.add(found.combine_chunks().cast(pa.binary())):
+                    return None
+        inits.seal()
         return inits
 
     def _find(self, cids: pa.Array) -> pa.RecordBatch:
@@ -165,7 +205,8 @@ class LookUps:
 
     def close(self) -> None:
         """Close what was opened."""
-        wait([self._delivered_inits])
+        self._closing.set()
+        wait([self.delivered_inits])
         self._blocks.close()
         self._lists.close()
         self._whole_events.close()

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import InterruptedRunError
-from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
+from connectors.lookup import BLOCK, DELIVERED_INITS, EVENT_WITH_BLOCKS, LookUp, known_event
 from connectors.sqlite import connect, query
-from flows.lookups import LookUps
+from flows.lookups import LookUps, LookUpSettings
 from flows.synth.events import Event, data_event, init_event, time_event
 from flows.synth.schema import SchemaVersion
 from operators.order import KNOWN
@@ -70,7 +70,9 @@ def test_several_threads_can_ask_at_once(tmp_path: Path) -> None:
     with closing(LookUps(path)) as look_ups, ThreadPoolExecutor(4) as threads:
         parts = [pa.array([event.cid for event in events[at::8]], pa.binary()) for at in range(8)]
         answers = list(threads.map(look_ups.parents, parts))
-    assert [answer["cid"].to_pylist() for answer in answers] == [part.to_pylist() for part in parts]
+    assert [set(answer["cid"].to_pylist()) for answer in answers] == [
+        set(part.to_pylist()) for part in parts
+    ]
 
 
 def test_look_ups_go_by_key(tmp_path: Path) -> None:
@@ -97,17 +99,38 @@ def test_a_database_that_cannot_be_read_is_told_when_it_is_asked(tmp_path: Path)
         look_ups.parents(pa.array([INIT.cid], pa.binary()))
 
 
-@pytest.mark.parametrize("most_inits", [0, 300_000])
-def test_delivered_inits_are_known_with_and_without_reading_them_beforehand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_inits: int
+@pytest.mark.parametrize("budget_bytes", [0, 1 << 20])
+@pytest.mark.parametrize("scan_share", [0.0, 0.5, 2.0])
+def test_delivered_inits_are_known_with_and_without_a_scan(
+    tmp_path: Path, scan_share: float, budget_bytes: int
 ) -> None:
-    monkeypatch.setattr("flows.lookups.MOST_INITS", most_inits)
-    inits = [init_event(seed) for seed in range(20)]
+    inits = [init_event(seed) for seed in range(40)]
     events = [*inits, data_event(INIT.stream, INIT.cid, 1)]
-    path = store(tmp_path / "node.db", events, [*range(1, 19), None, None, None])
-    assert known(path, *events) == {
-        event.cid: (event.stream.cid, at < 18) for at, event in enumerate(events)
+    path = store(tmp_path / "node.db", events, [*range(1, 20), *[None] * 22])
+    settings = LookUpSettings(budget_bytes, lambda: tmp_path, scan_share=scan_share, scan_rows=7)
+    with closing(LookUps(path, settings=settings)) as look_ups:
+        scanned = look_ups.delivered_inits.result()
+        found = look_ups.parents(pa.array([event.cid for event in events], pa.binary()))
+    assert (scanned is not None) == (scan_share < 1)
+    assert {row["cid"]: (row["stream"], row["delivered"]) for row in found.to_pylist()} == {
+        event.cid: (event.stream.cid, at < 19) for at, event in enumerate(events)
     }
+
+
+def test_the_scan_of_delivered_inits_goes_by_rows(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(50))
+    with closing(connect(path)) as connection:
+        plan = query(connection, f"EXPLAIN QUERY PLAN {DELIVERED_INITS}", [0, 9])["detail"]
+    assert plan.to_pylist() == [
+        "SEARCH ceramic_one_event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
+    ]
+
+
+def test_a_scan_that_is_under_way_ends_when_the_look_ups_are_closed(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(3000))
+    look_ups = LookUps(path, settings=LookUpSettings(scan_share=0.0, scan_rows=1))
+    look_ups.close()
+    assert look_ups.delivered_inits.result() is None
 
 
 def test_a_look_up_that_was_never_used_can_be_closed(tmp_path: Path) -> None:
