@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sqlite import bound
+from operators.encoding.event_blocks import pack_by_event
 
 WINDOW_ROWS_AN_EVENT = 24
 """A row read in a window costs 0.2 us, an event found by the index 3 us. A signed event lists
@@ -15,8 +16,13 @@ two or three blocks, a time event some ten more."""
 FETCH_ROWS = 1024
 """How many rows the driver gathers at a time."""
 
-# in a damaged page there can be values of any type
-_COLUMNS = "coalesce(CAST(event_cid AS BLOB), x'') AS event_cid, coalesce(CAST(block_multihash AS BLOB), x'') AS block_multihash"
+# in a damaged page there can be values of any type; a node reads a codec of 64 bits and a flag of 32
+_COLUMNS = """
+    coalesce(CAST(event_cid AS BLOB), x'') AS event_cid,
+    coalesce(CAST(block_multihash AS BLOB), x'') AS block_multihash,
+    CASE WHEN typeof(codec) = 'integer' AND typeof(root) = 'integer' THEN codec ELSE -1 END AS codec,
+    CASE WHEN typeof(root) = 'integer' THEN root & 0xFFFFFFFF <> 0 ELSE 0 END AS root
+"""
 LISTED = f"SELECT {_COLUMNS} FROM ceramic_one_event_block WHERE event_cid = ?"  # a constant
 """The blocks that are listed for an event."""
 
@@ -39,7 +45,7 @@ class ListingReader:
             cursor.close()
 
     def read(self, cids: pa.Array) -> pa.Array:
-        """For each of some events, in the order in which they were stored, the multihashes that are listed, one behind the other.
+        """For each of some events, in the order in which they were stored, its event blocks, packed.
 
         A node lists an event's blocks when it stores the event, so all that was listed between the
         first and the last of the events is read. What it listed at another time is not seen then,
@@ -60,16 +66,10 @@ class ListingReader:
 
 
 def joined(rows: pa.Table, cids: pa.Array) -> pa.Array:
-    """For each of n distinct events the multihashes in rows of `event_cid` and `block_multihash`, one behind the other."""
+    """The packed event blocks of each of n distinct events, from rows with the columns above."""
     if not rows.num_rows:
         return pa.array([b""] * len(cids), pa.binary())
     listed = rows.combine_chunks().to_batches()[0]
     event = np.asarray(pc.index_in(listed["event_cid"], value_set=cids).fill_null(len(cids)))
-    by_event = np.argsort(event, kind="stable")
-    first_rows = np.searchsorted(event[by_event], np.arange(len(cids) + 1))
-    multihashes = listed["block_multihash"].take(pa.array(by_event[: first_rows[-1]]))
-    ends = np.cumsum(pc.binary_length(multihashes), dtype=np.int32)
-    offsets = np.concatenate([np.zeros(1, dtype=np.int32), ends])[first_rows]
-    return pa.Array.from_buffers(
-        pa.binary(), len(cids), [None, pa.py_buffer(offsets), multihashes.buffers()[2]]
-    )
+    codec, root = np.asarray(listed["codec"]), np.asarray(listed["root"])
+    return pack_by_event(event, len(cids), listed["block_multihash"], codec, root)

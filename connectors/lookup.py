@@ -22,12 +22,17 @@ PAYLOAD = f"""
                              THEN substr(root.bytes, {MULTIHASH_AT + 1}, 34) END
 """
 
-BLOCK = "SELECT multihash, bytes FROM ceramic_one_block WHERE multihash = ?"
+BLOCK = """
+    SELECT multihash,
+           CASE WHEN typeof(bytes) IN ('blob', 'text') THEN CAST(bytes AS BLOB) ELSE x'' END AS bytes
+    FROM ceramic_one_block WHERE multihash = ?
+"""
+"""A block by its multihash; it is empty where a node can't read it."""
 
 
 EVENT_WITH_BLOCKS = f"""
     SELECT event.rowid AS rowid, event.cid AS cid, coalesce(root.bytes, x'') AS root, coalesce(payload.bytes, x'') AS payload,
-           x'' AS listed
+           x'' AS order_key, x'' AS event_blocks
     FROM ceramic_one_event AS event
     LEFT JOIN ceramic_one_block AS root ON {ROOT}
     LEFT JOIN ceramic_one_block AS payload ON {PAYLOAD}

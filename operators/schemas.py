@@ -20,9 +20,11 @@ RAW = pa.schema(
         pa.field(
             "payload", pa.binary(), nullable=False
         ),  # the block its envelope names; empty: no envelope, or not there
-        pa.field(
-            "listed", pa.binary(), nullable=False
-        ),  # multihashes of its blocks, or some of them, one behind the other
+        # the key under which nodes exchange it
+        pa.field("order_key", pa.binary(), nullable=False),
+        # its rows of `ceramic_one_event_block`, or some of them, as
+        # `operators.encoding.event_blocks` packs them
+        pa.field("event_blocks", pa.binary(), nullable=False),
     ]
 )
 """Events with the blocks that tell their links, as the source reads them."""
@@ -89,6 +91,10 @@ class Reason(StrEnum):
     NO_LINK = "id or prev is no link"
     OTHER_STREAM = "prev in another stream"
     # of what a node needs beside it
+    ORDER_KEY = "order key is no event id"
+    EVENT_BLOCKS_UNREADABLE = "event blocks unreadable"
+    OTHER_ROOT = "another block is flagged as root"
+    BLOCK_TOO_LARGE = "block larger than 4 MiB"
     NOT_LISTED = "a block is not listed for it"
     SIGNATURES_EMPTY = "no signature"
     CAPABILITY_MISSING = "capability block missing"

@@ -17,7 +17,7 @@ from operators.schemas import KINDS, RAW, Reason
 
 EVENT = """
     SELECT rowid, CASE typeof(delivered) WHEN 'integer' THEN delivered END AS number, delivered IS NOT NULL AS is_delivered,
-           coalesce({noted}, x'') AS noted
+           coalesce({noted}, x'') AS noted, coalesce(CAST(order_key AS BLOB), x'') AS order_key
     FROM ceramic_one_event AS event WHERE cid = ?
 """
 
@@ -32,6 +32,7 @@ class StoredEvent:
     is_delivered: bool
     noted: bytes
     """The CID of its stream as the node noted it; empty: it noted none."""
+    order_key: bytes
     root: bytes
     payload: bytes
     links: Links | Reason
@@ -52,7 +53,7 @@ class StoredEvent:
         return self.links.stream or self.cid if isinstance(self.links, Links) else None
 
     def raw(self) -> dict[str, Any]:
-        """It as a row of schema RAW; what is listed for it is left to be asked for."""
+        """It as a row of schema RAW; its event blocks are left to be asked for."""
         return {name: getattr(self, name, b"") for name in RAW.names}
 
 
@@ -86,6 +87,7 @@ class EventReader:
             number=row["number"],
             is_delivered=bool(row["is_delivered"]),
             noted=row["noted"],
+            order_key=row["order_key"],
             root=root,
             payload=payload,
             links=read_event(root, payload),

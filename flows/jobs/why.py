@@ -44,6 +44,10 @@ _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.PAYLOAD_NO_CID: ("names a payload that is no CID", _LOST),
     Reason.NO_LINK: ("has an id or prev that is no link", _LOST),
     Reason.OTHER_STREAM: ("names a prev that belongs to another stream", _LOST),
+    Reason.ORDER_KEY: ("has an order key that is no event id", _LOST),
+    Reason.EVENT_BLOCKS_UNREADABLE: ("has a row of event blocks that a node can't read", _LOST),
+    Reason.OTHER_ROOT: ("has another block, or none, flagged as its root", _LOST),
+    Reason.BLOCK_TOO_LARGE: ("has a block of more than 4 MiB, which a node can't read", _LOST),
     Reason.NOT_LISTED: ("needs a block that the node has not listed for it", _FETCH),
     Reason.SIGNATURES_EMPTY: ("has no signature, so a node could not serve it", _LOST),
     Reason.CAPABILITY_MISSING: (

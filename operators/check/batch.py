@@ -9,7 +9,7 @@ at once; each of the others is looked at alone, and gets its reason there.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,16 +30,30 @@ from operators.check.needs import (
 )
 from operators.check.shared import FetchBlocks, SharedBlocks, read_capability, read_node, read_proof
 from operators.check.single import (
-    MULTIHASH_BYTES,
+    LARGEST_BLOCK,
     Failures,
-    FetchListed,
+    FetchEventBlocks,
     SingleCheck,
     named_capability,
 )
 from operators.check.store import BlockStore
 from operators.check.usual import CBOR, JOSE, SHA2_256, keys, read_usual
 from operators.check.witness import climb
-from operators.encoding.columns import DIGEST, Digests, digests, gather, holds, occurrences, spans
+from operators.encoding.cid import CBOR as CBOR_CODEC
+from operators.encoding.cid import JOSE as JOSE_CODEC
+from operators.encoding.cid import Cid
+from operators.encoding.columns import (
+    DIGEST,
+    Bytes,
+    Digests,
+    digests,
+    gather,
+    holds,
+    occurrences,
+    spans,
+)
+from operators.encoding.event_blocks import USUAL_ENTRY, head
+from operators.encoding.event_id import odd_order_keys
 from operators.encoding.layouts import (
     CBOR_CID,
     JOSE_CID,
@@ -63,7 +77,16 @@ headers name; and for blocks in other forms, of each of two generations."""
 HEADER_BYTES = 250
 """What Python takes for the entry of a protected header, beside the header itself."""
 
-_SHA2_256 = np.frombuffer(SHA2_256, dtype=np.uint8)
+_CBOR_ENTRY, _CBOR_ROOT, _JOSE_ROOT = (
+    head(codec, is_root=is_root) + SHA2_256
+    for codec, is_root in ((CBOR_CODEC, False), (CBOR_CODEC, True), (JOSE_CODEC, True))
+)
+"""What stands before the digest in the entries of event blocks in the usual form."""
+
+_READABLE = frozenset({INIT, UNSIGNED_INIT, DATA, TIME})
+
+_BEGIN = USUAL_ENTRY - DIGEST
+"""Bytes before the digest of an entry."""
 
 LARGEST_KEPT = pa.scalar(1024, pa.int32())
 """Bytes; a capability has about 700, a proof less than 200."""
@@ -120,13 +143,13 @@ class NodeCheck:
     def __init__(
         self,
         fetch: FetchBlocks,
-        fetch_listed: FetchListed | None = None,
+        fetch_event_blocks: FetchEventBlocks | None = None,
         *,
         budget_bytes: int = BUDGET_BYTES,
     ) -> None:
-        """Find further blocks by `fetch`, and all that is listed for events by `fetch_listed`.
+        """Find further blocks by `fetch`, and all event blocks of events by `fetch_event_blocks`.
 
-        Without `fetch_listed` the lists that come with the events are all there is.
+        Without `fetch_event_blocks` those that come with the events are all there are.
         """
         self._fetch_blocks = fetch
         self._lock = Lock()
@@ -138,8 +161,10 @@ class NodeCheck:
         self._capabilities = SharedBlocks(self._blocks, read_capability, Reason.CAPABILITY_MISSING)
         self._proofs = SharedBlocks(self._blocks, read_proof, Reason.PROOF_MISSING)
         self._nodes = SharedBlocks(self._blocks, read_node, Reason.WITNESS_MISSING)
-        self._single = SingleCheck(self._capabilities, self._proofs, self._nodes, fetch_listed)
-        self._names: dict[bytes, bytes | Reason | None] = {}
+        self._single = SingleCheck(
+            self._capabilities, self._proofs, self._nodes, fetch, fetch_event_blocks
+        )
+        self._names: dict[bytes, Cid | None] = {}
         self._names_bytes = 0
 
     def failures(
@@ -153,7 +178,7 @@ class NodeCheck:
         """The rows that a node could not serve, each with the reason.
 
         Args:
-            raw: n events of schema RAW, with the blocks that are listed for each.
+            raw: n events of schema RAW, with the event blocks of each.
             beside: blocks of schema BLOCKS that were read with these events: whatever these and
                 later events need beside their own.
             kind: of each event, an index into `operators.schemas.KINDS`; any other number: it is
@@ -168,7 +193,10 @@ class NodeCheck:
             open_ones = [self._pass_signed(raw, np.flatnonzero(signed & plain), passed)]
             open_ones += [self._pass_times(raw, places, passed) for places in times]
             self._look_up(open_ones, passed)
-            failed = self._single.fail_signed(raw, np.flatnonzero(signed & ~passed))
+            passed &= _are_small(raw)
+            odd = odd_order_keys(raw["order_key"])
+            failed = {row: Reason.ORDER_KEY for row in odd if kind[row] in _READABLE}
+            failed |= self._single.fail_signed(raw, np.flatnonzero(signed & ~passed))
             failed |= self._single.fail_time(raw, np.flatnonzero((kind == TIME) & ~passed))
             return failed | self._single.fail_unsigned(raw, np.flatnonzero(kind == UNSIGNED_INIT))
 
@@ -246,12 +274,12 @@ class NodeCheck:
                 headers.filter(pa.array(names_one))
             )
         none = np.flatnonzero(may_be & ~names_one)
-        passed[
-            rows[none[_lists(raw, rows[none], np.stack([payload[none], own[none]], axis=1))]]
-        ] = True
+        needed = np.stack([payload[none], own[none]], axis=1)
+        passed[rows[none[_lists(raw, rows[none], needed, (_CBOR_ENTRY, _JOSE_ROOT))]]] = True
         named = np.flatnonzero(may_be & names_one)
         needed = np.stack([capability[named], payload[named], own[named]], axis=1)
-        named = named[_lists(raw, rows[named], needed)]
+        as_what = (_CBOR_ENTRY, _CBOR_ENTRY, _JOSE_ROOT)
+        named = named[_lists(raw, rows[named], needed, as_what)]
         return self._decide(rows[named], needs_of_signed(capability[named]), passed)
 
     def _named_capabilities(self, headers: pa.Array) -> tuple[Digests, Mask, Mask]:
@@ -263,13 +291,14 @@ class NodeCheck:
         encoded = headers.dictionary_encode()
         names = [self._capability_of(header) for header in encoded.dictionary.to_pylist()]
         usual = [
-            isinstance(name, bytes)
-            and name.startswith(SHA2_256)
-            and len(name) == len(SHA2_256) + DIGEST
+            name is not None
+            and name.codec == CBOR_CODEC
+            and name.multihash.startswith(SHA2_256)
+            and len(name.multihash) == len(SHA2_256) + DIGEST
             for name in names
         ]
         table = _words(
-            name[len(SHA2_256) :] if isinstance(name, bytes) and is_usual else bytes(DIGEST)
+            name.multihash[len(SHA2_256) :] if name and is_usual else bytes(DIGEST)
             for name, is_usual in zip(names, usual, strict=True)
         )
         which = np.asarray(encoded.indices)
@@ -277,7 +306,7 @@ class NodeCheck:
         may_be = np.array(usual, dtype=np.bool_) | ~names_one
         return table[which], names_one[which], may_be[which]
 
-    def _capability_of(self, encoded: bytes) -> bytes | Reason | None:
+    def _capability_of(self, encoded: bytes) -> Cid | None:
         """What a protected header, an encoded byte string of a plain envelope, names."""
         if encoded in self._names:
             return self._names[encoded]
@@ -306,7 +335,8 @@ class NodeCheck:
             some = np.flatnonzero(right & (depth[usual] == deep))
             mine = usual[some]
             needed = np.concatenate([own[mine, None, :2], way.passed[some, : 1 + deep]], axis=1)
-            passed[times.rows[mine[_lists(raw, times.rows[mine], needed)]]] = True
+            as_what = (_CBOR_ROOT, *[_CBOR_ENTRY] * (needed.shape[1] - 1))
+            passed[times.rows[mine[_lists(raw, times.rows[mine], needed, as_what)]]] = True
             lost = usual[way.lost & (depth[usual] == deep)]
             at, lists = _lists_in_order(raw, times.rows[lost], own[lost], proof[lost], 2 + deep)
             lost = lost[at]
@@ -324,10 +354,10 @@ class NodeCheck:
 
 
 def _may_name_capability(headers: pa.Array) -> Mask:
-    """Which protected headers hold the key `"cap"`, or an escape: it can be spelled with one."""
+    """Which protected headers hold what a capability's name begins with, or an escape."""
     data, start, _ = spans(headers)
     found = np.zeros(len(headers), dtype=np.bool_)
-    for sign in (b'"cap', b"\\"):
+    for sign in (b"ipfs", b"\\"):
         found[np.searchsorted(start, occurrences(data, sign), side="right") - 1] = True
     return found
 
@@ -350,18 +380,31 @@ def _own_digests(raw: pa.RecordBatch, rows: Rows, begin: bytes) -> tuple[Digests
     return own, usual
 
 
-def _lists(raw: pa.RecordBatch, rows: Rows, needed: Digests) -> NDArray[np.intp]:
-    """The indices of those of n events for which these blocks are listed and no other.
+def _lists(
+    raw: pa.RecordBatch, rows: Rows, needed: Digests, as_what: Sequence[bytes]
+) -> NDArray[np.intp]:
+    """The indices of those of n events whose event blocks are these and no other.
 
-    `needed` has shape (n, blocks, 2 or more): the first words of their digests.
+    Args:
+        raw: events of schema RAW.
+        rows: of the n events.
+        needed: of shape (n, blocks, 2 or more): the first words of their digests.
+        as_what: what stands before the digest in the entry of each of the blocks.
     """
     blocks = needed.shape[1]
-    at, lists = _digests_listed(raw, rows, blocks)
-    its, wanted = lists[:, :, :2], needed[at, :, :2]
-    same = (its == wanted).all(axis=(1, 2))
+    at, entries = _entries(raw, rows, blocks)
+    begin = np.frombuffer(b"".join(as_what), dtype=np.uint8).reshape(1, blocks, _BEGIN)
+    begin = np.broadcast_to(begin, (len(at), blocks, _BEGIN))
+    its, wanted = _digests_of(entries)[:, :, :2], needed[at, :, :2]
+    same = (entries[:, :, :_BEGIN] == begin).all(axis=(1, 2)) & (its == wanted).all(axis=(1, 2))
     # nodes mostly list them in the order in which they are needed here
     others = np.flatnonzero(~same)
-    same[others] = (_in_order(its[others]) == _in_order(wanted[others])).all(axis=(1, 2))
+    by_entry, by_need = _order(its[others]), _order(wanted[others])
+    same[others] = (_ordered(its[others], by_entry) == _ordered(wanted[others], by_need)).all(
+        axis=(1, 2)
+    ) & (_ordered(entries[others, :, :_BEGIN], by_entry) == _ordered(begin[others], by_need)).all(
+        axis=(1, 2)
+    )
     alike: NDArray[np.intp] = at[same]
     return alike
 
@@ -369,35 +412,53 @@ def _lists(raw: pa.RecordBatch, rows: Rows, needed: Digests) -> NDArray[np.intp]
 def _lists_in_order(
     raw: pa.RecordBatch, rows: Rows, own: Digests, proof: Digests, blocks: int
 ) -> tuple[NDArray[np.intp], Digests]:
-    """The indices of those of n events whose list is their own, their proof, and other blocks.
+    """The indices of those of n events whose event blocks are their own, their proof, and others.
 
     All together they are so many `blocks`; the digests in these lists.
     """
-    at, lists = _digests_listed(raw, rows, blocks)
-    same = (lists[:, 0] == own[at]).all(axis=1) & (lists[:, 1] == proof[at]).all(axis=1)
+    at, entries = _entries(raw, rows, blocks)
+    as_what = np.frombuffer(
+        b"".join([_CBOR_ROOT, *[_CBOR_ENTRY] * (blocks - 1)]), dtype=np.uint8
+    ).reshape(blocks, _BEGIN)
+    lists = _digests_of(entries)
+    same = (entries[:, :, :_BEGIN] == as_what).all(axis=(1, 2))
+    same &= (lists[:, 0] == own[at]).all(axis=1) & (lists[:, 1] == proof[at]).all(axis=1)
     return at[same], lists[same]
 
 
-def _digests_listed(
-    raw: pa.RecordBatch, rows: Rows, blocks: int
-) -> tuple[NDArray[np.intp], Digests]:
-    """The indices of those of n events that list so many blocks, all by SHA-256; their digests."""
-    listed, start, end = spans(raw["listed"])
-    at = np.flatnonzero(end[rows] - start[rows] == blocks * MULTIHASH_BYTES)
-    held = gather(listed, start[rows[at]], blocks * MULTIHASH_BYTES)
-    each = held.view(np.uint8).reshape(-1, blocks, MULTIHASH_BYTES)
-    by_sha = (each[:, :, : len(SHA2_256)] == _SHA2_256).all(axis=(1, 2))
-    its = np.ascontiguousarray(each[by_sha, :, len(SHA2_256) :]).view(np.uint64)
-    return at[by_sha], its
+def _entries(raw: pa.RecordBatch, rows: Rows, blocks: int) -> tuple[NDArray[np.intp], Bytes]:
+    """The indices of those of n events that have so many event blocks, and their entries.
+
+    These are of shape (n, blocks, bytes), and of no meaning where a multihash is of another length.
+    """
+    packed, start, end = spans(raw["event_blocks"])
+    at = np.flatnonzero(end[rows] - start[rows] == blocks * USUAL_ENTRY)
+    held = gather(packed, start[rows[at]], blocks * USUAL_ENTRY)
+    return at, held.view(np.uint8).reshape(-1, blocks, USUAL_ENTRY)
 
 
-def _in_order(each: Digests) -> Digests:
-    """The same digests of each of n events, by their first words.
+def _digests_of(entries: Bytes) -> Digests:
+    return np.ascontiguousarray(entries[:, :, _BEGIN:]).view(np.uint64)
+
+
+def _order(each: Digests) -> NDArray[np.int64]:
+    """The order of the blocks of each of n events by the first words of their digests.
 
     Which of two that begin alike comes first does not matter here.
     """
-    events, blocks, words = each.shape
+    events, blocks, _ = each.shape
     order: NDArray[np.int64] = (
         np.argsort(each[:, :, 0], axis=1) + np.arange(events)[:, None] * blocks
     )
-    return each.reshape(-1, words)[order]
+    return order
+
+
+def _ordered(each: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
+    return each.reshape(-1, each.shape[2])[order]
+
+
+def _are_small(raw: pa.RecordBatch) -> Mask:
+    """Which events have blocks of their own that are certainly not too large for a node."""
+    root, payload = (pc.binary_length(raw[name]) for name in ("root", "payload"))
+    small: Mask = np.maximum(np.asarray(root), np.asarray(payload)) < LARGEST_BLOCK - 1024
+    return small

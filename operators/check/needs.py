@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.check.store import NONE, BlockStore, kinds, link_forms
-from operators.check.usual import CAPABILITY, NO_LINK, NODE, PROOF, SHA2_256, Keys
+from operators.check.usual import CAPABILITY, CBOR, NO_LINK, NODE, PROOF, SHA2_256, Keys
 from operators.encoding.columns import Digests
 
 NEED = np.dtype(
@@ -17,14 +17,11 @@ NEED = np.dtype(
         ("digest", "u8", (4,)),  # of the block
         ("target", "u8", (2,)),  # key of what its item must link to
         ("step", "u1"),  # the index of that item
-        ("form", "u1"),  # of the link, or ANY_LINK
+        ("form", "u1"),  # of the link
         ("kind", "u1"),  # of the block: NODE, PROOF or CAPABILITY
     ]
 )
 """What an event needs of one block. Of a capability only its kind counts."""
-
-ANY_LINK = 255
-"""Stands for the form of a link that may have any."""
 
 UNKNOWN, UNMET, MET = range(3)
 """What a block says of a need: nothing, because it is not there, or whether it meets it."""
@@ -41,7 +38,7 @@ def judge(
     of_link = link_forms(form, needs["step"])
     item = items[np.arange(len(needs)), np.minimum(needs["step"], items.shape[1] - 1)]
     leads = (of_link != NO_LINK) & (item == needs["target"]).all(axis=1)
-    leads &= (needs["form"] == ANY_LINK) | (needs["form"] == of_link)
+    leads &= needs["form"] == of_link
     met: NDArray[np.bool_] = alike & (leads | (needs["kind"] == CAPABILITY))
     return met
 
@@ -70,7 +67,8 @@ def needs_of_times(
     needs["digest"] = lists[:, 1:]
     needs["target"][:, :-1], needs["target"][:, -1] = lists[:, 2:, :2], prev
     needs["step"][:, 1:] = path
-    needs["form"], needs["form"][:, -1] = ANY_LINK, form
+    # the nodes are listed as dag-cbor
+    needs["form"], needs["form"][:, -1] = CBOR, form
     needs["kind"], needs["kind"][:, 0] = NODE, PROOF
     return needs
 

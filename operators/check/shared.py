@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 from libipld import decode_dag_cbor
 
-from operators.encoding.cid import multihash
+from operators.encoding.cid import Cid, read_cid
 from operators.encoding.dagcbor import is_beyond_node, linked_items, linked_keys
 from operators.schemas import Reason
 
@@ -21,8 +21,8 @@ _SHORT = 255
 """A link to a CID from this length on has a longer head."""
 
 Content = TypeVar("Content")
-Link = tuple[bytes, bytes]
-"""A CID, and its multihash."""
+Link = Cid
+"""What a link leads to."""
 Node = tuple[Link | None, ...]
 """The links of a witness node by index; None: that item is no link."""
 
@@ -125,4 +125,4 @@ def read_node(block: bytes) -> Node | Reason:
 
 
 def _link_to(cid: bytes) -> Link:
-    return cid, multihash(cid) or cid
+    return read_cid(cid) or Cid(cid, None, cid)

@@ -1,6 +1,5 @@
-"""The check of an event by itself: finds the reason why a node could not serve it, if there is one."""
+"""The check of an event by itself: finds the reason why a node could not serve it, if any."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,19 +7,21 @@ from typing import Any
 import pyarrow as pa
 from libipld import decode_dag_cbor
 
-from operators.check.shared import Link, Node, SharedBlocks
-from operators.check.usual import SHA2_256
-from operators.encoding.cid import multihash, parse_cid, root_multihashes
-from operators.encoding.columns import DIGEST
+from operators.check.shared import FetchBlocks, Link, Node, SharedBlocks
+from operators.encoding.cid import Cid, is_multihash, read_cid, read_cid_text
+from operators.encoding.event_blocks import unpack
 from operators.encoding.layouts import Rows
+from operators.encoding.protected import read_cap
 from operators.schemas import Reason
 
-MULTIHASH_BYTES = len(SHA2_256) + DIGEST
-"""Of every multihash that a node lists."""
+LARGEST_BLOCK = 4 * 1024 * 1024
+"""Bytes of a block and its CID together: what a node reads at most."""
 
-FetchListed = Callable[[pa.Array], pa.Array]
-"""From distinct CIDs of events to the multihashes of the blocks that are listed for each, one
-behind the other."""
+FetchEventBlocks = Callable[[pa.Array], pa.Array]
+"""From distinct CIDs of events to all event blocks of each, packed."""
+
+Needed = dict[int, list[Cid]]
+"""The CIDs of the blocks that events need, each event's own first, by row."""
 
 Failures = dict[int, Reason]
 
@@ -32,73 +33,128 @@ class SingleCheck:
     capabilities: SharedBlocks[bool]
     proofs: SharedBlocks[Link]
     nodes: SharedBlocks[Node]
-    fetch_listed: FetchListed | None
-    """None: the lists that come with the events are all there is."""
+    fetch: FetchBlocks
+    """Finds blocks that are listed though nothing needs them."""
+    fetch_event_blocks: FetchEventBlocks | None
+    """None: the event blocks that come with the events are all there are."""
 
     def fail_signed(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
         """Those of the rows, signed events, that a node could not serve."""
         failed: Failures = {}
-        needed: dict[int, list[bytes]] = {}
+        needed: Needed = {}
         named: dict[int, bytes] = {}
-        envelopes = raw["root"].take(pa.array(rows)).to_pylist()
-        for row, root, envelope in zip(rows.tolist(), _roots(raw, rows), envelopes, strict=True):
-            fields = decode_dag_cbor(envelope)
+        at = pa.array(rows)
+        envelopes, payloads = raw["root"].take(at), raw["payload"].take(at)
+        for row, own, envelope, payload in zip(
+            rows.tolist(), _own(raw, rows), envelopes, payloads, strict=True
+        ):
+            fields = decode_dag_cbor(envelope.as_py())
             if not fields["signatures"]:
                 failed[row] = Reason.SIGNATURES_EMPTY
                 continue
-            needed[row] = [root, multihash(fields["payload"]) or b""]
-            name = named_capability(_protected(fields["signatures"][0]))
-            if isinstance(name, Reason):
-                failed[row] = name
-            elif name is not None:
-                named[row] = name
-                needed[row].append(name)
+            cid = read_cid(fields["payload"])
+            if cid is None:
+                continue
+            needed[row] = [own, cid]
+            capability = named_capability(_protected(fields["signatures"][0]))
+            if capability is not None:
+                named[row] = capability.multihash
+                needed[row].append(capability)
+            if _is_too_large(own, envelope) or _is_too_large(cid, payload):
+                failed[row] = Reason.BLOCK_TOO_LARGE
         capabilities = self.capabilities.get(set(named.values()))
         failed |= {
             row: found
             for row, name in named.items()
             if isinstance(found := capabilities[name], Reason)
         }
-        return self._not_listed(raw, needed) | failed
+        return self._unserved(raw, needed) | failed
 
     def fail_time(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
         """Those of the rows, time events, that a node could not serve."""
-        blocks = raw["root"].take(pa.array(rows)).to_pylist()
+        blocks = raw["root"].take(pa.array(rows))
         ways = [
-            _Way.of(row, root, decode_dag_cbor(block))
-            for row, root, block in zip(rows.tolist(), _roots(raw, rows), blocks, strict=True)
+            _Way.of(row, own, decode_dag_cbor(block.as_py()))
+            for row, own, block in zip(rows.tolist(), _own(raw, rows), blocks, strict=True)
         ]
+        for way, block in zip(ways, blocks, strict=True):
+            if _is_too_large(way.needed[0], block):
+                way.fail(Reason.BLOCK_TOO_LARGE)
         proofs = self.proofs.get({way.proof for way in ways})
         for way in ways:
             way.begin(proofs[way.proof])
         # all go down their trees at once, so that what they want next is fetched in one look-up
         going = [way for way in ways if way.path]
         while going:
-            nodes = self.nodes.get({way.at for way in going})
-            going = [way for way in going if way.descend(nodes[way.at])]
+            nodes = self.nodes.get({way.at.multihash for way in going})
+            going = [way for way in going if way.descend(nodes[way.at.multihash])]
         failed = {way.row: way.failure for way in ways if way.failure is not None}
+        needed = {way.row: way.needed for way in ways if way.failure is None}
+        return self._unserved(raw, needed) | failed
+
+    def fail_unsigned(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
+        """Those of the rows, unsigned init events, that a node could not serve."""
+        own = _own(raw, rows)
+        failed = {
+            row: Reason.BLOCK_TOO_LARGE
+            for row, cid, block in zip(
+                rows.tolist(), own, raw["root"].take(pa.array(rows)), strict=True
+            )
+            if _is_too_large(cid, block)
+        }
         return (
-            self._not_listed(raw, {way.row: way.needed for way in ways if way.failure is None})
+            self._unserved(raw, {row: [cid] for row, cid in zip(rows.tolist(), own, strict=True)})
             | failed
         )
 
-    def fail_unsigned(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
-        """Those of the rows, unsigned init events, that a node could not serve; they are their root block alone."""
-        return self._not_listed(
-            raw, {row: [root] for row, root in zip(rows.tolist(), _roots(raw, rows), strict=True)}
-        )
+    def _unserved(self, raw: pa.RecordBatch, needed: Needed) -> Failures:
+        """Those of the rows whose event blocks are not what a node needs; first of all their own."""
+        found = raw["event_blocks"].take(pa.array(needed.keys(), pa.int64()))
+        failed = self._judge(needed, found)
+        if not failed or self.fetch_event_blocks is None:
+            return failed
+        # what was listed at another time than the event was stored does not lie beside it
+        cids = raw["cid"].take(pa.array(failed.keys(), pa.int64()))
+        again = {row: needed[row] for row in failed}
+        return self._judge(again, self.fetch_event_blocks(cids))
 
-    def _not_listed(self, raw: pa.RecordBatch, needed: dict[int, list[bytes]]) -> Failures:
-        """Those of the rows for which not every block that they need is listed."""
-        rows = _lacking(needed, raw["listed"].take(pa.array(needed.keys(), pa.int64())))
-        if rows and self.fetch_listed is not None:
-            # what was listed at another time than the event was stored does not lie beside it
-            everything = self.fetch_listed(raw["cid"].take(pa.array(rows, pa.int64())))
-            rows = _lacking({row: needed[row] for row in rows}, everything)
-        return dict.fromkeys(rows, Reason.NOT_LISTED)
+    def _judge(self, needed: Needed, event_blocks: pa.Array) -> Failures:
+        """Why the event blocks of these rows are not what a node needs, by row."""
+        failed: Failures = {}
+        spare: dict[int, set[bytes]] = {}
+        for (row, cids), packed in zip(needed.items(), event_blocks, strict=True):
+            entries = list(unpack(packed.as_py()))
+            wanted = {(cid.codec, cid.multihash) for cid in cids}
+            listed = {(entry.codec, entry.multihash) for entry in entries}
+            roots = {(entry.codec, entry.multihash) for entry in entries if entry.is_root}
+            if any(entry.codec < 0 or not is_multihash(entry.multihash) for entry in entries):
+                failed[row] = Reason.EVENT_BLOCKS_UNREADABLE
+            elif not listed >= wanted:
+                failed[row] = Reason.NOT_LISTED
+            elif roots != {(cids[0].codec, cids[0].multihash)}:
+                failed[row] = Reason.OTHER_ROOT
+            elif spare_blocks := {block for _, block in listed - wanted}:
+                spare[row] = spare_blocks
+        return failed | self._spare_failures(spare)
+
+    def _spare_failures(self, spare: dict[int, set[bytes]]) -> Failures:
+        """The rows that list a block which nothing needs and a node can't read nevertheless."""
+        failed: Failures = {}
+        blocks = sorted(set().union(*spare.values()))
+        for first in range(0, len(blocks), SPARE_TOGETHER):
+            some = blocks[first : first + SPARE_TOGETHER]
+            for block, content in self.fetch(pa.array(some, pa.binary())).items():
+                if content and len(block) + len(content) <= LARGEST_BLOCK:
+                    continue
+                reason = Reason.BLOCK_TOO_LARGE if content else Reason.EVENT_BLOCKS_UNREADABLE
+                failed |= {row: reason for row, listed in spare.items() if block in listed}
+        return failed
 
 
-_NO_INDEX = 10**9
+SPARE_TOGETHER = 16
+"""Blocks that nothing needs which are fetched in one look-up: they may have megabytes each."""
+
+_NO_INDEX = 2**64
 """No list is so long."""
 
 
@@ -108,33 +164,34 @@ class _Way:
 
     row: int
     proof: bytes
-    prev: bytes
+    """Multihash of the proof."""
+    prev: Cid
     path: list[int]
     """The indices still to follow, the next one last."""
-    needed: list[bytes]
-    """Multihashes of the blocks that the event needs."""
-    at: bytes = b""
-    """Multihash of the node to read next."""
+    needed: list[Cid]
+    """The blocks that the event needs, its own first."""
+    at: Cid
+    """The node to read next."""
     failure: Reason | None = None
 
     @classmethod
-    def of(cls, row: int, root: bytes, fields: dict[str, Any]) -> "_Way":
-        proof, text = multihash(fields["proof"]) or fields["proof"], fields["path"]
-        return cls(
-            row,
-            proof,
-            fields["prev"],
-            [_index(part) for part in reversed(text.split("/"))] if text else [],
-            [root, proof],
-        )
+    def of(cls, row: int, own: Cid, fields: dict[str, Any]) -> "_Way":
+        proof, prev, text = _link(fields["proof"]), _link(fields["prev"]), fields["path"]
+        steps = [_index(part) for part in reversed(text.split("/"))] if text else []
+        return cls(row, proof.multihash, prev, steps, [own, proof], own)
+
+    def fail(self, reason: Reason) -> None:
+        self.failure = reason
+        self.path.clear()
 
     def begin(self, root: "Link | Reason") -> None:
+        if self.failure is not None:
+            return
         if isinstance(root, Reason):
-            self.failure = root
-            self.path.clear()
+            self.fail(root)
         elif self.path:
-            self.at = root[1]
-        elif root[0] != self.prev:
+            self.at = root
+        elif root != self.prev:
             self.failure = Reason.WITNESS_PATH
 
     def descend(self, node: "Node | Reason") -> bool:
@@ -146,35 +203,37 @@ class _Way:
         step = self.path.pop()
         link = node[step] if step < len(node) else None
         if link is not None and self.path:
-            self.at = link[1]
+            self.at = link
             return True
-        if link is None or link[0] != self.prev:
+        if link != self.prev:
             self.failure = Reason.WITNESS_PATH
         return False
 
 
+def _link(cid: bytes) -> Cid:
+    """A CID that the decoder has accepted."""
+    return read_cid(cid) or Cid(cid, None, cid)
+
+
 def _index(part: str) -> int:
-    return (
-        int(part)
-        if part.isascii() and part.isdecimal() and len(part) < len(str(_NO_INDEX))
-        else _NO_INDEX
-    )
+    """An index of a path as a node reads it; `_NO_INDEX` if it is none."""
+    digits = part.removeprefix("+")
+    if not digits.isascii() or not digits.isdecimal():
+        return _NO_INDEX
+    return int(digits) if len(digits) <= _MOST_DIGITS else int(digits.lstrip("0")[:21] or "0")
 
 
-def _roots(raw: pa.RecordBatch, rows: Rows) -> list[bytes]:
-    """The multihashes of the root blocks of some events."""
-    multihashes: list[bytes] = root_multihashes(raw["cid"].take(pa.array(rows))).to_pylist()
-    return multihashes
+_MOST_DIGITS = 20
+"""Of an index that fits 64 bits, without zeros before it."""
 
 
-def _lacking(needed: dict[int, list[bytes]], lists: pa.Array) -> list[int]:
-    """The rows for which not every needed multihash is in their list."""
-    lacking = []
-    for (row, blocks), listed in zip(needed.items(), lists.to_pylist(), strict=True):
-        held = {listed[at : at + MULTIHASH_BYTES] for at in range(0, len(listed), MULTIHASH_BYTES)}
-        if not held.issuperset(blocks):
-            lacking.append(row)
-    return lacking
+def _own(raw: pa.RecordBatch, rows: Rows) -> list[Cid]:
+    """The CIDs of some events."""
+    return [_link(cid) for cid in raw["cid"].take(pa.array(rows)).to_pylist()]
+
+
+def _is_too_large(cid: Cid, block: pa.Scalar) -> bool:
+    return bool(len(cid.binary) + block.as_buffer().size > LARGEST_BLOCK)
 
 
 def _protected(signature: object) -> bytes:
@@ -182,19 +241,12 @@ def _protected(signature: object) -> bytes:
     return protected if isinstance(protected, bytes) else b""
 
 
-def named_capability(protected: bytes) -> bytes | Reason | None:
-    """The multihash of the capability that a protected header names, None if it names none."""
-    try:
-        header = json.loads(protected)
-    except (ValueError, RecursionError):
+def named_capability(protected: bytes) -> Cid | None:
+    """The capability that a protected header names, None if a node sees none in it."""
+    uri = read_cap(protected)
+    if uri is None or not uri.startswith(_SCHEME):
         return None
-    uri = header.get("cap") if isinstance(header, dict) else None
-    if uri is None:
-        return None
-    if not isinstance(uri, str) or not uri.startswith("ipfs://"):
-        return Reason.CAPABILITY_UNREADABLE
-    try:
-        cid = parse_cid(uri.removeprefix("ipfs://"))
-    except ValueError:
-        return Reason.CAPABILITY_UNREADABLE
-    return multihash(cid) or Reason.CAPABILITY_UNREADABLE
+    return read_cid_text(uri.removeprefix(_SCHEME))
+
+
+_SCHEME = "ipfs://"

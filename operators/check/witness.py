@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.check.store import NONE, BlockStore, kinds, link_forms
-from operators.check.usual import NO_LINK, NODE, PROOF, Keys
+from operators.check.usual import CBOR, NO_LINK, NODE, PROOF, Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +60,7 @@ def climb(
         there = going[ends]
         key[there], form[there] = store.items[block[ends], step[ends]], of_link[ends]
         arrived[there] = True
-        going, block = going[~ends], store.child(block[~ends], step[~ends])
+        # a node that another codec links to is listed under that: it is looked at by itself
+        onward = ~ends & (of_link == CBOR)
+        going, block = going[onward], store.child(block[onward], step[onward])
     return Climbed(arrived, lost, key, form, passed)

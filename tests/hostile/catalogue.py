@@ -150,6 +150,9 @@ def catalogue(stream: Stream, prev: bytes) -> dict[str, Hostile]:
         for name, value in VALUES.items()
         if value
     }
+    # these name no capability to a node
+    bad["a capability that is no CID"] = Hostile(headed(b'{"cap":"ipfs://no"}'), None)
+    bad["a capability that is a number"] = Hostile(headed(b'{"cap":1e999}'), None)
     others: dict[str, tuple[Event, Reason]] = {
         "a payload with a tail": (data(plain + b"\x00"), Reason.NOT_DAG_CBOR),
         "a payload twice": (data(plain * 2), Reason.NOT_DAG_CBOR),
@@ -195,11 +198,6 @@ def catalogue(stream: Stream, prev: bytes) -> dict[str, Hostile]:
             with_envelope(signed_as(b"\x01\x71\x12\xff\xff\xff\xff\x0f" + bytes(99), [{}])),
             Reason.PAYLOAD_NO_CID,
         ),
-        "a capability that is no CID": (
-            headed(b'{"cap":"ipfs://no"}'),
-            Reason.CAPABILITY_UNREADABLE,
-        ),
-        "a capability that is a number": (headed(b'{"cap":1e999}'), Reason.CAPABILITY_UNREADABLE),
         "a path of 100,000 steps": (
             time_by(proof_of(leaf), "0/" * 100_000 + "0", leaf),
             Reason.WITNESS_UNREADABLE,

@@ -41,7 +41,14 @@ def signed(fields: dict[str, DagCborTypes], **extra: DagCborTypes) -> Raw:
 
 def batch_of(raws: Sequence[Raw]) -> pa.RecordBatch:
     rows = [
-        {"rowid": row, "cid": b"own cid %d" % row, "root": raw.root, "payload": raw.payload}
+        {
+            "rowid": row,
+            "cid": b"own cid %d" % row,
+            "root": raw.root,
+            "payload": raw.payload,
+            "order_key": b"",
+            "event_blocks": b"",
+        }
         for row, raw in enumerate(raws)
     ]
     return pa.RecordBatch.from_pylist(rows, schema=RAW)

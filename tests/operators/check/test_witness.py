@@ -71,6 +71,8 @@ class Forest:
             return None
         cid, passed = root[0], [proof]
         for step in path:
+            if not cid.startswith(CBOR_CID):
+                return None
             node = read_node(self.blocks.get(cid[-32:], b""))
             if isinstance(node, str) or step >= len(node) or (link := node[step]) is None:
                 return None
