@@ -4,12 +4,12 @@ import doctest
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import program
 from tests.support.program import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -47,19 +47,12 @@ def test_the_picture_of_the_flow_is_that_of_bytewax(tutorial: str) -> None:
 
 def run(line: str, folder: Path) -> str:
     """What a shell prints for a command line, stderr included, with this environment's programs first on its PATH."""
-    environment = os.environ | {
+    environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "NO_COLOR": "1",
         "COLUMNS": "100",
     }
-    done = subprocess.run(  # noqa: S602 # the lines are those of our own tutorials, and pipes are part of them
-        line,
-        shell=True,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.stdout
+    both = 'exec 2>&1; eval "$0"'
+    return program.run(
+        ["sh", "-c", both, line], code=None, cwd=folder, environment=environment, traceback=True
+    ).out

@@ -23,9 +23,9 @@ from tests.benchmarks.measure import (
     Database,
     Measured,
     bare_start,
-    ceramic_order,
     fresh_copy,
     machine,
+    measured_run,
     remove,
     write_alone,
 )
@@ -104,7 +104,7 @@ def measure(database: Database, check: str, rounds: int) -> Result:
     pairs = []
     for _ in range(rounds):
         ordered = fresh_copy(database.path, "ordered.db")
-        run = ceramic_order("run", ordered, "--check", check)
+        run = measured_run("run", ordered, "--check", check)
         pairs.append((write_alone(fresh_copy(database.path), ordered), run))
     seconds = statistics.median(run.document["seconds"] for _, run in pairs)
     undelivered = pairs[0][1].document["delivered"]
@@ -151,18 +151,18 @@ def first_delivery(database: Database) -> list[FirstDelivery]:
 def run_profiled(copy: Path, *options: str) -> tuple[Measured, dict[str, Any]]:
     """Run the main job, and say where its time went."""
     file = FOLDER / "profile.json"
-    run = ceramic_order("run", copy, "--profile", str(file), *options)
+    run = measured_run("run", copy, "--profile", str(file), *options)
     return run, json.loads(file.read_text())
 
 
 def read_only(database: Database) -> dict[str, float]:
     """Replay against the run, and what is verified in a second."""
     ordered = fresh_copy(database.path, "ordered.db")
-    run = ceramic_order("run", ordered)
-    replay = ceramic_order(
+    run = measured_run("run", ordered)
+    replay = measured_run(
         "replay", database.path, "--out", str(FOLDER / "replay"), "--overwrite", "--no-verify"
     )
-    verify = ceramic_order("verify", ordered)
+    verify = measured_run("verify", ordered)
     ratio, rate = (
         replay.document["seconds"] / run.document["seconds"],
         database.events / verify.document["seconds"],

@@ -1,17 +1,15 @@
 """Measures one run of a command: time, processor, memory, write-ahead log and what it reads and writes."""
 
-import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flows.cli.synth import command as synth
+from tests.support.program import ceramic_order, end, python, run, started
 
 FOLDER = Path("build/bench")
 """Where databases are kept, and results."""
@@ -103,32 +101,31 @@ def remove(database: Path) -> None:
         database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
-def ceramic_order(command: str, database: Path, *options: str) -> Measured:
+def measured_run(command: str, database: Path, *options: str) -> Measured:
     """Run the command line on a database in a process of its own; it must succeed."""
-    program = [sys.executable, "-m", "flows", command, str(database), *options, "--json", "--quiet"]
-    log = database.with_name(database.name + "-wal")
+    program = ceramic_order(command, database, *options, "--json", "--quiet")
+    wal = database.with_name(database.name + "-wal")
     anonymous = log_bytes = 0
     looked = -CHILDREN_SECONDS
-    started = time.perf_counter()
-    with subprocess.Popen(program, stdout=subprocess.PIPE) as process:
-        # `wait4` also tells what the process has used
-        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+    start_time = time.perf_counter()
+    with started(program) as process:
+        # `wait4` also reports what the process has used
+        while not (waited := os.wait4(process.pid, os.WNOHANG))[0]:
             if time.perf_counter() >= looked + CHILDREN_SECONDS:
                 looked, processes = time.perf_counter(), _with_children(process.pid)
             anonymous, log_bytes = (
                 max(anonymous, sum(map(_anonymous_bytes, processes))),
-                max(log_bytes, _size(log)),
+                max(log_bytes, _size(wal)),
             )
             time.sleep(SAMPLE_SECONDS)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(ended[1])
-        assert process.stdout is not None
-        printed = process.stdout.read()
-    if process.returncode != 0:
-        raise RuntimeError(f"`{' '.join(program)}` exited {process.returncode}")
-    used = ended[2]
+        seconds = time.perf_counter() - start_time
+        process.returncode = os.waitstatus_to_exitcode(waited[1])
+        ended = end(process)
+    if ended.code != 0:
+        raise RuntimeError(f"`{' '.join(program)}`: {ended}")
+    used = waited[2]
     return Measured(
-        document=json.loads(printed),
+        document=ended.document,
         process_seconds=seconds,
         cpu_seconds=used.ru_utime + used.ru_stime,
         anonymous_bytes=anonymous,
@@ -140,15 +137,14 @@ def ceramic_order(command: str, database: Path, *options: str) -> Measured:
 
 def write_alone(path: Path, ordered: Path) -> float:
     """Seconds of writing into `path` the numbers of `ordered` and nothing else, in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.write_alone", str(path), str(ordered)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return float(run(python("-m", "tests.benchmarks.write_alone", path, ordered)).out)
 
 
 def bare_start() -> float:
     """Seconds from start to exit of an interpreter that does nothing."""
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "pass"], check=True)
-    return time.perf_counter() - started
+    start_time = time.perf_counter()
+    run(python("-c", "pass"))
+    return time.perf_counter() - start_time
 
 
 def machine() -> dict[str, Any]:

@@ -10,16 +10,15 @@ to `build/bench/scale.json` and `scale.png`; `examples/scale/extrapolate.py` dra
 import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.measure import FOLDER, Database, ceramic_order, fresh_copy, machine, remove
+from tests.benchmarks.measure import FOLDER, Database, fresh_copy, machine, measured_run, remove
 from tests.benchmarks.picture import draw_scale
 from tests.benchmarks.targets import console
-from tests.support.program import ROOT
+from tests.support.program import ROOT, python, run
 
 SIZES = (1_000_000, 3_000_000, 10_000_000)
 EXTRAPOLATE = ROOT / "examples" / "scale" / "extrapolate.py"
@@ -61,7 +60,7 @@ def main(sizes: list[int]) -> None:
         json.dumps({"machine": machine(), "runs": runs}, indent=2) + "\n"
     )
     draw_scale(FOLDER / "scale.png", runs)
-    subprocess.run([sys.executable, str(EXTRAPOLATE), str(FOLDER / "scale.json")], check=True)
+    console.print(run(python(EXTRAPOLATE, FOLDER / "scale.json")).out)
 
 
 def measure(database: Database, *, cold: bool) -> Scale:
@@ -75,20 +74,20 @@ def measure(database: Database, *, cold: bool) -> Scale:
     forget(database.path)
     (forget if cold else read_through)(copy)
     file = FOLDER / "profile.json"
-    run = ceramic_order("run", copy, "--profile", str(file))
+    measured = measured_run("run", copy, "--profile", str(file))
     remove(copy)
     profile: dict[str, Any] = json.loads(file.read_text())
     return Scale(
         events=database.events,
         cold=cold,
         database_bytes=size,
-        undelivered=run.document["delivered"],
-        seconds=run.document["seconds"],
-        cpu_seconds=run.cpu_seconds,
-        anonymous_bytes=run.anonymous_bytes,
-        log_bytes=run.log_bytes,
-        read_bytes=run.read_bytes,
-        written_bytes=run.written_bytes,
+        undelivered=measured.document["delivered"],
+        seconds=measured.document["seconds"],
+        cpu_seconds=measured.cpu_seconds,
+        anonymous_bytes=measured.anonymous_bytes,
+        log_bytes=measured.log_bytes,
+        read_bytes=measured.read_bytes,
+        written_bytes=measured.written_bytes,
         stage_seconds={name: stage["seconds"] for name, stage in profile["stages"].items()},
     )
 

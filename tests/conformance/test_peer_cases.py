@@ -3,10 +3,7 @@
 In each, a stream of n is its init event, delivered, and n - 1 undelivered data events in one chain.
 """
 
-import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,7 +20,8 @@ from flows.synth.database import insert_events
 from flows.synth.events import Event
 from tests.support.job import chain, deliver, store
 from tests.support.oracle import Contents, check, read
-from tests.support.program import ROOT
+from tests.support.program import ceramic_order
+from tests.support.program import run as run_program
 
 
 class Run(Protocol):
@@ -35,9 +33,7 @@ class Run(Protocol):
 def command_line(path: Path, *, partitions: int, **_: int) -> RunState:
     """The main job in a process of its own, as a user starts it."""
     options = ["--partitions", str(partitions), "--json", "--quiet"]
-    command = [sys.executable, "-m", "flows", "run", str(path), *options]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    document = json.loads(ended.stdout)
+    document = run_program(ceramic_order("run", path, *options)).document
     return RunState(
         document["discovered"], document["delivered"], reasons=Counter(document["reasons"])
     )

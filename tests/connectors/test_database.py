@@ -1,10 +1,7 @@
 """Opening a database: what is refused and why, and who else has it."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,16 +13,10 @@ from connectors.sqlite import SqliteError, connect, connect_reader, execute, sca
 from flows.synth.database import create_database
 from flows.synth.schema import SchemaVersion
 from tests.support.job import chain, store
+from tests.support.other_programs import bytes_of, holding
+from tests.support.program import python, ready
 
-OTHER_PROGRAM = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1])
-connection.execute("SELECT count(*) FROM ceramic_one_event").fetchall()
-print("open", flush=True)
-sys.stdin.read()
-"""
-"""Reads once, and then has the database open without doing anything."""
-
+READ = "SELECT count(*) FROM ceramic_one_event"
 OTHER_RUN = """
 import sys
 from pathlib import Path
@@ -37,18 +28,6 @@ held.release()
 """
 
 
-@contextmanager
-def another_process(program: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that runs `program` on `path`; the block begins when it has printed a line, and its end ends the process."""
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        yield process
-        process.communicate()
-
-
 @pytest.fixture(autouse=True)
 def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.sqlite.BUSY_SECONDS", 0.2)
@@ -57,10 +36,6 @@ def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return store(tmp_path / "node.db", chain(3))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def refusal(path: Path, *, writable: bool = False) -> str:
@@ -122,14 +97,14 @@ def test_a_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
         )
     with closing(connect_reader(path)) as connection:
         assert scalar(connection, "SELECT max(delivered) FROM ceramic_one_event") == 7
-    assert list(files(tmp_path)) == [name]
+    assert list(bytes_of(tmp_path)) == [name]
 
 
 def test_reading_leaves_no_trace(path: Path, tmp_path: Path) -> None:
-    before = files(tmp_path)
+    before = bytes_of(tmp_path)
     with closing(connect_reader(path)) as connection:
         assert scalar(connection, "SELECT count(*) FROM ceramic_one_event") == 3
-    assert files(tmp_path) == before
+    assert bytes_of(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -176,28 +151,28 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
 
 def test_an_idle_connection_of_another_process_is_noticed(path: Path) -> None:
     assert not is_open_elsewhere(path)
-    with another_process(OTHER_PROGRAM, path):
+    with holding(path, READ):
         assert is_open_elsewhere(path)
     assert not is_open_elsewhere(path)
 
 
 def test_the_probe_changes_nothing(path: Path, tmp_path: Path) -> None:
-    before = files(tmp_path)
+    before = bytes_of(tmp_path)
     assert not is_open_elsewhere(path)
-    assert files(tmp_path) == before
+    assert bytes_of(tmp_path) == before
 
 
 def test_a_database_that_is_open_elsewhere_is_not_claimed(path: Path, tmp_path: Path) -> None:
-    with another_process(OTHER_PROGRAM, path):
-        before = files(tmp_path)
+    with holding(path, READ):
+        before = bytes_of(tmp_path)
         with pytest.raises(CannotStartError, match="is open in another process"):
             claim(path)
-        assert files(tmp_path).keys() == before.keys()
+        assert bytes_of(tmp_path).keys() == before.keys()
     claim(path).release()
 
 
 def test_two_runs_exclude_each_other_and_the_first_is_unharmed(path: Path, tmp_path: Path) -> None:
-    with another_process(OTHER_RUN, path) as first:
+    with ready(python("-c", OTHER_RUN, path)) as first:
         with pytest.raises(CannotStartError, match="Another `ceramic-order run`"):
             claim(path)
         assert first.poll() is None
@@ -205,18 +180,18 @@ def test_two_runs_exclude_each_other_and_the_first_is_unharmed(path: Path, tmp_p
             claim(path)
     assert first.returncode == 0
     claim(path).release()
-    assert list(files(tmp_path)) == [path.name]
+    assert list(bytes_of(tmp_path)) == [path.name]
 
 
 def test_a_lock_file_left_by_a_kill_does_no_harm(path: Path, tmp_path: Path) -> None:
-    with another_process(OTHER_RUN, path) as killed:
+    with ready(python("-c", OTHER_RUN, path)) as killed:
         killed.kill()
-    assert len(files(tmp_path)) == 2
+    assert len(bytes_of(tmp_path)) == 2
     held = claim(path)
     with pytest.raises(CannotStartError):
         claim(path)
     held.release()
-    assert list(files(tmp_path)) == [path.name]
+    assert list(bytes_of(tmp_path)) == [path.name]
 
 
 def test_sqlite_is_quoted_without_the_driver_and_the_statement(path: Path) -> None:

@@ -1,7 +1,5 @@
 """The sink: numbers in whole transactions, and nobody else's."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,20 +19,7 @@ from connectors.sqlite import connect, execute
 from operators.schemas import DATA, INIT, ORDERED
 from tests.support.job import chain, store
 from tests.support.oracle import read
-
-ANOTHER = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute(sys.argv[2])
-connection.close()
-"""
-LOCK = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN IMMEDIATE")
-print("locked", flush=True)
-sys.stdin.read()
-"""
+from tests.support.other_programs import execute_elsewhere, holding
 
 
 def batch(rowids: Sequence[int], inits: int = 0, level: int = 0) -> pa.RecordBatch:
@@ -74,11 +59,6 @@ def writer_of(
     writer = DeliveredSink(path, run_state, settings).build_part("sink", "db", None)
     with closing(writer):
         yield writer
-
-
-def in_another_process(path: Path, sql: str) -> None:
-    # foreign keys are off there, so rows can be deleted
-    subprocess.run([sys.executable, "-c", ANOTHER, str(path), sql], check=True)
 
 
 def test_numbers_go_on_above_the_highest_batch_by_batch(path: Path) -> None:
@@ -190,7 +170,7 @@ def test_somebody_else_who_numbers_events_is_noticed(path: Path) -> None:
     with writer_of(path, run_state) as writer:
         writer.write_batch([batch([2, 3, 4, 5])])
         writer.snapshot()
-        in_another_process(path, "UPDATE ceramic_one_event SET delivered = 100 WHERE rowid = 20")
+        execute_elsewhere(path, "UPDATE ceramic_one_event SET delivered = 100 WHERE rowid = 20")
         writer.write_batch([batch([6, 7, 8, 9])])
         with pytest.raises(
             InterruptedRunError, match=r"the highest number is `100`, this run wrote `9` last"
@@ -215,7 +195,7 @@ def test_somebody_else_who_numbers_events_is_noticed(path: Path) -> None:
     ],
 )
 def test_an_event_that_is_no_longer_undelivered_undoes_its_batch(path: Path, sql: str) -> None:
-    in_another_process(path, sql)
+    execute_elsewhere(path, sql)
     run_state = RunState()
     with writer_of(path, run_state) as writer:
         writer.write_batch([batch([6, 7, 8])])
@@ -231,15 +211,10 @@ def test_a_write_that_fails_undoes_its_batch(path: Path, monkeypatch: pytest.Mon
     with writer_of(path, run_state) as writer:
         writer.write_batch([batch([2, 3])])
         writer.snapshot()
-        with subprocess.Popen(
-            [sys.executable, "-c", LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as other:
-            assert other.stdout is not None
-            other.stdout.readline()
+        with holding(path, "BEGIN IMMEDIATE"):
             writer.write_batch([batch([4])])
             with pytest.raises(InterruptedRunError, match=r"failed: database is locked"):
                 writer.snapshot()
-            other.communicate()
     assert numbers(path)[4] is None
 
 
@@ -257,7 +232,7 @@ def test_a_statement_that_fails_midway_undoes_its_batch(path: Path) -> None:
 
 
 def test_no_number_is_made_up_when_none_is_left(path: Path) -> None:
-    in_another_process(
+    execute_elsewhere(
         path, f"UPDATE ceramic_one_event SET delivered = {2**63 - 2} WHERE rowid = 1"
     )  # a number
     with writer_of(path, RunState()) as writer:

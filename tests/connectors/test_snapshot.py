@@ -1,10 +1,7 @@
 """Reading a database leaves no trace, whatever lies beside it and whoever has it open."""
 
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -14,42 +11,8 @@ from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.snapshot import Reader
 from connectors.sqlite import execute, scalar
 from tests.support.job import chain, store
-
-KEEPER = """
-import os, sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("PRAGMA wal_autocheckpoint=0")
-connection.execute("DELETE FROM ceramic_one_event WHERE rowid = (SELECT max(rowid) FROM ceramic_one_event)")
-print("open", flush=True)
-if sys.argv[2] == "killed":
-    os._exit(0)
-sys.stdin.read()
-"""
-"""Deletes an event into the write-ahead log, and then keeps the database open or ends without
-closing it."""
-
-
-@contextmanager
-def kept_open(path: Path) -> Iterator[None]:
-    with subprocess.Popen(
-        [sys.executable, "-c", KEEPER, str(path), "alive"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as keeper:
-        assert keeper.stdout is not None
-        keeper.stdout.readline()
-        yield
-        keeper.communicate()
-
-
-def leave_a_log(path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-c", KEEPER, str(path), "killed"], check=True, stdout=subprocess.DEVNULL
-    )
-
-
-def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
+from tests.support.other_programs import bytes_of, kept_open, leave_a_wal
+from tests.support.program import python, run
 
 
 def count(reader: Reader) -> int:
@@ -89,7 +52,7 @@ def test_a_database_alone_is_read_where_it_is(
 def test_what_a_killed_process_left_in_its_log_is_read_and_not_a_byte_of_it_changed(
     database: Path, temporary: Path, static: bool, with_shm: bool
 ) -> None:
-    leave_a_log(database)
+    leave_a_wal(database)
     if not with_shm:
         database.with_name("node.db-shm").unlink()
     before = bytes_of(database.parent)
@@ -117,7 +80,7 @@ for _ in range(100):
     connection.execute("INSERT INTO filler VALUES (randomblob(4000))")
 os._exit(0)
 """
-    subprocess.run([sys.executable, "-c", interrupted, str(database)], check=True)
+    run(python("-c", interrupted, database))
     before = bytes_of(database.parent)
     assert before["node.db-journal"]
     with Reader(database) as reader:
@@ -134,12 +97,12 @@ import pathlib, sys
 for name in sys.argv[1:]:
     print(pathlib.Path(name).read_bytes().hex())
 """
-        seen = [sys.executable, "-c", kept, str(database), f"{database}-wal"]
-        before = subprocess.run(seen, check=True, capture_output=True).stdout
+        seen = python("-c", kept, database, f"{database}-wal")
+        before = run(seen).out
         with Reader(database) as reader:
             assert reader.in_use
             assert count(reader) == 4
-        assert subprocess.run(seen, check=True, capture_output=True).stdout == before
+        assert run(seen).out == before
 
 
 def test_the_locks_of_a_live_database_outlast_being_read(database: Path) -> None:
@@ -158,13 +121,13 @@ def test_a_static_reader_refuses_a_live_database(database: Path) -> None:
 def test_a_database_that_changes_while_it_is_read_is_noticed(database: Path) -> None:
     stack = ExitStack()
     count(stack.enter_context(Reader(database)))
-    leave_a_log(database)
+    leave_a_wal(database)
     with pytest.raises(InterruptedRunError, match="was changed by another process"):
         stack.close()
 
 
 def test_a_copy_for_which_there_is_no_room_is_refused(database: Path, temporary: Path) -> None:
-    leave_a_log(database)
+    leave_a_wal(database)
     database.with_name("node.db-shm").unlink()
     # holes take no room on this disk, but would in a copy
     with database.open("r+b") as file:

@@ -15,7 +15,7 @@ from flows.cli.synth import command as synth
 from operators.order import order
 from operators.schemas import DATA, INIT, LINKS
 from operators.settle import Rows
-from tests.benchmarks.measure import ceramic_order
+from tests.benchmarks.measure import measured_run
 from tests.support.job import run_flow
 
 SHORT, LONG = 100_000, 1_000_000
@@ -91,7 +91,7 @@ def test_a_run_of_a_chain_keeps_to_its_memory_and_grows_with_its_length(
         path = tmp_path / f"{length}.db"
         options = ["--streams", "1", "--length", str(length), "--order", row_order, "--quiet"]
         synth.main([str(path), *options], standalone_mode=False)
-        measured[length] = ceramic_order("run", path)
+        measured[length] = measured_run("run", path)
         assert measured[length].document["delivered"] == length - 1
         path.unlink()
     assert measured[LONG].anonymous_bytes < FIXED_BYTES + BYTES_AN_EVENT * LONG

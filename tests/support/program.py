@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import ioctl
 from pathlib import Path
+from signal import SIGKILL
 from struct import pack
 from subprocess import PIPE, Popen
 from termios import TIOCSWINSZ
@@ -181,14 +182,15 @@ def started(
 def ready(command: Sequence[Argument]) -> Iterator[Popen[str]]:
     """A program that has printed its first line.
 
-    At the end of the block its stdin is closed, and it must then end by itself with exit code 0.
+    At the end of the block its stdin is closed, and it must then end by itself with exit code 0,
+    unless the block has killed it.
     """
     with started(command) as child:
         line = read_line(child)
         assert line, end(child, traceback=True)
         yield child
         ended = end(child)
-        assert ended.code == 0, ended
+        assert ended.code in {0, -SIGKILL}, ended
 
 
 def read_line(child: Popen[str]) -> str:

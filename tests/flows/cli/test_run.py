@@ -20,6 +20,7 @@ from operators.schemas import LEFT
 from tests.support import program
 from tests.support.job import chain, store
 from tests.support.oracle import check, read
+from tests.support.other_programs import bytes_of
 from tests.support.program import Ended, ceramic_order, end, python, started
 
 KEYS = {
@@ -51,14 +52,6 @@ def run_json(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
     ended = program.run(ceramic_order("run", *arguments, "--json", "--quiet"), code=code)
     assert ended.err == ""
     return ended.document
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(folder)): file.read_bytes()
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
 
 
 @pytest.fixture
@@ -98,7 +91,7 @@ def test_the_json_document_is_the_documented_one(path: Path) -> None:
 
 def test_a_second_run_delivers_nothing_and_changes_no_byte(path: Path) -> None:
     run_json(path)
-    after = files(path.parent)
+    after = bytes_of(path.parent)
     document = run_json(path)
     assert (document["delivered"], document["first_number"], document["last_number"]) == (
         0,
@@ -110,7 +103,7 @@ def test_a_second_run_delivers_nothing_and_changes_no_byte(path: Path) -> None:
         "prev missing": 7,
         "prev rejected": 1,
     }
-    assert files(path.parent) == after
+    assert bytes_of(path.parent) == after
     assert list(after) == [path.name]
 
 
@@ -131,9 +124,9 @@ def test_nothing_live_is_drawn_where_there_is_no_terminal(path: Path, variable: 
 
 
 def test_a_dry_run_changes_no_byte_and_foretells_the_run(path: Path) -> None:
-    before = files(path.parent)
+    before = bytes_of(path.parent)
     told = run_json(path, "--dry-run")
-    assert files(path.parent) == before
+    assert bytes_of(path.parent) == before
     assert (told["first_number"], told["last_number"]) == (None, None)
     done = run_json(path)
     same = ("discovered", "delivered", "waiting", "rejected", "reasons", "inits")
@@ -208,7 +201,7 @@ def test_a_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     path = store(tmp_path / name, chain(3))
     before = read(path)
     assert run_json(path)["database"] == str(path)
-    assert list(files(tmp_path)) == [name]
+    assert list(bytes_of(tmp_path)) == [name]
     assert len(check(before, read(path))) == 2
 
 
@@ -257,14 +250,14 @@ def test_what_cannot_be_ordered_is_refused_in_one_sentence_and_left_as_it_is(
     folder = tmp_path / "store"
     folder.mkdir()
     make(folder)
-    before = (sorted(file.name for file in folder.iterdir()), files(folder))
+    before = (sorted(file.name for file in folder.iterdir()), bytes_of(folder))
     out, err = run(folder / "node.db", "--json", code=2)
     assert out == ""
     assert err.startswith("Error: ")
     assert f"`{folder / 'node.db'}`" in err
     assert "Nothing was" in err
     assert err.count("\n") == 1
-    assert (sorted(file.name for file in folder.iterdir()), files(folder)) == before
+    assert (sorted(file.name for file in folder.iterdir()), bytes_of(folder)) == before
 
 
 @pytest.mark.parametrize(
@@ -280,21 +273,21 @@ def test_what_cannot_be_ordered_is_refused_in_one_sentence_and_left_as_it_is(
     ],
 )
 def test_options_that_make_no_sense_are_usage_errors(path: Path, options: list[str]) -> None:
-    before = files(path.parent)
+    before = bytes_of(path.parent)
     out, err = run(path, *options, code=2)
     assert out == ""
     assert "Usage: " in err
-    assert files(path.parent) == before
+    assert bytes_of(path.parent) == before
 
 
 def test_a_report_that_has_no_place_is_refused_before_anything_is_changed(
     path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    before = files(path.parent)
+    before = bytes_of(path.parent)
     _, err = run(path, "--report", tmp_path / "file" / "report", code=2)
     assert "Can't make the report folder" in err
-    assert files(path.parent) == before
+    assert bytes_of(path.parent) == before
 
 
 def test_the_help_ends_with_an_example() -> None:
@@ -336,7 +329,7 @@ def test_a_signal_ends_a_run_with_one_line_and_a_second_run_finishes_the_job(
         - len(before.numbers) // 10
     )
     run(path, "--quiet")
-    assert list(files(tmp_path)) == [path.name]
+    assert list(bytes_of(tmp_path)) == [path.name]
     check(before, read(path))
 
 

@@ -24,10 +24,10 @@ from flows.report.digest import order_digest
 from flows.synth.database import write_database
 from flows.synth.events import data_event, init_event
 from flows.synth.streams import Population
-from tests.connectors.test_snapshot import bytes_of, kept_open, leave_a_log
 from tests.support import program
 from tests.support.job import chain, store
 from tests.support.oracle import Contents, check, deliverable, read
+from tests.support.other_programs import bytes_of, kept_open, leave_a_wal
 from tests.support.program import ceramic_order, end, python, started
 from tests.support.snapshots import SNAPSHOTS
 from tests.support.strategies import Forest, forests
@@ -192,7 +192,7 @@ def test_a_write_ahead_log_beside_the_snapshot_is_read_in_a_private_copy(
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     path = store(folder / "node.db", chain(5))
-    leave_a_log(path)
+    leave_a_wal(path)
     before = bytes_of(folder)
     replayed = replay(path, tmp_path / "log", RunOptions(quiet=False), verified=True)
     assert "`node.db-wal`" in capsys.readouterr().err
@@ -240,7 +240,7 @@ def mounted(source: str, target: Path, *options: str) -> Iterator[None]:
 def test_a_snapshot_on_a_read_only_mount_is_replayed(tmp_path: Path, has_log: bool) -> None:
     path = store(tmp_path / "node.db", chain(5))
     if has_log:
-        leave_a_log(path)
+        leave_a_wal(path)
     mount = tmp_path / "mount"
     mount.mkdir()
     with mounted("tmpfs", mount, "-t", "tmpfs"):
@@ -258,7 +258,7 @@ def test_an_interrupted_replay_leaves_no_log_that_looks_complete(
     (tmp_path / "store").mkdir()
     (tmp_path / "temporary").mkdir()
     path = Path(shutil.copy(synthetic, tmp_path / "store" / "node.db"))
-    leave_a_log(path)
+    leave_a_wal(path)
     before = bytes_of(path.parent)
     log = tmp_path / "log"
     command = ceramic_order("replay", path, "--out", log)

@@ -13,9 +13,9 @@ from flows.jobs.status import Kind, left, status
 from flows.synth.events import data_event, init_event, time_event
 from flows.synth.schema import SchemaVersion
 from operators.encoding.cid import cid_text
-from tests.connectors.test_snapshot import bytes_of, kept_open, leave_a_log
 from tests.support.job import chain, store
 from tests.support.oracle import read
+from tests.support.other_programs import bytes_of, kept_open, leave_a_wal
 from tests.support.program import ceramic_order
 from tests.support.program import run as run_program
 from tests.support.strategies import Forest, forests
@@ -119,7 +119,7 @@ def test_a_live_node_is_seen_and_its_database_not_changed(tmp_path: Path) -> Non
 
 def test_what_a_killed_node_left_is_counted_and_not_a_byte_changed(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(5))
-    leave_a_log(path)
+    leave_a_wal(path)
     before = bytes_of(tmp_path)
     found = status(path, reasons=RunOptions())
     assert (found.events, found.in_use) == (4, False)

@@ -16,9 +16,9 @@ from flows.jobs.why import Why, why
 from flows.synth.events import Event, data_event, init_event
 from operators.encoding.cid import cid_text
 from operators.schemas import WAITING, Reason
-from tests.connectors.test_snapshot import bytes_of, kept_open
 from tests.support.job import chain, store
 from tests.support.oracle import read
+from tests.support.other_programs import bytes_of, kept_open
 from tests.support.program import ceramic_order, run
 from tests.support.strategies import Forest, Step, forests
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from connectors.errors import InterruptedRunError
 from flows.report.profile import MOST_SLOTS, Profile, Timeline, write_profile
-from tests.flows.cli.test_run import files, run, run_json
+from tests.flows.cli.test_run import run, run_json
 from tests.support.job import chain, store
+from tests.support.other_programs import bytes_of
 
 STAGES = {
     "read",
@@ -135,18 +136,18 @@ def test_an_unwritable_file_is_told_before_the_run(
     path: Path, tmp_path: Path, place: Callable[[Path], Path], reason: str
 ) -> None:
     (tmp_path / "link").symlink_to(path)
-    before = files(tmp_path)
+    before = bytes_of(tmp_path)
     _, err = run(path, "--profile", place(path.parent), code=2)
     assert reason in err
-    assert files(tmp_path) == before
+    assert bytes_of(tmp_path) == before
 
 
 def test_a_run_that_can_not_start_leaves_an_older_profile(path: Path, tmp_path: Path) -> None:
     (tmp_path / "profile.json").write_text("older")
     path.chmod(0o444)
-    before = files(tmp_path)
+    before = bytes_of(tmp_path)
     run(path, "--profile", tmp_path / "profile.json", code=2)
-    assert files(tmp_path) == before
+    assert bytes_of(tmp_path) == before
 
 
 def test_a_profile_that_can_not_be_written_in_the_end_says_that_the_run_is_complete(

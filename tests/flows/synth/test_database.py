@@ -2,9 +2,8 @@
 
 import json
 import re
+import resource
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from contextlib import closing
@@ -24,6 +23,7 @@ from flows.synth.events import capability, data_event, did_pkh, init_event, time
 from flows.synth.schema import SchemaVersion
 from flows.synth.streams import Population, grow
 from tests.support import oracle
+from tests.support.program import ceramic_order, end, run, started
 from tests.support.snapshots import SNAPSHOTS
 
 TABLES = ("ceramic_one_event", "ceramic_one_event_block", "ceramic_one_block")
@@ -279,41 +279,31 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 FIRST_FILE = {"parents": "*/database", "shuffled": "*/bucket-0"}
-START = "import sys; from flows.cli.main import main; sys.argv = ['ceramic-order', 'synth', *sys.argv[1:]]; main()"
 
 
 @pytest.mark.parametrize("order", ["parents", "shuffled"])
 def test_a_full_disk_leaves_nothing_behind(order: str, tmp_path: Path) -> None:
-    limited = (
-        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); {START}"
-    )
-    options = [str(tmp_path / "out.db"), "--streams", "500", "--order", order]
-    done = subprocess.run(
-        [sys.executable, "-c", limited, *options], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 3
-    assert done.stdout == ""
-    assert "out.db" in done.stderr
-    assert re.search(r"File too large|disk I/O error|disk is full", done.stderr)
-    assert "Nothing was left behind" in done.stderr
-    assert "Traceback" not in done.stderr
+    command = ceramic_order("synth", tmp_path / "out.db", "--streams", 500, "--order", order)
+    ended = run(command, code=3, limits={resource.RLIMIT_FSIZE: 200_000})
+    assert ended.out == ""
+    assert "out.db" in ended.err
+    assert re.search(r"File too large|disk I/O error|disk is full", ended.err)
+    assert "Nothing was left behind" in ended.err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("order", ["parents", "shuffled"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_leaves_nothing_behind(number: signal.Signals, order: str, tmp_path: Path) -> None:
-    options = [str(tmp_path / "out.db"), "--streams", "1000000", "--order", order]
-    with subprocess.Popen(
-        [sys.executable, "-c", START, *options], stderr=subprocess.PIPE, text=True
-    ) as running:
+    options = ("--streams", 1_000_000, "--order", order)
+    with started(ceramic_order("synth", tmp_path / "out.db", *options)) as running:
         while not list(tmp_path.glob(FIRST_FILE[order])):
             assert running.poll() is None
             time.sleep(0.01)
         running.send_signal(number)
-        _, story = running.communicate(timeout=60)
-    assert running.returncode == 128 + number
-    assert story == f"Stopped by {number.name}: nothing was left behind.\n"
+        ended = end(running)
+    assert ended.code == 128 + number
+    assert ended.err == f"Stopped by {number.name}: nothing was left behind.\n"
     assert not list(tmp_path.iterdir())
 
 

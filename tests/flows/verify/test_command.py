@@ -1,8 +1,5 @@
 """`ceramic-order verify` as a program: what it prints, leaves behind, and exits with."""
 
-import json
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,48 +10,46 @@ from connectors.sqlite import connect, query
 from flows.verify.cids import cid_text
 from flows.verify.report import VIOLATIONS
 from flows.verify.rules import RULES
+from tests.support import program
+from tests.support.program import Ended, ceramic_order
 from tests.support.world import WORLD, change, copy, set_number, store
 
 
-def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", "verify", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(*arguments: str | Path) -> Ended:
+    """Run `ceramic-order verify` to its end, whatever that is."""
+    return program.run(ceramic_order("verify", *arguments), code=None)
 
 
 def test_a_good_database_exits_0_and_its_folder_stays_as_it_is(tmp_path: Path) -> None:
     database = store(tmp_path / "db")
     before = {file: file.stat().st_mtime_ns for file in (*tmp_path.iterdir(), tmp_path)}
     ended = run(database, "--hashes", "--baseline", database)
-    assert ended.returncode == 0
-    assert "parent-first" in ended.stdout
-    assert ended.stderr == ""
+    assert ended.code == 0
+    assert "parent-first" in ended.out
+    assert ended.err == ""
     assert {file: file.stat().st_mtime_ns for file in (*tmp_path.iterdir(), tmp_path)} == before
 
 
 def test_a_violation_exits_1_and_names_the_event(tmp_path: Path) -> None:
     ended = run(store(tmp_path / "db", numbers={"leaf": 40, "anchor": 60}))
-    assert ended.returncode == 1
+    assert ended.code == 1
     assert (
         f"{cid_text(WORLD['leaf'].cid)} number 40: prev has number 60 ({cid_text(WORLD['anchor'].cid)})"
-        in ended.stdout
+        in ended.out
     )
 
 
 def test_old_damage_exits_0(tmp_path: Path) -> None:
     baseline = store(tmp_path / "baseline", numbers={"leaf": 40, "anchor": 60})
-    assert run(copy(baseline, "db"), "--baseline", baseline).returncode == 0
+    assert run(copy(baseline, "db"), "--baseline", baseline).code == 0
 
 
 def test_json_is_the_whole_output_and_keeps_its_contract(tmp_path: Path) -> None:
     baseline = store(tmp_path / "baseline", numbers={"leaf": 40, "anchor": 60})
     database = change(copy(baseline, "db"), set_number("fork", "NULL"))
     ended = run(database, "--baseline", baseline, "--json")
-    assert ended.returncode == 1
-    document = json.loads(ended.stdout)
+    assert ended.code == 1
+    document = ended.document
     rules = {entry.pop("rule"): entry for entry in document.pop("rules")}
     assert document.pop("seconds") > 0
     assert document.pop("events_per_second") > 0
@@ -110,9 +105,7 @@ def test_the_report_holds_every_violation(tmp_path: Path) -> None:
     report = tmp_path / "new" / "report"
     ended = run(database, "--report", report, "--json")
     assert [
-        len(entry["first"])
-        for entry in json.loads(ended.stdout)["rules"]
-        if entry["rule"] == "nothing-left"
+        len(entry["first"]) for entry in ended.document["rules"] if entry["rule"] == "nothing-left"
     ] == [5]
     found = pq.read_table(report / "violations.parquet")
     assert found.schema.equals(VIOLATIONS)
@@ -129,7 +122,7 @@ def test_the_report_holds_every_violation(tmp_path: Path) -> None:
 
 
 def test_a_report_of_nothing_is_an_empty_table(tmp_path: Path) -> None:
-    assert run(store(tmp_path / "db"), "--report", tmp_path / "report").returncode == 0
+    assert run(store(tmp_path / "db"), "--report", tmp_path / "report").code == 0
     assert pq.read_table(tmp_path / "report" / "violations.parquet").equals(
         VIOLATIONS.empty_table()
     )
@@ -137,11 +130,10 @@ def test_a_report_of_nothing_is_an_empty_table(tmp_path: Path) -> None:
 
 def refused(*arguments: str | Path) -> str:
     ended = run(*arguments)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("Error: ")
-    assert "changed." in ended.stderr
-    assert "Traceback" not in ended.stderr
-    return ended.stderr
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("Error: ")
+    assert "changed." in ended.err
+    return ended.err
 
 
 @pytest.mark.parametrize("option", ["database", "--baseline"])

@@ -2,8 +2,6 @@
 
 import re
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,10 @@ from hypothesis import strategies as st
 from connectors.errors import CannotStartError
 from flows.cli.synth import command as synth
 from flows.verify.memory import OWN_BYTES, PROCESS_BYTES, amount, share_out
-from tests.benchmarks.measure import ceramic_order
+from tests.benchmarks.measure import measured_run
 from tests.flows.verify.test_command import refused, run
+from tests.support import program
+from tests.support.program import ceramic_order
 from tests.support.world import store
 
 STREAMS = 30_000
@@ -44,42 +44,30 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("limit", [LEAST, ONE_PROCESS])
 def test_all_processes_together_stay_within_the_limit(database: Path, limit: str) -> None:
-    measured = ceramic_order("verify", database, "--memory-limit", limit)
+    measured = measured_run("verify", database, "--memory-limit", limit)
     assert measured.document["ok"]
     assert measured.document["events"] == STREAMS * LENGTH
     assert measured.anonymous_bytes < amount(limit)
 
 
 def test_the_database_of_these_tests_takes_more_where_nothing_binds(database: Path) -> None:
-    assert ceramic_order(
-        "verify", database, "--memory-limit", "8GB"
-    ).anonymous_bytes > 1.2 * amount(LEAST)
+    assert measured_run("verify", database, "--memory-limit", "8GB").anonymous_bytes > 1.2 * amount(
+        LEAST
+    )
 
 
 def test_what_can_not_be_kept_in_temporary_files_stops_it_with_a_way_out(
     database: Path, tmp_path: Path
 ) -> None:
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "flows",
-            "verify",
-            str(database),
-            "--memory-limit",
-            LEAST,
-            "--quiet",
-        ],
-        env={"TMPDIR": str(tmp_path)},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
-        capture_output=True,
-        text=True,
-        check=False,
+    ended = program.run(
+        ceramic_order("verify", database, "--memory-limit", LEAST, "--quiet"),
+        code=3,
+        environment={"TMPDIR": str(tmp_path)},
+        limits={resource.RLIMIT_FSIZE: 1_000_000},
     )
-    assert (ended.returncode, ended.stdout) == (3, "")
-    assert "File too large" in ended.stderr
-    assert "TMPDIR" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert ended.out == ""
+    assert "File too large" in ended.err
+    assert "TMPDIR" in ended.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -88,7 +76,7 @@ def test_too_little_is_refused_and_the_least_that_is_enough_is_named(tmp_path: P
     least = re.search(r"at least `(\d+MB)`", refused(database, "--memory-limit", "274MB"))
     assert least is not None
     assert least[1] == LEAST
-    assert run(database, "--memory-limit", LEAST).returncode == 0
+    assert run(database, "--memory-limit", LEAST).code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """The rules are SQL that stands alone, and nothing of the flow helps to judge the flow."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
@@ -11,6 +9,7 @@ import pytest
 from flows.verify import derive
 from flows.verify.blocks import READINGS
 from flows.verify.rules import RULES, Rule
+from tests.support.program import python, run
 
 FLOWS = Path(derive.__file__).parents[1]
 SQL = FLOWS / "verify" / "sql"
@@ -47,10 +46,5 @@ def test_a_rule_is_one_select_that_says_what_it_asks(rule: Rule) -> None:
 def test_the_verifier_loads_no_decoder_of_the_flow() -> None:
     program = "import sys, flows.verify.verify; sys.exit(bool({'libipld', 'operators', 'bytewax', 'sqlite3'} & sys.modules.keys()))"
     # a measurement of coverage would load sqlite3 there
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")
-    }
-    assert (
-        subprocess.run([sys.executable, "-c", program], check=False, env=environment).returncode
-        == 0
-    )
+    unset = dict.fromkeys(name for name in os.environ if name.startswith("COVERAGE"))
+    assert run(python("-c", program), environment=unset).code == 0

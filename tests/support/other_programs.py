@@ -1,0 +1,61 @@
+"""Other programs at a database: processes of their own, because two SQLite libraries in one drop each other's locks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+
+from tests.support.program import python, ready, run
+
+_DELETE_LAST = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA wal_autocheckpoint=0")
+connection.execute("DELETE FROM ceramic_one_event WHERE rowid = (SELECT max(rowid) FROM ceramic_one_event)")
+print("open", flush=True)
+if sys.argv[2] == "killed":
+    os._exit(0)
+sys.stdin.read()
+"""
+_EXECUTE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for sql in sys.argv[2:]:
+    connection.execute(sql).fetchall()
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def kept_open(path: Path) -> Iterator[None]:
+    """A program has the database open that has deleted its last event: the WAL holds that."""
+    with ready(python("-c", _DELETE_LAST, path, "alive")):
+        yield
+
+
+def leave_a_wal(path: Path) -> None:
+    """Delete the last event of a database and end without closing it: the WAL holds that."""
+    run(python("-c", _DELETE_LAST, path, "killed"))
+
+
+@contextmanager
+def holding(path: Path, *statements: str) -> Iterator[Popen[str]]:
+    """A program has the database open, idle, after it has executed these statements."""
+    with ready(python("-c", _EXECUTE, path, *statements)) as child:
+        yield child
+
+
+def execute_elsewhere(path: Path, *statements: str) -> None:
+    """Execute statements in another process; foreign keys are off there, so rows can be deleted."""
+    with holding(path, *statements):
+        pass
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by name."""
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
