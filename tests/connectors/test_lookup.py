@@ -136,3 +136,4 @@ def test_a_scan_that_is_under_way_ends_when_the_look_ups_are_closed(tmp_path: Pa
 def test_a_look_up_that_was_never_used_can_be_closed(tmp_path: Path) -> None:
     LookUp(tmp_path / "missing.db", BLOCK).close()
     LookUps(tmp_path / "missing.db").close()
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """The source: what its partitions read, where they go on, and how they fail."""
 
 import re
+import threading
 from collections import defaultdict
 from contextlib import closing
 from itertools import count
@@ -318,6 +319,7 @@ def test_a_partition_that_nobody_reads_any_more_can_be_closed(
     )
     poll_next_batch(partition)  # type: ignore[no-untyped-call] # Bytewax's stub
     partition.close()
+    assert "read 0/1" not in {thread.name for thread in threading.enumerate()}
 
 
 def _plan(path: Path, statement: str, parameters: int) -> list[str]:
