@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.errors import CannotStartError
+from connectors.mounts import second_name
 from connectors.sqlite import (
     DATABASE_ERRORS,
     Connection,
@@ -22,7 +23,10 @@ REQUIRED_COLUMNS = {
     "ceramic_one_event_block": ("event_cid", "block_multihash"),
     "ceramic_one_block": ("multihash", "bytes"),
 }
-"""What every schema version since v0.30 has (CERAMIC.md, Tables)."""
+"""What every schema version since v0.30 has (FORMAT.md, Tables)."""
+
+COMPANIONS = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a database."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ def locate(path: Path, *, writable: bool = False) -> Path:
     """Resolve `path` to a regular file that may hold a database, without opening it.
 
     Raises:
-        CannotStartError: missing, a directory or a device, empty, hard-linked, or (if `writable`) read-only.
+        CannotStartError: it is missing, a directory or a device, empty, has a second name by a hard
+            link or a mount, or (if `writable`) is read-only.
     """
     try:
         resolved = path.resolve(strict=True)
@@ -67,9 +72,41 @@ def locate(path: Path, *, writable: bool = False) -> Path:
             why="SQLite would keep a separate journal for each name and damage the file",
             advice="Remove the other names, or work on a copy.",
         )
+    _require_one_name(path, resolved)
     if writable:
         _require_writable(path, resolved, info.st_mode)
     return resolved
+
+
+def _require_one_name(path: Path, resolved: Path) -> None:
+    """Check that every program that opens this file finds the same WAL beside it."""
+    other = second_name(resolved)
+    if other is not None:
+        raise CannotStartError(
+            f"`{path}` is mounted as a single file",
+            why=f"its other name is `{other}`, and SQLite keeps a separate WAL beside each name, "
+            "which would damage the file",
+            advice="Mount the folder of the database instead.",
+        )
+    for suffix in COMPANIONS:
+        companion = resolved.with_name(resolved.name + suffix)
+        try:
+            info = companion.lstat()
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(info.st_mode):
+            why = "a symbolic link" if stat.S_ISLNK(info.st_mode) else "no regular file"
+        elif info.st_nlink > 1:
+            why = f"a file with {info.st_nlink} hard links"
+        elif second_name(companion) is not None:
+            why = "a mount of its own"
+        else:
+            continue
+        raise CannotStartError(
+            f"`{companion}` is {why}, so it may belong to another database",
+            advice="Work on a copy made by SQLite itself: "
+            f'`sqlite3 {resolved.name} ".backup copy.db"`.',
+        )
 
 
 def _require_writable(path: Path, resolved: Path, mode: int) -> None:

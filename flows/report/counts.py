@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from connectors.log_folder import ORDER_FILES
+from connectors.paths import plain_folder
 from connectors.report import FILES
-from flows.report.digest import spilling_to
+from flows.report.digest import order_files, spilling_to
 
 ROWID_BINS = 120
 """Bars of the picture of rowids."""
@@ -48,39 +48,62 @@ class LogFacts:
     """The streams with the most events in the log, and how many these are."""
 
 
-_LENGTHS = "SELECT events, count(*) FROM (SELECT count(*) AS events FROM read_parquet($order) GROUP BY stream) GROUP BY events"
+_LENGTHS = """
+    SELECT events, count(*)
+    FROM (SELECT count(*) AS events FROM read_parquet($order) GROUP BY stream)
+    GROUP BY events
+"""
 _FORKS = """
     SELECT children, count(*)
-    FROM (SELECT count(*) AS children FROM read_parquet($order) WHERE prev IS NOT NULL GROUP BY prev HAVING count(*) > 1)
+    FROM (
+        SELECT count(*) AS children FROM read_parquet($order)
+        WHERE prev IS NOT NULL GROUP BY prev HAVING count(*) > 1
+    )
     GROUP BY children
 """
-_LONGEST = "SELECT stream, count(*) AS events FROM read_parquet($order) GROUP BY stream ORDER BY events DESC, stream LIMIT $longest"
+_LONGEST = """
+    SELECT stream, count(*) AS events FROM read_parquet($order)
+    GROUP BY stream ORDER BY events DESC, stream LIMIT $longest
+"""
 _ROWIDS = """
     WITH row AS (
         SELECT rowid AS id, 'delivered' AS fate FROM read_parquet($order)
         UNION ALL SELECT rowid, 'waiting' FROM read_parquet($waiting)
         UNION ALL SELECT rowid, 'rejected' FROM read_parquet($rejected)
-    ), reach AS (SELECT min(id) AS first, (max(id)::HUGEINT - min(id)) // $bins + 1 AS width FROM row)
-    SELECT (first + (id::HUGEINT - first) // width * width)::BIGINT AS bin, count(*) FILTER (fate = 'delivered'),
-           count(*) FILTER (fate = 'waiting'), count(*) FILTER (fate = 'rejected')
+    ), reach AS (
+        SELECT min(id) AS first, (max(id)::HUGEINT - min(id)) // $bins + 1 AS width FROM row
+    )
+    SELECT
+        (first + (id::HUGEINT - first) // width * width)::BIGINT AS bin,
+        count(*) FILTER (fate = 'delivered'),
+        count(*) FILTER (fate = 'waiting'),
+        count(*) FILTER (fate = 'rejected')
     FROM row, reach GROUP BY bin ORDER BY bin
 """
 
 
 def log_facts(folder: Path, spill: Path) -> LogFacts:
-    """Count what is in the log in `folder`. What does not fit in memory is put into the folder `spill`, which is left empty."""
-    order = {"order": sorted(map(str, folder.glob(ORDER_FILES)))}
-    left = {"waiting": str(folder / FILES[True]), "rejected": str(folder / FILES[False])}
-    with spilling_to(spill) as connection:
+    """Count what is in a log.
+
+    Args:
+        folder: the log.
+        spill: an existing folder for what does not fit in memory. It is left empty.
+
+    Raises:
+        InterruptedRunError: the log can't be read, or there is no room for such files.
+    """
+    with (
+        spilling_to(spill) as connection,
+        order_files(folder) as files,
+        plain_folder(folder) as plain,
+    ):
+        order = {"order": files}
+        left = {"waiting": f"{plain}/{FILES[True]}", "rejected": f"{plain}/{FILES[False]}"}
+        bins = connection.execute(_ROWIDS, {**order, **left, "bins": ROWID_BINS}).fetchall()
         return LogFacts(
             lengths=_bars(connection.execute(_LENGTHS, order).fetchall()),
             forks=_bars(connection.execute(_FORKS, order).fetchall()),
-            rowids=[
-                RowidBin(*row)
-                for row in connection.execute(
-                    _ROWIDS, {**order, **left, "bins": ROWID_BINS}
-                ).fetchall()
-            ],
+            rowids=[RowidBin(*row) for row in bins],
             longest=connection.execute(_LONGEST, {**order, "longest": LONGEST}).fetchall(),
         )
 

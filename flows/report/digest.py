@@ -5,13 +5,13 @@ streams are interleaved, and in which order the children of a fork come, differs
 means nothing. Anything else makes another digest: an event more or less, or twice; another stream
 or parent of one; a child that comes before its parent.
 
-An event is hashed (SHA-256) as its CIDs of stream, event and prev, one behind the other (each says
-how long it is), and one character: `-` if its prev is not in the order (it has none, or it was
-delivered before), `1` if its prev comes before it, `0` if after it. An event's depth is in this
-too: it is the number of prevs above it, and each of them is hashed. The hashes of all events are
-added up as four unsigned numbers of 64 bits, each modulo 2^64, so that their order does not count.
-The digest is these four in hexadecimal. It is made to find faults: somebody who may choose the CIDs
-could make two orders collide.
+An event is hashed (SHA-256) as its CIDs of stream, event and prev, concatenated (each says how long
+it is), and one character: `-` if its prev is not in the order (it has none, or it was delivered
+before), `1` if its prev comes before it, `0` if after it. An event's depth is in this too: it is
+the number of prevs above it, and each of them is hashed. The hashes of all events are added up as
+four unsigned numbers of 64 bits, each modulo 2^64, so that their order does not count. The digest
+is these four in hexadecimal. It is made to find faults: somebody who may choose the CIDs could make
+two orders collide.
 """
 
 from collections.abc import Iterator
@@ -23,17 +23,23 @@ import duckdb
 
 from connectors.errors import InterruptedRunError
 from connectors.log_folder import ORDER_FILES
+from connectors.paths import plain_folder
 
 MEMORY_LIMIT = "2GB"
-"""For DuckDB, which goes on in temporary files beyond it: about 10 million events."""
+"""Of DuckDB, enough for about 10 million events; what does not fit goes to temporary files."""
 
 _DIGEST = """
     WITH hashed AS (
         SELECT sha256(
             child.stream || child.cid || coalesce(child.prev, ''::BLOB)
-            || CASE WHEN parent.cid IS NULL THEN '-'::BLOB WHEN parent.delivered < child.delivered THEN '1'::BLOB ELSE '0'::BLOB END
+            || CASE
+                WHEN parent.cid IS NULL THEN '-'::BLOB
+                WHEN parent.delivered < child.delivered THEN '1'::BLOB
+                ELSE '0'::BLOB
+            END
         ) AS hash
-        FROM read_parquet($files) AS child LEFT JOIN read_parquet($files) AS parent ON parent.cid = child.prev
+        FROM read_parquet($files) AS child
+        LEFT JOIN read_parquet($files) AS parent ON parent.cid = child.prev
     )
     SELECT sum(('0x' || hash[1:16])::UBIGINT), sum(('0x' || hash[17:32])::UBIGINT),
            sum(('0x' || hash[33:48])::UBIGINT), sum(('0x' || hash[49:64])::UBIGINT)
@@ -46,36 +52,45 @@ def spilling_to(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB in memory that puts what does not fit there into files in `folder`.
 
     Raises:
-        InterruptedRunError: what it was asked failed, for example because there is no room for these files.
+        InterruptedRunError: what it was asked failed, for example because there is no room for
+            these files.
     """
-    config: dict[str, Any] = {
-        "memory_limit": MEMORY_LIMIT,
-        "temp_directory": str(folder),
-        "preserve_insertion_order": False,
-    }
     try:
-        with duckdb.connect(config=config) as connection:
-            yield connection
-    except duckdb.Error as cause:
+        with plain_folder(folder) as plain:
+            config: dict[str, Any] = {
+                "memory_limit": MEMORY_LIMIT,
+                "temp_directory": plain,
+                "preserve_insertion_order": False,
+            }
+            with duckdb.connect(config=config) as connection:
+                yield connection
+    except (duckdb.Error, OSError) as cause:
         raise InterruptedRunError(
             "Reading the new log failed",
-            why=f"{str(cause).splitlines()[0]}",
+            why=str(cause).splitlines()[0],
             unchanged="No part of it was left, and the snapshot is unchanged.",
             advice="Make room for temporary files beside the log (about 200 bytes an event), "
             "then replay again.",
         ) from cause
 
 
-def order_digest(folder: Path, spill: Path) -> str:
-    """The digest of the order in the files of a log (schema `connectors.log.ORDER`), as 64 hexadecimal digits.
+@contextmanager
+def order_files(folder: Path) -> Iterator[list[str]]:
+    """The names by which DuckDB finds the files of the order in the folder of a log."""
+    with plain_folder(folder) as plain:
+        yield [f"{plain}/{file.name}" for file in sorted(folder.glob(ORDER_FILES))]
 
-    What does not fit in memory is put into the folder `spill`, which must exist and is left empty.
+
+def order_digest(folder: Path, spill: Path) -> str:
+    """The digest of the order in a log, as 64 hexadecimal digits.
+
+    Args:
+        folder: the log, with files of the schema `connectors.log.ORDER`.
+        spill: an existing folder for what does not fit in memory. It is left empty.
 
     Raises:
         InterruptedRunError: the log can't be read, or there is no room for such files.
     """
-    with spilling_to(spill) as connection:
-        sums = connection.execute(
-            _DIGEST, {"files": sorted(map(str, folder.glob(ORDER_FILES)))}
-        ).fetchall()[0]
+    with spilling_to(spill) as connection, order_files(folder) as files:
+        sums = connection.execute(_DIGEST, {"files": files}).fetchall()[0]
     return "".join(f"{(part or 0) % 2**64:016x}" for part in sums)

@@ -68,6 +68,23 @@ def test_a_database_with_two_names_is_refused(path: Path, tmp_path: Path) -> Non
     assert "2 hard links" in refusal(path)
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_a_database_with_a_companion_that_has_two_names_is_refused(
+    path: Path, tmp_path: Path, suffix: str
+) -> None:
+    companion = tmp_path / (path.name + suffix)
+    other = tmp_path / "other"
+    other.write_bytes(b"something")
+    companion.symlink_to(other)
+    assert "is a symbolic link" in refusal(path)
+    companion.unlink()
+    os.link(other, companion)
+    assert "2 hard links" in refusal(path)
+    companion.unlink()
+    os.mkfifo(companion)
+    assert "no regular file" in refusal(path)
+
+
 def test_a_read_only_database_can_be_read_but_not_ordered(path: Path) -> None:
     path.chmod(0o444)
     assert locate(path) == path.resolve()

@@ -1,0 +1,96 @@
+"""Which file system a file lies on, and whether the file has a second name by a mount (Linux)."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROCESSES = Path("/proc")
+"""Each process tells its mounts in `mountinfo` (proc_pid_mountinfo(5)); no other system has it."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of `mountinfo`."""
+
+    device: str
+    """Major and minor number of the file system."""
+    root: str
+    """The file or folder of that file system which is mounted."""
+    point: str
+    """Where it is mounted."""
+    kind: str
+    """The type of the file system: `ext4`, `nfs4`, `overlay`."""
+
+
+def file_system(path: Path) -> str | None:
+    """The type of the file system that a resolved `path` lies on, None if that can't be told."""
+    mount = _mount_of(path, _mounts(PROCESSES / "self" / "mountinfo"))
+    return None if mount is None else mount.kind
+
+
+def second_name(path: Path) -> str | None:
+    """Another name of the same file by a mount of this file alone, None if there is none.
+
+    SQLite keeps a database's WAL beside the name by which the file is opened. A mount of the folder
+    shows the file with its WAL; a mount of the file alone shows the file without it.
+
+    Mounts of other processes (containers) are looked at as far as this user may read them.
+    """
+    own = _mounts(PROCESSES / "self" / "mountinfo")
+    mount = _mount_of(path, own)
+    if mount is None:
+        return None
+    if mount.point == str(path):
+        return mount.root
+    within = str(Path(mount.root) / path.relative_to(mount.point))
+    for mounts in (own, *_mounts_of_others()):
+        for other in mounts:
+            if (other.device, other.root) == (mount.device, within):
+                return other.point
+    return None
+
+
+def _mount_of(path: Path, mounts: list[Mount]) -> Mount | None:
+    """The mount that shows `path`: the deepest, and of several at one point the last."""
+    best = None
+    for mount in mounts:
+        deeper = best is None or len(mount.point) >= len(best.point)
+        if deeper and path.is_relative_to(mount.point):
+            best = mount
+    return best
+
+
+def _mounts_of_others() -> Iterator[list[Mount]]:
+    """The mounts of all other mount namespaces, each once."""
+    seen = set()
+    with suppress(OSError):
+        seen.add((PROCESSES / "self" / "ns" / "mnt").readlink())
+    for process in sorted(PROCESSES.glob("[0-9]*")):
+        with suppress(OSError):
+            namespace = (process / "ns" / "mnt").readlink()
+            if namespace not in seen:
+                seen.add(namespace)
+                yield _mounts(process / "mountinfo")
+
+
+def _mounts(table: Path) -> list[Mount]:
+    """The mounts that a process sees; none where the system does not tell."""
+    try:
+        lines = os.fsdecode(table.read_bytes()).splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        # optional fields stand between the sixth field and a dash
+        fields, _, rest = line.partition(" - ")
+        _, _, device, root, point, *_ = fields.split(" ")
+        found.append(Mount(device, _unescaped(root), _unescaped(point), rest.split(" ")[0]))
+    return found
+
+
+def _unescaped(name: str) -> str:
+    """A name as it is: `mountinfo` writes blanks, tabs, line ends and backslashes in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), name)

@@ -1,0 +1,75 @@
+"""A file with a second name by a mount is found, whoever made the mount."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from connectors.mounts import file_system, second_name
+from tests.support.job import chain, store
+from tests.support.other_programs import bytes_of
+from tests.support.program import Ended, ceramic_order, ready, run
+
+WITH_MOUNTS = ["unshare", "--mount", "--propagation", "private"]
+
+
+def can_mount() -> bool:
+    unshare = shutil.which("unshare")
+    command = [*WITH_MOUNTS, "true"]
+    return unshare is not None and run(command, code=None).code == 0
+
+
+needs_mounts = pytest.mark.skipif(
+    "not can_mount()", reason="mounts need the rights of root and `unshare`"
+)
+
+
+def run_with_mount(source: Path, target: Path, database: Path) -> Ended:
+    """Run on `database` in a process that has `source` mounted at `target`."""
+    script = 'mount --bind "$1" "$2"; shift 2; exec "$@"'
+    job = ceramic_order("run", database, "--quiet")
+    return run([*WITH_MOUNTS, "sh", "-c", script, "sh", source, target, *job], code=None)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A database, and another folder with an empty file."""
+    (tmp_path / "host").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a b\\.db").touch()
+    return store(tmp_path / "host" / "node.db", chain(3))
+
+
+@needs_mounts
+@pytest.mark.parametrize("name", ["host/node.db", "data/a b\\.db"])
+def test_a_file_that_is_mounted_alone_is_refused_by_both_names(
+    host: Path, tmp_path: Path, name: str
+) -> None:
+    before = bytes_of(host.parent)
+    mounted = tmp_path / "data" / "a b\\.db"
+    ended = run_with_mount(host, mounted, tmp_path / name)
+    assert ended.code == 2
+    assert "is mounted as a single file" in ended.err
+    assert "Mount the folder" in ended.err
+    assert bytes_of(host.parent) == before
+
+
+@needs_mounts
+def test_a_mount_of_the_folder_is_as_good_as_the_folder(host: Path, tmp_path: Path) -> None:
+    ended = run_with_mount(host.parent, tmp_path / "data", tmp_path / "data" / "node.db")
+    assert (ended.code, ended.err) == (0, "")
+
+
+@needs_mounts
+def test_a_mount_that_only_another_process_sees_is_found(host: Path, tmp_path: Path) -> None:
+    script = 'mount --bind "$1" "$2" && echo mounted && cat'
+    mounted = tmp_path / "data" / "a b\\.db"
+    with ready([*WITH_MOUNTS, "sh", "-c", script, "sh", host, mounted]):
+        assert second_name(host) == str(mounted)
+    assert second_name(host) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_the_file_system_is_named() -> None:
+    assert file_system(Path("/proc/self/stat")) == "proc"
