@@ -1,4 +1,4 @@
-"""Every test asserts something: itself, by `pytest.raises`, or by a function of the tests that does."""
+"""Every test asserts something: itself, by `pytest.raises`, or by a function that does."""
 
 import ast
 from functools import cache

@@ -35,7 +35,7 @@ def anchor(heading: str) -> str:
 
 
 def named(name: str, source: Path) -> list[Path]:
-    """The documents that a name in a source means: seen from the checkout, from the source, or anywhere."""
+    """The documents that a name means: seen from the checkout, from the source, or anywhere."""
     places = [ROOT / name, source.parent / name]
     found = [place for place in places if place.is_file()]
     return found or [document for document in DOCUMENTS if document.match(f"**/{name}")]

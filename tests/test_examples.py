@@ -1,4 +1,4 @@
-"""Every tutorial does what its text says: its commands are run in a copy of its folder and their output is compared."""
+"""Every tutorial does what its text says: its commands print what it shows."""
 
 import doctest
 import os
@@ -46,7 +46,7 @@ def test_the_picture_of_the_flow_is_that_of_bytewax(tutorial: str) -> None:
 
 
 def run(line: str, folder: Path) -> str:
-    """What a shell prints for a command line, stderr included, with this environment's programs first on its PATH."""
+    """What a shell prints for a command line, with this environment's programs on its PATH."""
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "NO_COLOR": "1",

@@ -1,1 +1,1 @@
-"""What `make bench` measures: the main job against the write alone, both in the same run of the benchmark."""
+"""What `make bench` measures: the main job against the write alone, in turn."""

@@ -1,8 +1,9 @@
-"""`make bench`: how near the main job comes to the write alone, what it holds in memory, and when it delivers first.
+"""`make bench`: the job against the write alone, its memory, and its first delivery.
 
-    make bench                  databases of 100,000, 300,000 and 1,000,000 events; under three minutes once they are made
+    make bench                  100,000, 300,000 and 1,000,000 events: three minutes
+                                once the databases are made
     make bench BENCH=full       more rounds, and 3,000,000 events
-    make bench BENCH=scale      time, memory, log and disk at 1, 3 and 10 million events: `tests/benchmarks/scale.py`
+    make bench BENCH=scale      how a run grows: `tests/benchmarks/scale.py`
 
 The databases are kept in `build/bench`; the results go to `results.json`, `results.png` and
 `timeline.png` there.
@@ -68,7 +69,8 @@ def main() -> None:
         document["runs"].append(asdict(results[-1]))
         keep(document)
         console.print(
-            f"{events:,} events, {order}, --check {check}: ratio {results[-1].ratio:.2f}, {results[-1].cores:.2f} cores busy"
+            f"{events:,} events, {order}, --check {check}: "
+            f"ratio {results[-1].ratio:.2f}, {results[-1].cores:.2f} cores busy"
         )
     first = first_delivery(made(Database(1_000_000, "shuffled", delivered=999_000)))
     document["first_delivery"] = [asdict(start) for start in first]
@@ -87,7 +89,7 @@ def main() -> None:
 
 
 def keep(document: dict[str, Any]) -> None:
-    """Write what was measured so far, so that a long benchmark that is cut off has not been in vain."""
+    """Write what was measured so far: a benchmark that is cut off keeps it."""
     (FOLDER / "results.json").write_text(json.dumps(document, indent=2))
 
 
@@ -125,7 +127,7 @@ def measure(database: Database, check: str, rounds: int) -> Result:
 
 
 def first_delivery(database: Database) -> list[FirstDelivery]:
-    """Few undelivered events among many; the profile tells when the first transaction was committed."""
+    """Few undelivered events among many: the profile has the time of the first commit."""
     copy = fresh_copy(database.path)
     with closing(connect(copy)) as connection:
         highest = scalar(connection, "SELECT max(delivered) FROM ceramic_one_event")
@@ -169,7 +171,8 @@ def read_only(database: Database) -> dict[str, float]:
     )
     peak = verify.anonymous_bytes / MEBIBYTE
     console.print(
-        f"{database.events:,} events: a replay takes {ratio:.2f} times the run; {rate:,.0f} events/s verified in at most {peak:.0f} MiB"
+        f"{database.events:,} events: a replay takes {ratio:.2f} times the run; "
+        f"{rate:,.0f} events/s verified in at most {peak:.0f} MiB"
     )
     return {
         "replay_to_run": ratio,

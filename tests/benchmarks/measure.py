@@ -1,4 +1,4 @@
-"""Measures one run of a command: time, processor, memory, write-ahead log and what it reads and writes."""
+"""Measures one run of a command: time, processor, memory, WAL, reads and writes."""
 
 import os
 import platform
@@ -87,7 +87,10 @@ class Measured:
 
 
 def fresh_copy(original: Path, name: str = "work.db") -> Path:
-    """A copy without `-wal`, on disk before the clock starts: else its write-back would be paid by whoever syncs next."""
+    """A copy without `-wal`, on disk before the clock starts.
+
+    Otherwise whoever syncs next would wait for it to be written.
+    """
     copy = FOLDER / name
     remove(copy)
     shutil.copyfile(original, copy)
@@ -136,7 +139,7 @@ def measured_run(command: str, database: Path, *options: str) -> Measured:
 
 
 def write_alone(path: Path, ordered: Path) -> float:
-    """Seconds of writing into `path` the numbers of `ordered` and nothing else, in a process of its own."""
+    """Seconds that it takes to write the numbers of `ordered` into `path`, and nothing else."""
     return float(run(python("-m", "tests.benchmarks.write_alone", path, ordered)).out)
 
 

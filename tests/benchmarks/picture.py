@@ -18,7 +18,7 @@ COLOURS = {"node": BLUE, "links": ORANGE}
 
 
 def draw_results(path: Path, results: Sequence[Result]) -> None:
-    """Draw the time of the run and of the write alone by number of events, and below it their ratio with what is wanted."""
+    """Draw time by number of events, of the run and of the write alone, and their ratio."""
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots(
         2, len(ORDERS), sharex=True, sharey="row", height_ratios=(3, 2), squeeze=False
@@ -82,7 +82,10 @@ MEASURES = {
 
 
 def draw_scale(path: Path, runs: Sequence[dict[str, Any]]) -> None:
-    """Draw what a run takes by number of events, warm and cold; `runs` are those of `tests.benchmarks.scale`."""
+    """Draw what a run takes, warm and cold.
+
+    `runs` are those of `tests.benchmarks.scale`.
+    """
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True).flat
     sizes = sorted({run["events"] for run in runs})
@@ -110,7 +113,7 @@ def draw_scale(path: Path, runs: Sequence[dict[str, Any]]) -> None:
 
 
 def draw_timeline(path: Path, profile: dict[str, Any]) -> None:
-    """Draw a profile of `run --profile` over time: the cores that were busy, and below them each stage."""
+    """Draw a profile of `run --profile` over time: the busy cores, and each stage."""
     timeline = profile["timeline"]
     slot = timeline["slot_seconds"]
     # the last slot is not full
@@ -135,6 +138,7 @@ def draw_timeline(path: Path, profile: dict[str, Any]) -> None:
     axes[0].grid(axis="y", alpha=0.5)
     axes[-1].set_xlabel("seconds since the run began")
     figure.suptitle(
-        f"{profile['run']['discovered']:,} events in {profile['seconds']:.1f} s: {profile['cores']:.2f} cores busy on average"
+        f"{profile['run']['discovered']:,} events in {profile['seconds']:.1f} s: "
+        f"{profile['cores']:.2f} cores busy on average"
     )
     figure.savefig(path, dpi=120)

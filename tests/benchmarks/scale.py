@@ -1,6 +1,6 @@
-"""`make bench BENCH=scale`: how time, memory, write-ahead log and disk grow with the database, warm and cold.
+"""`make bench BENCH=scale`: how time, memory, WAL and disk grow with the database.
 
-    python -m tests.benchmarks.scale                  1, 3 and 10 million events; needs 40 GB of disk
+    python -m tests.benchmarks.scale                  1, 3 and 10 million: takes 40 GB
     python -m tests.benchmarks.scale 100000 300000    other sizes
 
 The rows are shuffled, as after a migration, and nine in ten are undelivered. What is measured goes
@@ -64,11 +64,12 @@ def main(sizes: list[int]) -> None:
 
 
 def measure(database: Database, *, cold: bool) -> Scale:
-    """One run on a fresh copy, which is then removed: two of the largest are all that a disk may hold."""
+    """One run on a fresh copy, which is then removed: a disk may not hold a third one."""
     free, size = shutil.disk_usage(FOLDER).free, database.path.stat().st_size
     if free < size * 1.2:
         raise SystemExit(
-            f"A copy of `{database.path}` takes {size:,} bytes and its log some more, but only {free:,} are free."
+            f"A copy of `{database.path}` takes {size:,} bytes and its WAL some more, "
+            f"but only {free:,} are free."
         )
     copy = fresh_copy(database.path)
     forget(database.path)
@@ -93,7 +94,7 @@ def measure(database: Database, *, cold: bool) -> Scale:
 
 
 def forget(file: Path) -> None:
-    """Let the kernel drop a file, which must have been synced, from its page cache; that needs no root."""
+    """Let the kernel drop a synced file from its page cache; that needs no root."""
     descriptor = os.open(file, os.O_RDONLY)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(descriptor)

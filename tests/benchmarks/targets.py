@@ -38,7 +38,7 @@ class Result:
 
 @dataclass(frozen=True)
 class FirstDelivery:
-    """Medians for few undelivered events among many, in seconds from the start of the process on."""
+    """Medians for few undelivered events among many, in seconds from the process's start."""
 
     check: str
     interpreter_seconds: float
@@ -149,6 +149,8 @@ def show_first_delivery(first: list[FirstDelivery]) -> None:
     """Print when the first delivery comes."""
     for start in first:
         console.print(
-            f"Few undelivered, --check {start.check}: a bare interpreter takes {start.interpreter_seconds:.3f} s, the run begins after "
-            f"{start.run_begins_seconds:.3f} s,\nthe first delivery is committed after {start.first_delivery_seconds:.3f} s."
+            f"Few undelivered, --check {start.check}: a bare interpreter takes "
+            f"{start.interpreter_seconds:.3f} s, the run begins after "
+            f"{start.run_begins_seconds:.3f} s,\n"
+            f"the first delivery is committed after {start.first_delivery_seconds:.3f} s."
         )

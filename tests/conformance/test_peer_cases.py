@@ -25,9 +25,14 @@ from tests.support.program import run as run_program
 
 
 class Run(Protocol):
-    """Run the main job on a database and let the oracle check it; the run_state, and the database afterwards."""
+    """Runs the main job on a database and lets the oracle check the result.
 
-    def __call__(self, path: Path) -> tuple[RunState, Contents]: ...  # noqa: D102 # the class says it
+    Returns the run state, and the database afterwards.
+    """
+
+    def __call__(  # noqa: D102 # the class says it
+        self, path: Path
+    ) -> tuple[RunState, Contents]: ...
 
 
 def command_line(path: Path, *, partitions: int, **_: int) -> RunState:
@@ -47,7 +52,7 @@ IN_PROCESS = [(deliver, workers, partitions) for workers in (1, 2) for partition
     ids=lambda how: f"{how[0].__name__} by {how[1]} in {how[2]}",
 )
 def run(request: pytest.FixtureRequest) -> Run:
-    """By one worker and by two, with three numbers of partitions; and once from the command line."""
+    """By one worker and by two, in three numbers of partitions; once as a command."""
     job, workers, partitions = request.param
 
     def run_and_check(path: Path) -> tuple[RunState, Contents]:

@@ -222,7 +222,8 @@ def test_a_statement_that_fails_midway_undoes_its_batch(path: Path) -> None:
     with closing(connect(path, "rw")) as connection:
         execute(
             connection,
-            "CREATE TRIGGER refuse BEFORE UPDATE ON ceramic_one_event WHEN new.rowid = 8 BEGIN SELECT RAISE(ABORT, 'refused'); END",
+            "CREATE TRIGGER refuse BEFORE UPDATE ON ceramic_one_event WHEN new.rowid = 8 "
+            "BEGIN SELECT RAISE(ABORT, 'refused'); END",
         )
     with writer_of(path, RunState()) as writer:
         writer.write_batch([batch([7, 8, 9])])

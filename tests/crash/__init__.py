@@ -1,1 +1,1 @@
-"""Whatever happens to a run, the database holds whole batches and running again finishes the job."""
+"""Whatever happens to a run: whole batches are kept, and a rerun finishes the job."""

@@ -1,4 +1,4 @@
-"""What the trust tests share: databases worth ordering, children that run the real command line, and faults below SQLite.
+"""What the trust tests share: databases, children that run `ceramic-order`, and faults.
 
 The job always runs in a child, started as a user starts it. The tests look at the database with the
 driver of the product while no child runs; every other program that touches it is a process of its
@@ -71,7 +71,10 @@ SMALL = Population(streams=40, length=21, forks=0.2, missing=0.002, delivered_st
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """11,000 undelivered events in CID order, forked, some of them orphaned: about a second of work in small batches."""
+    """11,000 undelivered events in CID order, forked, some of them orphaned.
+
+    In small batches they are about a second of work.
+    """
     return _template(tmp_path_factory.mktemp("large"), LARGE, "shuffled")
 
 
@@ -95,7 +98,7 @@ def small_in_order(tmp_path_factory: pytest.TempPathFactory) -> Template:
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> Random:
-    """A random generator; its seed, 1 or that of an indirect parameter, is printed, so that a failure shows it."""
+    """A random generator; its seed is 1 or that of an indirect parameter, and is printed."""
     seed: int = getattr(request, "param", 1)
     print(f"seed {seed}")  # noqa: T201 # pytest shows it with a failure
     return Random(seed)
@@ -208,7 +211,7 @@ def children(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Childre
 
 
 def await_wal(child: Popen[str], database: Path, size: int) -> bool:
-    """Wait until the child has written so much to its write-ahead log; False if it ended before."""
+    """Wait until the child's WAL has this size; False if it ended before."""
     wal = database.with_name(database.name + "-wal")
     deadline = time.monotonic() + HANG_SECONDS
     while time.monotonic() < deadline:
@@ -218,7 +221,7 @@ def await_wal(child: Popen[str], database: Path, size: int) -> bool:
         if child.poll() is not None:
             return False
         time.sleep(0.0005)
-    raise TimeoutError(f"the write-ahead log did not grow to {size} bytes")
+    raise TimeoutError(f"the WAL did not grow to {size} bytes")
 
 
 def numbers_of(database: Path) -> Numbers:
@@ -227,7 +230,8 @@ def numbers_of(database: Path) -> Numbers:
         assert scalar(connection, "PRAGMA integrity_check") == "ok"
         table = query(
             connection,
-            "SELECT cid, delivered FROM ceramic_one_event WHERE delivered IS NOT NULL ORDER BY delivered",
+            "SELECT cid, delivered FROM ceramic_one_event"
+            " WHERE delivered IS NOT NULL ORDER BY delivered",
         )
     return dict(zip(table["cid"].to_pylist(), table["delivered"].to_pylist(), strict=True))
 
@@ -266,7 +270,7 @@ def check_numbers(before: Contents, now: Numbers, earlier: Numbers | None = None
 
 
 def check_rerun(before: Contents, database: Path, children: Children) -> None:
-    """Whatever stopped a run: the same command again finishes the job, and the oracle accepts the result."""
+    """The same command again finishes the job, and the oracle accepts the result."""
     again = children.run(database)
     assert again.code == 0, again
     assert scalar_of(database, "PRAGMA integrity_check") == "ok"

@@ -1,8 +1,8 @@
-"""The command line with all thresholds scaled down: a small database takes every way of a large one.
+"""The command line with all thresholds scaled down, for a small database.
 
-A run then reads many pages, settles many times, puts waiting and ordered events into files, writes
-many batches, and checkpoints the WAL midway: after each batch whose rows lie close together, and
-whenever the WAL has grown.
+A run then goes all the ways of a large one: it reads many pages, settles many times, puts waiting
+and ordered events into files, writes many batches, and checkpoints the WAL midway: after each batch
+whose rows lie close together, and whenever the WAL has grown.
 """
 
 from connectors import source

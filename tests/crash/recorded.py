@@ -1,4 +1,7 @@
-"""What a run writes, recorded below SQLite, and what a disk may hold of it after a power loss: all that was synced, and any of the rest."""
+"""What a run writes, recorded below SQLite, and what is left of it after a power loss.
+
+A disk then holds all that was synced, and any part of the rest.
+"""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -67,7 +70,10 @@ class Disk:
     def after_power_loss(
         self, fate: Callable[[], Fate], tear: Callable[[int], int], folder: Path
     ) -> Path:
-        """Write the files as they may be found: fate decides of each unsynced change, tear how much of it is there."""
+        """Write the files as they may be found.
+
+        `fate` decides of each unsynced change, `tear` how much of it is there.
+        """
         files = {file: bytearray(content) for file, content in self.stored.items()}
         for change in [*self.unsynced[MAIN], *self.unsynced[WAL]]:
             match fate():
@@ -112,7 +118,7 @@ class Recorded:
 
     @cached_property
     def commits(self) -> list[int]:
-        """Which changes were the last frame of a transaction in the log: its header tells the size of the database."""
+        """Which changes were the last frame of a transaction: its header has a size."""
         return [
             at
             for at, change in enumerate(self.changes)
@@ -121,7 +127,7 @@ class Recorded:
 
     @cached_property
     def checkpoints(self) -> list[int]:
-        """Which changes were the end of a checkpoint: the database is synced after some of it was written."""
+        """Which changes ended a checkpoint: the database is synced after a part was written."""
         found, written = [], False
         for at, change in enumerate(self.changes):
             if change.file == MAIN and change.call == b"s" and written:

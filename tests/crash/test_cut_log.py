@@ -1,4 +1,4 @@
-"""Power loss, by what is left of the write-ahead log: the database is as it was after the last whole batch in it.
+"""Power loss, by what is left of the WAL: its last whole batch is the state.
 
 The log is the first of its run, or one that was begun anew after a checkpoint: behind its own
 frames stand those of the log before, which are told by their salt.
@@ -44,7 +44,7 @@ class Left:
 
     @cached_property
     def commits(self) -> list[int]:
-        """After how many frames each transaction is complete: its last frame tells the size of the database."""
+        """After how many frames each transaction is complete."""
         sizes = (self.log[HEADER + frame * FRAME + 4 :][:4] for frame in range(self.frames))
         return [frame + 1 for frame, size in enumerate(sizes) if any(size)]
 
@@ -72,7 +72,7 @@ def killed(small: Template, tmp_path_factory: pytest.TempPathFactory, faults_lib
 def restarted(
     small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path
 ) -> Left:
-    """What stood on the disk when a run was in the sixth batch of a log that had been begun anew, over the log before."""
+    """The disk in the sixth batch of a WAL that was started anew over an older one."""
     folder = tmp_path_factory.mktemp("restarted")
     recorded = record(
         small, folder, faults_library, "--batch-rows", "20", program="tests.crash.miniature"

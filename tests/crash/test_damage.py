@@ -1,4 +1,4 @@
-"""A damaged file is named in SQLite's words, a damaged event in the report; what is whole is delivered, and nothing is silent."""
+"""What is damaged is named, file or event; what is whole is delivered; nothing is silent."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -125,7 +125,8 @@ def _check_flips(template: Template, bits: Iterable[int], children: Children) ->
     content, codes = template.path.read_bytes(), set()
     for bit in bits:
         byte = bit // 8
-        print(f"bit {bit % 8} of byte {byte}, byte {byte % PAGE} of page {byte // PAGE + 1}")  # noqa: T201 # pytest shows it with a failure
+        place = f"byte {byte}, byte {byte % PAGE} of page {byte // PAGE + 1}"
+        print(f"bit {bit % 8} of {place}")  # noqa: T201 # pytest shows it with a failure
         codes.add(_check_damaged(template, _flip(content, bit), children))
     return codes
 
@@ -143,7 +144,7 @@ def _pages_by_kind(template: Template, folder: Path) -> dict[tuple[str, str], li
 
 
 def _some_bit(rng: Random, pages: list[int]) -> int:
-    """A bit of one of these pages; every other time of the few bytes that begin the page and tell what it is."""
+    """A bit of one of these pages, every other time in the first bytes, which say what it is."""
     return (
         (rng.choice(pages) - 1) * PAGE + rng.randrange(rng.choice((12, PAGE)))
     ) * 8 + rng.randrange(8)

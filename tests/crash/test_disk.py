@@ -1,4 +1,4 @@
-"""A disk that is full or fails stops a run with a sentence that tells what is kept; once it works again, a rerun finishes the job."""
+"""A disk that is full or fails: a sentence says what is kept, and a rerun finishes the job."""
 
 import errno
 import resource
@@ -58,7 +58,7 @@ def _check_faults(small: Template, children: Children, faults: Iterable[Faults])
 
 
 def _faults(calls: Literal["change", "read"], moments: Iterable[int]) -> Iterator[Faults]:
-    """Each call fails once or for ever, because the disk is full (what reading never finds) or broken."""
+    """Each call fails once or for ever, as on a full disk (never while reading) or a broken one."""
     kinds = cycle(product((0, 1), (errno.EIO,) if calls == "read" else (errno.ENOSPC, errno.EIO)))
     for moment, (times, error_number) in zip(moments, kinds, strict=False):
         yield Faults("fail", first=moment, times=times, calls=calls, error_number=error_number)

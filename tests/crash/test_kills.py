@@ -21,12 +21,12 @@ from tests.support.program import end
 
 OPTIONS = ("--batch-rows", "200", "--quiet")
 LOG_BYTES = 4_500_000
-"""How large the write-ahead log of a whole run becomes where no checkpoint begins it anew."""
+"""How large the WAL of a whole run becomes where no checkpoint starts it anew."""
 WRITES = 20_000
 """A whole run writes, truncates and syncs somewhat more often."""
 CHECKPOINTED_WRITES = 580
-"""The same of a run of few events that lie parents first, which takes its log into the database
-after each of some 20 batches."""
+"""The same of a run of few events that lie parents first, with a checkpoint after each of some 20
+batches."""
 CHECKPOINT_WRITES = 180
 """And of these, the changes of the database file itself, which only checkpoints make."""
 
@@ -42,7 +42,7 @@ def _kill_from_outside(children: Children, database: Path, rng: Random) -> None:
 
 
 def _kill_in_a_call(program: Program, faults: Faults) -> Kill:
-    """Kill a run in the middle of one of its writes, of which the disk keeps the first half, or before a sync."""
+    """Kill a run before a sync, or in a write, of which the disk keeps the first half."""
 
     def kill(children: Children, database: Path, rng: Random) -> None:
         chosen = Faults("kill", first=rng.randrange(1, faults.first), calls=faults.calls)
@@ -61,7 +61,10 @@ CHECKPOINTED = (
 def _check_kills(
     kills: tuple[Kill, ...], times: int, rng: Random, template: Template, children: Children
 ) -> int:
-    """Kill again and again until the job is done, then on a fresh copy; how many kills came after a checkpoint had begun.
+    """Kill again and again until the job is done, then on a fresh copy.
+
+    Returns how many kills came after the first checkpoint had started.
+
 
     The database file is changed by checkpoints alone; the last one, at the end, is that of a job
     which is done.

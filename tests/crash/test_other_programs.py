@@ -1,4 +1,4 @@
-"""Other programs at the same database: who holds it is waited for or named, and nothing of theirs is overwritten."""
+"""Other programs at the same database: waited for or named; theirs is never overwritten."""
 
 import time
 from pathlib import Path
@@ -23,13 +23,15 @@ PROGRAM = Path(__file__).with_name("other_program.py")
 MANY_BATCHES = ("--batch-rows", "20", "--quiet")
 """More than 500 of them."""
 SOME_BYTES = 100_000
-"""How large the write-ahead log is when another program comes."""
+"""How large the WAL is when another program comes."""
 
 THEIR_CID = b"\x01\x71\x12\x20" + bytes(32)
 INSERT_DELIVERED = f"""
     INSERT INTO ceramic_one_event
-      (order_key, ahash_0, ahash_1, ahash_2, ahash_3, ahash_4, ahash_5, ahash_6, ahash_7, cid, discovered, delivered)
-    SELECT x'00', 0, 0, 0, 0, 0, 0, 0, 0, x'{THEIR_CID.hex()}', 0, max(delivered) + 1 FROM ceramic_one_event
+      (order_key, ahash_0, ahash_1, ahash_2, ahash_3, ahash_4, ahash_5, ahash_6, ahash_7,
+       cid, discovered, delivered)
+    SELECT x'00', 0, 0, 0, 0, 0, 0, 0, 0, x'{THEIR_CID.hex()}', 0, max(delivered) + 1
+    FROM ceramic_one_event
 """  # hex
 """What a node does that receives an init event."""
 

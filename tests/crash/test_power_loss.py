@@ -1,4 +1,4 @@
-"""Power loss, by what a disk may hold then: of all that a run wrote, only what was synced before is certain to be there.
+"""Power loss: of all that a run wrote, only what was synced before is certain to be there.
 
 The writes of a real run are recorded below SQLite. For moments of it, the files are built as they
 may be found after a power loss: every write that was not yet synced is there, or not, or only some
@@ -32,7 +32,7 @@ def in_one_log(
 def checkpointed(
     small_in_order: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path
 ) -> Recorded:
-    """A run whose batches lie close together, so that each is taken into the database at once."""
+    """A run whose batches lie close together, so that each is followed by a checkpoint."""
     folder = tmp_path_factory.mktemp("checkpointed")
     recorded = record(
         small_in_order,
@@ -52,7 +52,7 @@ def checkpointed(
 def grown(
     small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path
 ) -> Recorded:
-    """A run in random order, whose log is taken into the database whenever it has grown to some batches."""
+    """A run in random order, with a checkpoint whenever the WAL has grown by some batches."""
     recorded = record(
         small,
         tmp_path_factory.mktemp("grown"),
@@ -144,7 +144,10 @@ def test_a_batch_that_was_taken_into_the_database_is_never_lost(
 
 
 def _events_lost(recorded: Recorded, folder: Path) -> int:
-    """How many events are undelivered again at most, if the power is lost when the next one is begun and nothing unsynced is there."""
+    """How many events a power loss makes undelivered again at most.
+
+    It comes when the next batch is started, and nothing that was not synced is kept.
+    """
     before = recorded.template.contents
     disk, committed, lost = Disk(recorded.template.path.read_bytes()), 0, 0
     begun_after = 0

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run with one line that tells what is kept, at whatever moment they come."""
+"""SIGINT and SIGTERM end a run at any moment with one line that says what is kept."""
 
 import re
 import time
@@ -25,11 +25,11 @@ OPTIONS = ("--batch-rows", "200", "--quiet")
 SECONDS = 1.0
 """A whole run takes about so long where the machine is not busy."""
 SOME_BYTES = 200_000
-"""How large the write-ahead log is after a batch or two."""
+"""How large the WAL is after a batch or two."""
 
 
 def _listens(child: Popen[str]) -> bool:
-    """Whether a run has taken both signals over: SIGTERM, which the interpreter leaves alone, is caught or blocked."""
+    """Whether a run handles signals: SIGTERM, which Python leaves alone, is caught or blocked."""
     masks = re.findall(
         r"Sig(?:Cgt|Blk):\s*([0-9a-f]+)", Path(f"/proc/{child.pid}/status").read_text()
     )

@@ -1,4 +1,4 @@
-"""The main flow: whatever the database holds and however it is cut, the same events are delivered, parents first."""
+"""The main flow: however it is cut, the same events are delivered, parents first."""
 
 from contextlib import closing
 from itertools import count

@@ -58,7 +58,8 @@ fields: st.SearchStrategy[dict[str, DagCborTypes]] = st.fixed_dictionaries(
         "z": forms,
     },
 )
-blocks = fields.map(lambda chosen: encode_dag_cbor(chosen))  # noqa: PLW0108 # the lambda has the type that mypy can't infer
+# the lambda has the type that mypy can't infer
+blocks = fields.map(lambda chosen: encode_dag_cbor(chosen))  # noqa: PLW0108
 
 
 @settings(max_examples=100, deadline=None, print_blob=True)

@@ -42,7 +42,7 @@ def test_it_holds_what_was_added_and_nothing_else(
 
 
 def test_events_are_moved_seldom() -> None:
-    """Runs grow by doubling: of a thousand batches only some ten runs are kept, and so each event is moved some ten times."""
+    """Runs grow by doubling: of a thousand batches ten runs are kept; each event moves ten times."""
     remembered = Remembered()
     for number in range(1_000):
         remembered.add(

@@ -12,7 +12,7 @@ few = settings(max_examples=200, deadline=None, print_blob=True)
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[list[int], list[int], list[bool]]:
-    """Rowid, parent and readiness of up to 24 rows; parents may lie anywhere, so there are forests, chains, loops and cycles."""
+    """Rowid, parent and readiness of up to 24 rows; a parent may be any row, or the row itself."""
     rowids = draw(
         st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 30), max_size=24, unique=True)
     )

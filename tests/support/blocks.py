@@ -1,4 +1,4 @@
-"""Blocks of events to decode: valid ones of all kinds, and the pieces of which others are made by hand."""
+"""Blocks of events to decode: valid ones of all kinds, and pieces to make others by hand."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -55,7 +55,7 @@ def batch_of(raws: Sequence[Raw]) -> pa.RecordBatch:
 
 
 def assert_read_row_by_row(raws: Sequence[Raw], rows: slice = slice(None)) -> None:
-    """Decode rows of a batch; it must say what `read_event` says of each, in the order of the input."""
+    """Decode rows of a batch: the result must be what `read_event` gives for each, in order."""
     batch = batch_of(raws)[rows]
     decoded = decode_events(batch)
     links, rejected = [], []
@@ -93,7 +93,7 @@ def assert_read_row_by_row(raws: Sequence[Raw], rows: slice = slice(None)) -> No
 
 @cache
 def valid() -> tuple[Raw, ...]:
-    """Events of all kinds: both lengths of CIDs, other hashes and codecs, envelopes of every form, blocks of very different size."""
+    """Events of all kinds, with all hashes, codecs, forms of envelopes, and blocks of any size."""
     cap = capability("did:pkh:eip155:1:0x0", 1)
     events = [SIGNED, UNSIGNED, init_event(3, data={"name": "x" * 300}, cap=cap)]
     for stream in (SIGNED.stream, UNSIGNED.stream):

@@ -40,7 +40,7 @@ def store(
     schema_version: SchemaVersion = "v0.38",
     without_init_cid: Iterable[bytes] = (),
 ) -> Path:
-    """A new database with these events, in this order; by default the init events are delivered. `path`.
+    """A new database with these events in this order; by default the inits are delivered.
 
     `without_init_cid`: the CIDs of the events that were stored before the node noted init CIDs.
     """
@@ -59,7 +59,8 @@ def run_flow(flow: Dataflow, workers: int) -> None:
     if workers == 1:
         run_main(flow)  # type: ignore[no-untyped-call] # the runner is compiled and has no types
     else:
-        cluster_main(flow, [], 0, worker_count_per_proc=workers)  # type: ignore[no-untyped-call] # likewise
+        # likewise
+        cluster_main(flow, [], 0, worker_count_per_proc=workers)  # type: ignore[no-untyped-call]
 
 
 def deliver(
@@ -74,7 +75,10 @@ def deliver(
     settings: OrderSettings = OrderSettings(),  # noqa: B008 # frozen
     spill: SpillSettings | None = None,
 ) -> RunState:
-    """The main job on `path`; what it did. Unlike `get_flow` it claims nothing, so that many runs fit in one process."""
+    """Run the main job on `path`.
+
+    Unlike `get_flow` it claims nothing, so that many runs fit in one process.
+    """
     run_state = RunState()
     folder = None if spill is None else spill.folder
     memory_bytes = 0 if folder else SinkSettings().memory_bytes

@@ -1,4 +1,4 @@
-"""The oracle: what a run must have done to a database, told from its rows and blocks in plain Python, with no code of ours.
+"""The oracle: what a run must have done to a database, in plain Python without code of ours.
 
 before = read(path)
 ... a run ...
@@ -41,7 +41,7 @@ class Contents:
 
 
 def read(path: Path) -> Contents:
-    """Read everything. Values come as SQL literals because the driver guesses a column's type from its first rows."""
+    """Read everything, as SQL literals: the driver guesses a column's type from its first rows."""
     with (
         sqlite.connect(f"{path.resolve().as_uri()}?mode=ro") as connection,
         connection.cursor() as cursor,
@@ -87,7 +87,7 @@ def _bytes(literal: str) -> bytes:
 
 
 def _place(cid: bytes, blocks: dict[bytes, bytes]) -> Place | None:
-    """An event's place by the fields of its blocks (FORMAT.md, The four kinds of event), None if it can't be read."""
+    """An event's place by its blocks (FORMAT.md, The four kinds of event); None: unreadable."""
     root = _decode(blocks.get(_multihash(cid), b""))
     if {"id", "prev", "proof", "path"} <= root.keys():
         return _linked(root, "id", "prev", "proof") if isinstance(root["path"], str) else None
@@ -132,7 +132,7 @@ def _multihash(cid: bytes) -> bytes:
 
 
 def deliverable(contents: Contents, unservable: AbstractSet[bytes] = frozenset()) -> set[bytes]:
-    """The undelivered events that can be delivered: init events, and what is below delivered or deliverable events of its stream.
+    """The undelivered events that can be delivered: init events, and children of deliverable ones.
 
     `unservable`: readable events that must not be delivered, because no node could serve them.
     """

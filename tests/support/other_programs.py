@@ -1,4 +1,7 @@
-"""Other programs at a database: processes of their own, because two SQLite libraries in one drop each other's locks."""
+"""Other programs at a database.
+
+Each is a process: two SQLite libraries in one drop each other's locks.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +14,8 @@ _DELETE_LAST = """
 import os, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA wal_autocheckpoint=0")
-connection.execute("DELETE FROM ceramic_one_event WHERE rowid = (SELECT max(rowid) FROM ceramic_one_event)")
+last = "SELECT max(rowid) FROM ceramic_one_event"
+connection.execute(f"DELETE FROM ceramic_one_event WHERE rowid = ({last})")
 print("open", flush=True)
 if sys.argv[2] == "killed":
     os._exit(0)

@@ -95,7 +95,8 @@ def start(
         [str(argument) for argument in command],
         cwd=cwd,
         env={name: value for name, value in variables.items() if value is not None},
-        preexec_fn=(lambda: _limit(limits)) if limits else None,  # noqa: PLW1509 # no threads of ours run
+        # no thread of ours runs in the child yet
+        preexec_fn=(lambda: _limit(limits)) if limits else None,  # noqa: PLW1509
         stdin=PIPE,
         stdout=stdout,
         stderr=stderr,

@@ -1,4 +1,4 @@
-"""Databases that a real node wrote; they lie beside a checkout of the developers and nowhere else."""
+"""Databases that a real node wrote; they are beside a developer's checkout, nowhere else."""
 
 from tests.support.program import ROOT
 

@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Forest:
-    """A database to be. What does not fit in its `repr` is derived, so that a failing example can be read."""
+    """A database to be. What is not in its `repr` is derived, so that a failure can be read."""
 
     plan: tuple[Step, ...]
     rows: tuple[int, ...]
@@ -148,7 +148,7 @@ steps = st.builds(
 
 @st.composite
 def forests(draw: st.DrawFn) -> Forest:
-    """Forests of up to 40 events with forks, gaps, damage, wrong streams, delivered events, and rows in any order."""
+    """Forests of up to 40 events: forks, gaps, damage, wrong streams, rows in any order."""
     plan = draw(st.lists(steps, min_size=1, max_size=40))
     rows = draw(st.permutations([row for row, step in enumerate(plan) if step.fate != "missing"]))
     return Forest(tuple(plan), tuple(rows), draw(st.sampled_from(_VERSIONS)))

@@ -18,7 +18,7 @@ FOREIGN = data_event(OTHER[0].stream, STREAM[1].cid, "in another stream")
 
 @pytest.fixture
 def ordered(tmp_path: Path) -> tuple[Path, Contents]:
-    """A database after a run, and what it was before: one stream half delivered, one whole, one with a gap, and a stray event."""
+    """A database before and after a run: streams half and wholly delivered, and with a gap."""
     events = [*STREAM, *OTHER, *GAP[:2], *GAP[3:], FOREIGN]
     path = store(
         tmp_path / "node.db", events, [1, 2, 4, *[None] * 3, 5, None, None, 6, *[None] * 4]

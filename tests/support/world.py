@@ -1,4 +1,4 @@
-"""A small database with every kind of event in it, wholly and rightly delivered, and the ways to damage it."""
+"""A small database with all kinds of event, rightly delivered, and ways to damage it."""
 
 # SQL of our own values
 
@@ -32,7 +32,7 @@ CAPABILITY = capability(did_pkh(1), 1)
 
 
 def events() -> dict[str, Event]:
-    """Two streams by name, parents first; `lost` is not stored, so `orphan` and `grandchild` wait for it."""
+    """Two streams by name, parents first. `lost` is not stored: `orphan` and `grandchild` wait."""
     made = {"init": init_event(1, controller=did_pkh(1), data={"n": 0}, cap=CAPABILITY)}
     stream = made["init"].stream
 
@@ -121,7 +121,7 @@ def set_number(name: str, number: str) -> str:
 
 
 def without_unique_numbers(path: Path) -> Path:
-    """Make the event table anew without UNIQUE(delivered), row by row with the same rowids, so that it can be damaged; `path`."""
+    """Make the event table anew without UNIQUE(delivered), with the same rowids; `path`."""
     with closing(connect(path, "rw")) as connection:
         definition = scalar(
             connection, "SELECT sql FROM sqlite_master WHERE name = 'ceramic_one_event'"
@@ -142,7 +142,7 @@ def without_unique_numbers(path: Path) -> Path:
 
 
 def deliver(path: Path) -> Path:
-    """Number what can be delivered, down the prevs from above the highest number: a right run, by the oracle; `path`."""
+    """Number what can be delivered, parents first, above the highest number; `path`."""
     contents = read(path)
     numbers = {cid: number for cid, number in contents.numbers.items() if number is not None}
     waiting, number, order = deliverable(contents), contents.highest, []

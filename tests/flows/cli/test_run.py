@@ -1,4 +1,4 @@
-"""`ceramic-order run` as a user starts it: exit codes, what is printed where, and what is left on the disk."""
+"""`ceramic-order run` as a user starts it: exit codes, output, and what is left on the disk."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def run_json(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A stream of ten of which the fifth is missing and the eighth broken, one of three without its init, and one of four."""
+    """Streams: ten with the fifth missing and the eighth broken, three without init, and four."""
     first, orphans, whole = chain(10, 1), chain(3, 2), chain(4, 3)
     broken = data_event(first[0].stream, first[1].cid, "broken")
     broken = broken._replace(blocks=broken.blocks[-1:])
@@ -319,7 +319,8 @@ def test_a_signal_ends_a_run_with_one_line_and_a_second_run_finishes_the_job(
         ended = end(process)
     assert (ended.code, ended.out) == (128 + number, ""), ended
     said = re.fullmatch(
-        rf"Stopped by {number.name}: `(\d+)` events in `\d+` whole batches are delivered and kept\..*\n",
+        rf"Stopped by {number.name}: "
+        r"`(\d+)` events in `\d+` whole batches are delivered and kept\..*\n",
         ended.err,
     )
     assert said, ended.err

@@ -81,7 +81,10 @@ def digest_of_run(before: Contents, after: Contents, folder: Path) -> str:
 def replay_and_run(
     path: Path, folder: Path, unservable: frozenset[bytes] = frozenset()
 ) -> tuple[Replay, Contents]:
-    """Replay a database, verified, then run on it: both must say the same. What was replayed, and the database before."""
+    """Replay a database, verified, then run on it: both must say the same.
+
+    Returns what was replayed, and the database before.
+    """
     before = read(path)
     kept = path.read_bytes()
     replayed = replay(path, folder / "log", RunOptions(), verified=True)
@@ -298,8 +301,8 @@ def test_a_full_disk_leaves_no_log(synthetic: Path, tmp_path: Path) -> None:
     command = ceramic_order("replay", synthetic, "--out", tmp_path / "log")
     ended = program.run(command, code=3, limits={resource.RLIMIT_FSIZE: 64 * 512})
     assert (
-        f"Writing to `{tmp_path / 'log'}` failed: File too large. No part of a new log was left there"
-        in ended.err
+        f"Writing to `{tmp_path / 'log'}` failed: File too large. "
+        "No part of a new log was left there" in ended.err
     )
     assert not list(tmp_path.iterdir())
 

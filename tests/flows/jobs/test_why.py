@@ -104,7 +104,7 @@ def test_a_prev_in_another_stream_is_shown(tmp_path: Path) -> None:
 
 
 def circular() -> list[Event]:
-    """A stream whose events name each other. Only a block that does not have its hash can do that."""
+    """A stream whose events name each other, which takes a block that does not have its hash."""
     init = init_event(1)
     first = data_event(init.stream, init.cid, None)
     second = data_event(init.stream, first.cid, None)

@@ -1,4 +1,4 @@
-"""A database through its life: events come in any order or never, blocks are lost and found again, runs end or are stopped midway.
+"""A database through its life: events come and go, runs end or are stopped midway.
 
 Hypothesis chooses what happens next. After each run a model of a few lines tells which events must
 be delivered and why others are not.
@@ -21,7 +21,7 @@ from connectors.sqlite import connect, execute
 from flows.synth.database import create_database, insert_events
 from flows.synth.events import Event, Kind, data_event, init_event, time_event
 from operators.schemas import Reason
-from tests.crash.conftest import Children, Faults, check_numbers, children, faults_library  # noqa: F401 # the last two are fixtures
+from tests.crash.conftest import Children, Faults, check_numbers
 from tests.support.job import deliver
 from tests.support.oracle import Contents, check, read
 
@@ -42,7 +42,9 @@ class Damage(NamedTuple):
 
 _ZEROS = "UPDATE ceramic_one_block SET bytes = zeroblob(length(bytes)) WHERE multihash = x'{block}'"
 _LOST = "DELETE FROM ceramic_one_block WHERE multihash = x'{block}'"
-_NOT_LISTED = "DELETE FROM ceramic_one_event_block WHERE event_cid = x'{cid}' AND block_multihash = x'{block}'"
+_NOT_LISTED = """
+    DELETE FROM ceramic_one_event_block WHERE event_cid = x'{cid}' AND block_multihash = x'{block}'
+"""
 
 DAMAGES = (
     Damage(_ZEROS, Reason.NOT_DAG_CBOR, 0, ("data", "time")),
@@ -102,7 +104,7 @@ class Database(RuleBasedStateMachine):
 
     @property
     def sound(self) -> list[bytes]:
-        """The events that can still be damaged; delivered ones are left alone, for their blocks are no longer needed."""
+        """The undelivered events: the blocks of others are no longer needed."""
         return [
             cid
             for cid in self.events
@@ -201,7 +203,7 @@ class Database(RuleBasedStateMachine):
         return list(self.events.values())[place % len(self.events)]
 
     def _child(self, parent: Event, kind: Kind) -> Event:
-        """A new event; the second anchor of an event would be the same event, and becomes a data event."""
+        """A new event; a second anchor would be the same event, and becomes a data event."""
         anchor = time_event(parent.stream, parent.cid)
         is_new = kind == "time" and anchor.cid not in self.events
         child = anchor if is_new else data_event(parent.stream, parent.cid, {"n": next(self.names)})
@@ -220,11 +222,13 @@ class Database(RuleBasedStateMachine):
         for block in self.events[cid].blocks:
             key, content = f"x'{block.multihash.hex()}'", f"x'{block.content.hex()}'"
             self._execute(
-                f"INSERT OR REPLACE INTO ceramic_one_block (multihash, bytes) VALUES ({key}, {content})"
+                "INSERT OR REPLACE INTO ceramic_one_block (multihash, bytes)"
+                f" VALUES ({key}, {content})"
             )  # hex
-            listing = f"VALUES (x'{cid.hex()}', {key}, {block.codec}, 0, {block.is_root})"
+            row = f"VALUES (x'{cid.hex()}', {key}, {block.codec}, 0, {block.is_root})"
             self._execute(
-                f"INSERT OR IGNORE INTO ceramic_one_event_block (event_cid, block_multihash, codec, idx, root) {listing}"
+                "INSERT OR IGNORE INTO ceramic_one_event_block"
+                f" (event_cid, block_multihash, codec, idx, root) {row}"
             )
         del self.damaged[cid]
 
@@ -273,7 +277,8 @@ class KilledDatabase(Database):
 def _live(new: Callable[[Path], Database], folder: Path, *, lives: int, steps: int) -> None:
     names = count()
     run_state_machine_as_test(
-        lambda: new(folder / f"life-{next(names)}.db"),  # type: ignore[arg-type] # Hypothesis calls it, whatever its type says
+        # Hypothesis calls it, whatever its type says
+        lambda: new(folder / f"life-{next(names)}.db"),  # type: ignore[arg-type]
         settings=settings(
             max_examples=lives,
             stateful_step_count=steps,
@@ -290,12 +295,12 @@ def test_whatever_happens_to_a_database_a_run_delivers_what_can_be_delivered(
     _live(Database, tmp_path, lives=20, steps=20)
 
 
-def test_kills_between_anything_lose_nothing(tmp_path: Path, children: Children) -> None:  # noqa: F811 # the fixture
+def test_kills_between_anything_lose_nothing(tmp_path: Path, children: Children) -> None:
     _live(lambda path: KilledDatabase(path, children), tmp_path, lives=8, steps=15)
 
 
 @pytest.mark.soak
-def test_many_long_lives(tmp_path: Path, children: Children) -> None:  # noqa: F811 # the fixture
+def test_many_long_lives(tmp_path: Path, children: Children) -> None:
     for part in ("run", "killed"):
         (tmp_path / part).mkdir()
     _live(Database, tmp_path / "run", lives=1000, steps=50)
