@@ -39,6 +39,24 @@ class Schema:
     """The newest migration that the node recorded, None where that table is missing."""
 
 
+LONGEST_PATH = 504
+"""Bytes of a path that SQLite opens: its limit of 512 less what it appends for its journal."""
+
+
+def require_short(path: Path) -> None:
+    """Check that SQLite can open a resolved path of this length.
+
+    Raises:
+        CannotStartError: it is too long.
+    """
+    if (length := len(os.fsencode(path))) > LONGEST_PATH:
+        raise CannotStartError(
+            f"The path of `{path.name}` has `{length}` bytes",
+            why=f"SQLite opens paths of at most `{LONGEST_PATH}`",
+            advice="Move it, or mount its folder at a shorter path.",
+        )
+
+
 def locate(path: Path, *, writable: bool = False) -> Path:
     """Resolve `path` to a regular file that may hold a database, without opening it.
 
@@ -66,6 +84,7 @@ def locate(path: Path, *, writable: bool = False) -> Path:
         raise CannotStartError(
             f"`{path}` is empty, not a ceramic-one database", advice="Check the path."
         )
+    require_short(resolved)
     if info.st_nlink > 1:
         raise CannotStartError(
             f"`{path}` has {info.st_nlink} hard links",

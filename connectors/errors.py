@@ -5,6 +5,9 @@ from typing import Any, Self
 RETRY = "Run the same command again to finish the job."
 """Said only where that helps."""
 
+NOTHING_CHANGED = "Nothing was changed."
+"""What a command that could not start, or that only reads, leaves behind it."""
+
 
 class CeramicOrderError(Exception):
     """A command can't go on. `exit_code` is the documented exit code.
@@ -78,7 +81,7 @@ class CannotStartError(CeramicOrderError, ValueError):
         what: str,
         *,
         why: str | None = None,
-        unchanged: str | None = "Nothing was changed.",
+        unchanged: str | None = NOTHING_CHANGED,
         advice: str | None = None,
         retry: bool = False,
     ) -> None:

@@ -137,5 +137,6 @@ def failed_write(folder: Path, cause: OSError) -> InterruptedRunError:
         f"Writing to `{folder}` failed",
         why=f"{reason}",
         unchanged="No part of a new log was left there, and the snapshot is unchanged.",
-        advice="Make room (about 70 bytes an event), then replay again.",
+        advice="Make room (about 70 bytes an event).",
+        retry=True,
     )

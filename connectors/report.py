@@ -82,7 +82,7 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         except OSError as cause:
             reason = cause.strerror or os.strerror(cause.errno or errno.EIO)
             error = InterruptedRunError(
-                f"Can't write the report in `{self.folder}`", why=f"{reason}"
+                f"Can't write the report in `{self.folder}`", why=reason, retry=True
             )
             self.run_state.fail(error)
             raise error from cause

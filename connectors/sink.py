@@ -14,7 +14,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
 from connectors.sorted_runs import Integers, Run, RunFiles, numbered, sorted_run
-from connectors.sqlite import DATABASE_ERRORS, connect, execute, scalar, sqlite_says
+from connectors.sqlite import DATABASE_ERRORS, connect, execute, rerun_helps, scalar, sqlite_says
 from operators.schemas import UNSIGNED_INIT
 
 SET_DELIVERED = "UPDATE ceramic_one_event SET delivered = ? WHERE rowid = ? AND delivered IS NULL"
@@ -190,7 +190,11 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         try:
             yield
         except DATABASE_ERRORS as cause:
-            error = InterruptedRunError(f"Writing to `{self._path}` failed", why=sqlite_says(cause))
+            error = InterruptedRunError(
+                f"Writing to `{self._path}` failed",
+                why=sqlite_says(cause),
+                retry=rerun_helps(cause),
+            )
             self._run_state.fail(error)
             raise error from cause
         except InterruptedRunError as error:
@@ -227,6 +231,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
                 f"Another process numbers events in `{self._path}`",
                 why=f"the highest number is `{highest}`, this run wrote `{self._last_number}` last",
                 advice="Stop the other process first.",
+                retry=True,
             )
         if highest > np.iinfo(np.int64).max - events:
             raise InterruptedRunError(
@@ -247,6 +252,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
                 why="another process delivers events, or the file is damaged "
                 "(`PRAGMA integrity_check`)",
                 advice="Stop the other process first.",
+                retry=True,
             )
 
 

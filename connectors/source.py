@@ -16,7 +16,15 @@ from connectors.blocks import BlockReader, WindowTooLargeError
 from connectors.errors import InterruptedRunError
 from connectors.event_blocks import ListingReader
 from connectors.run_state import RunState
-from connectors.sqlite import DATABASE_ERRORS, bound, connect, query, sqlite_says
+from connectors.sqlite import (
+    CHECK_DISK,
+    DATABASE_ERRORS,
+    bound,
+    connect,
+    query,
+    rerun_helps,
+    sqlite_says,
+)
 from operators.encoding.cid import root_multihashes
 from operators.encoding.envelope import payload_multihashes
 from operators.schemas import RAW, Page
@@ -140,7 +148,8 @@ class _Partition(StatefulSourcePartition[Page, int]):
                 InterruptedRunError(
                     f"Reading `{self._source.path}` failed {where} in partition `{self._name}`",
                     why=f"{sqlite_says(cause)}",
-                    advice="Check the disk and `PRAGMA integrity_check`.",
+                    advice=CHECK_DISK,
+                    retry=rerun_helps(cause),
                 )
             )
         except BaseException as cause:  # noqa: BLE001 # whatever it is, the flow must see it rather than wait for ever

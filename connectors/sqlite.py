@@ -136,6 +136,14 @@ def sqlite_says(error: BaseException) -> str:
 _DRIVER_SAYS = re.compile(r"^([A-Z_]+: )?(\[SQLite\] )?([Ff]ailed to .*?: )?")
 
 
+_PASSING = re.compile(r"\b(full|I/O error|locked|busy|unable to open|out of memory)\b")
+
+
+def rerun_helps(error: BaseException) -> bool:
+    """Whether what failed can go well once its cause is gone: a full disk, a lock; not damage."""
+    return isinstance(error, OSError) or _PASSING.search(sqlite_says(error)) is not None
+
+
 CHECK_DISK = "Check the disk and `PRAGMA integrity_check`."
 
 
@@ -161,7 +169,7 @@ def sqlite_errors(
     try:
         yield
     except DATABASE_ERRORS as cause:
-        error = kind(what, why=sqlite_says(cause), advice=advice)
+        error = kind(what, why=sqlite_says(cause), advice=advice, retry=rerun_helps(cause))
         raise (error if unchanged is None else error.replaced(unchanged=unchanged)) from cause
 
 

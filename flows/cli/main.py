@@ -1,15 +1,28 @@
-"""The command line: loads the command that is asked for, and turns every error into one sentence and its exit code."""
+"""The command line: loads the command that is asked for.
 
+Every error becomes one sentence and its exit code, whatever raised it.
+"""
+
+import difflib
 import importlib
 import os
 import sys
+import threading
+from contextlib import suppress
 from typing import NoReturn
 
 import click
 
-from connectors.errors import CeramicOrderError
-from flows.terminal.console import open_closed_descriptors, story
-from flows.terminal.signals import give_way, install
+from connectors.errors import CannotStartError, CeramicOrderError
+from flows.terminal.console import (
+    drop_stdout,
+    open_closed_descriptors,
+    print_error,
+)
+from flows.terminal.signals import (
+    wait_if_being_stopped,
+    what_is_kept,
+)
 
 COMMANDS = {
     "run": "Order the undelivered events of a database, in place.",
@@ -32,6 +45,20 @@ LIBRARIES_OF = {
 }
 """`verify` keeps to a limit: its allocator gives memory back at once."""
 
+NEVER = ("BYTEWAX_DATAFLOW_API_ENABLED",)
+"""Variables that must not reach Bytewax: with this one, whatever its value, it would listen on
+0.0.0.0:3030 and write `dataflow.json` into the working folder."""
+
+THREADS = 16
+"""Threads that a command can need, those of its libraries included. Some libraries abort the
+process, and Bytewax waits for ever, where one can't be started: so this is tried before they are
+loaded, which takes 2 ms."""
+
+PROGRAM = "ceramic-order"
+
+COMPLETION = "_CERAMIC_ORDER_COMPLETE"
+"""The variable with which a shell asks for completions."""
+
 UNWRITTEN = 3
 """The exit code where the job was done but its result could not be written down."""
 
@@ -45,13 +72,49 @@ class _LazyGroup(click.Group):
             return None
         for variable, value in LIBRARIES_OF.get(cmd_name, LIBRARIES).items():
             os.environ.setdefault(variable, value)
+        _require_threads()
         module = importlib.import_module(f"flows.cli.{cmd_name}")
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise _unknown_command(args[0])
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 # click's signature
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _require_threads() -> None:
+    """Check that as many threads can be started as a command may need.
+
+    Raises:
+        RuntimeError: they can't.
+    """
+    end = threading.Event()
+    threads = [threading.Thread(target=end.wait, daemon=True) for _ in range(THREADS)]
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        end.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+
+
+def _unknown_command(name: str) -> CannotStartError:
+    nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+    return CannotStartError(
+        f"There is no command `{name}`",
+        advice=f"Did you mean `{PROGRAM} {nearest[0]}`?"
+        if nearest
+        else f"The commands are `{'`, `'.join(COMMANDS)}`.",
+    )
 
 
 @click.group(
@@ -69,10 +132,14 @@ def main(defaults: object = None) -> NoReturn:
 
     `defaults` is the object of click's context: the `RunOptions` that commands start from.
     """
-    install()
     open_closed_descriptors()
-    code = _run(defaults)
-    give_way()
+    for stream in (sys.stdout, sys.stderr):
+        # a file name need not be text
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a text file's
+    for variable in NEVER:
+        os.environ.pop(variable, None)
+    code = _exit_code_of(sys.argv[1:], defaults)
+    wait_if_being_stopped()
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -83,33 +150,49 @@ def main(defaults: object = None) -> NoReturn:
     os._exit(code)
 
 
-def _run(defaults: object) -> int:
+def _exit_code_of(arguments: list[str], defaults: object) -> int:
     try:
-        code = cli.main(standalone_mode=False, obj=defaults)
-    except CeramicOrderError as error:
-        return _say(str(error), error.exit_code)
-    except click.UsageError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        return _say(error.format_message(), error.exit_code)
+        return _run(arguments, defaults)
+    except click.exceptions.Exit as end:  # of `--help` and `--version`
+        return end.exit_code
     except BrokenPipeError:
-        # whoever read stdout has gone, as `head` does; the job is done and nothing more can be said
-        # there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # whoever read stdout has gone; the job is done, and nothing more can be said there
+        drop_stdout()
         return 0
-    except OSError as error:
-        return _say(
-            f"{error.strerror}{f': `{error.filename}`' if error.filename else ''}. What was delivered is kept.",
-            UNWRITTEN,
-        )
+    except BaseException as cause:  # noqa: BLE001 # nothing passes this
+        return _reported(cause, as_json="--json" in arguments)
+
+
+def _run(arguments: list[str], defaults: object) -> int:
+    """Run one command. Not by click's `main`, which ends with exit code 1 on a closed pipe."""
+    if COMPLETION in os.environ:
+        cli.main(arguments, PROGRAM, COMPLETION)
+    with cli.make_context(PROGRAM, arguments, obj=defaults) as context:
+        code = cli.invoke(context)
     return code if isinstance(code, int) else 0
 
 
-def _say(message: str, code: int) -> int:
-    give_way()
-    story().print(f"Error: {message}", style="red", markup=False, highlight=False)
-    return code
+def _reported(cause: BaseException, *, as_json: bool) -> int:
+    """Say what stopped the command, and give its exit code."""
+    wait_if_being_stopped()
+    error = _error_of(cause)
+    with suppress(CeramicOrderError):  # stdout takes no document; stderr had the sentence
+        print_error(error, as_json=as_json)
+    return error.exit_code
+
+
+def _error_of(cause: BaseException) -> CeramicOrderError:
+    if isinstance(cause, CeramicOrderError):
+        return cause
+    if isinstance(cause, click.ClickException):
+        usage = cause.ctx if isinstance(cause, click.UsageError) else None
+        return CannotStartError(
+            cause.format_message().rstrip("."),
+            advice=f"See `{usage.command_path if usage else PROGRAM} --help`.",
+        )
+    from flows.terminal.unforeseen import error_for  # noqa: PLC0415 # rarely needed
+
+    return error_for(cause, unchanged=what_is_kept())
 
 
 if __name__ == "__main__":

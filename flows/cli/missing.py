@@ -6,7 +6,7 @@ import click
 
 from flows.jobs.run import RunOptions
 from flows.jobs.status import left
-from flows.terminal.console import output_options, print_json, say, story
+from flows.terminal.console import output_options, print_json, print_message, print_result
 from operators.schemas import Reason
 
 
@@ -26,9 +26,9 @@ def command(database: Path, *, quiet: bool, as_json: bool) -> None:
     if as_json:
         print_json({"database": str(found.summary.database), "missing": missing})
     elif missing:
-        say("\n".join(missing))
+        print_result("\n".join(missing))
     if not quiet:
         waiting = found.summary.run_state.reasons[Reason.PREV_MISSING]
-        story().print(
-            f"{len(missing):,} missing events, for which {waiting:,} wait", highlight=False
+        print_message(
+            f"{len(missing):,} missing events, for which {waiting:,} wait",
         )

@@ -13,7 +13,7 @@ from flows.jobs.replay_result import Replay
 from flows.jobs.run import RunOptions
 from flows.report.output_file import require_writable
 from flows.report.throughput import Sample, sampled
-from flows.terminal.console import output_options, print_json, say, story
+from flows.terminal.console import output_options, print_json, print_message, print_result
 
 
 @click.command(
@@ -72,10 +72,10 @@ def command(
     if as_json:
         print_json(replayed.to_json())
     else:
-        say(_table(replayed))
+        print_result(_table(replayed))
     verification = replayed.verification
     if verification is not None and not verification.is_good:
-        story().print(
+        print_message(
             f"The log breaks `{'`, `'.join(sorted(verification.failed))}`; `ceramic-order verify {snapshot} --log {out}` lists the events. "
             + (
                 "This is a defect of ceramic-order: please report it."
@@ -83,8 +83,6 @@ def command(
                 else "`--check node` would not deliver them."
             ),
             style="red",
-            markup=False,
-            highlight=False,
         )
         return 1
     return int(strict and bool(replayed.summary.run_state.reasons))

@@ -14,7 +14,7 @@ from flows.jobs.run import RunOptions, dry_run, run
 from flows.report.output_file import require_writable
 from flows.report.profile import Profile, write_profile
 from flows.report.throughput import Sample, sampled
-from flows.terminal.console import output_options, print_json, say, story
+from flows.terminal.console import output_options, print_json, print_message, print_result
 
 if TYPE_CHECKING:
     from flows.jobs.run import Summary
@@ -84,13 +84,12 @@ def command(
     if as_json:
         print_json(summary.to_json())
     else:
-        say(_table(summary, dry=dry))
+        print_result(_table(summary, dry=dry))
         if where is not None and not options.quiet:
-            say(_profile_table(where))
+            print_result(_profile_table(where))
     if not options.quiet and summary.run_state.inits:
-        story().print(
+        print_message(
             f"Of these, {summary.run_state.inits:,} are init events, which a node stores as delivered.",
-            highlight=False,
         )
     return int(strict and bool(summary.run_state.reasons))
 

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from flows.jobs.run import RunOptions
 from flows.jobs.status import Left, Status, status
-from flows.terminal.console import output_options, print_json, say, story
+from flows.terminal.console import output_options, print_json, print_message, print_result
 
 
 @click.command("status", epilog="Example: ceramic-order status ~/.ceramic-one/db.sqlite3 --reasons")
@@ -26,18 +26,17 @@ def command(database: Path, *, reasons: bool, quiet: bool, as_json: bool) -> Non
     if as_json:
         print_json(found.to_json())
         return
-    say(_kinds(found))
-    say(_facts(found))
+    print_result(_kinds(found))
+    print_result(_facts(found))
     if found.left is not None:
-        say(_reasons(found.left))
+        print_result(_reasons(found.left))
         # no table: a CID is to be copied, so it must never be cut
         for stream in found.left.stuck_streams:
-            say(f"  {stream['stream']}: {stream['events']:,} events, {stream['reason']}")
+            print_result(f"  {stream['stream']}: {stream['events']:,} events, {stream['reason']}")
     if found.estimated and not quiet:
-        story().print(
+        print_message(
             f"Of {found.estimated:,} events the node did not note the stream (before v0.36): that one of them begins a stream is told by "
             "four bytes of its key.",
-            highlight=False,
         )
 
 

@@ -11,7 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from flows.synth.database import Order, write_database
 from flows.synth.streams import Population
-from flows.terminal.console import output_options, print_json, story
+from flows.terminal.console import (
+    output_options,
+    print_json,
+    print_message,
+    print_result,
+    stderr_console,
+)
 from flows.terminal.progress import LINE_SECONDS
 
 SHARE = click.FloatRange(0.0, 1.0)
@@ -100,10 +106,10 @@ def command(
     if as_json:
         print_json({"database": str(out), "streams": streams, **asdict(counts), "seed": seed})
         return
-    click.echo(f"{out}: {counts.events:,} events in {streams:,} streams")
-    click.echo(f"{counts.delivered:,} delivered, {counts.deliverable:,} to deliver")
+    print_result(f"{out}: {counts.events:,} events in {streams:,} streams")
+    print_result(f"{counts.delivered:,} delivered, {counts.deliverable:,} to deliver")
     if counts.missing:
-        click.echo(f"{counts.missing:,} left out, {counts.waiting:,} waiting for them")
+        print_result(f"{counts.missing:,} left out, {counts.waiting:,} waiting for them")
 
 
 @contextmanager
@@ -115,10 +121,10 @@ def _shown_progress(events: int, *, quiet: bool) -> Iterator[Callable[[int], Non
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    live = story().is_terminal and not quiet
+    live = stderr_console().is_terminal and not quiet
     done, lines = 0, 0
     started = time.monotonic()
-    with Progress(*columns, console=story(), transient=True, disable=not live) as bar:
+    with Progress(*columns, console=stderr_console(), transient=True, disable=not live) as bar:
         task = bar.add_task(f"{events:,} events", total=2 * events)
 
         def advance(count: int) -> None:
@@ -127,6 +133,6 @@ def _shown_progress(events: int, *, quiet: bool) -> Iterator[Callable[[int], Non
             bar.advance(task, count)
             if not live and not quiet and time.monotonic() - started > (lines + 1) * LINE_SECONDS:
                 lines += 1
-                story().print(f"{50 * done / events:.0f} % of {events:,} events", highlight=False)
+                print_message(f"{50 * done / events:.0f} % of {events:,} events")
 
         yield advance

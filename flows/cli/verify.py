@@ -11,7 +11,13 @@ from rich.table import Table
 
 from flows.cli.page_option import page_option
 from flows.report.output_file import require_writable
-from flows.terminal.console import output, output_options, print_json, story
+from flows.terminal.console import (
+    output_options,
+    print_json,
+    print_message,
+    print_result,
+    stderr_console,
+)
 from flows.terminal.progress import LINE_SECONDS
 from flows.verify.verification import Finding, Verification, Violation
 from flows.verify.verify import MEMORY_LIMIT, verify
@@ -98,16 +104,16 @@ def command(
 
 def _print(verification: Verification) -> None:
     counts = f"{verification.events:,} events, {verification.delivered:,} delivered, {verification.blocks:,} blocks"
-    click.echo(f"{verification.database}: {counts}, verified in {verification.seconds:.1f} s")
-    output().print(_table(verification))
+    print_result(f"{verification.database}: {counts}, verified in {verification.seconds:.1f} s")
+    print_result(_table(verification))
     for finding in verification.findings:
         shown = finding.first if finding.violations else ()
         if shown:
-            click.echo(f"\n{finding.rule.name}: {finding.rule.promise}")
+            print_result(f"\n{finding.rule.name}: {finding.rule.promise}")
         for violation in shown:
-            click.echo(f"  {_line(violation)}")
+            print_result(f"  {_line(violation)}")
         if finding.violations > len(shown):
-            click.echo(f"  and {finding.violations - len(shown):,} more")
+            print_result(f"  and {finding.violations - len(shown):,} more")
 
 
 def _table(verification: Verification) -> Table:
@@ -150,9 +156,9 @@ def _shown_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    live = story().is_terminal and not quiet
+    live = stderr_console().is_terminal and not quiet
     told = time.monotonic()
-    with Progress(*columns, console=story(), transient=True, disable=not live) as bar:
+    with Progress(*columns, console=stderr_console(), transient=True, disable=not live) as bar:
         task = bar.add_task("opening", total=None)
 
         def on_progress(step: str, done: int, total: int) -> None:
@@ -162,6 +168,6 @@ def _shown_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]
             bar.update(task, completed=done, total=total)
             if not live and not quiet and time.monotonic() - told > LINE_SECONDS:
                 told = time.monotonic()
-                story().print(f"{step}: {done:,} of {total:,}", highlight=False)
+                print_message(f"{step}: {done:,} of {total:,}")
 
         yield on_progress

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from flows.jobs.why import Step, Why, why
-from flows.terminal.console import output_options, print_json, say
+from flows.terminal.console import output_options, print_json, print_result
 from operators.encoding.cid import cid_text
 
 SHOWN = 5
@@ -28,8 +28,8 @@ def command(database: Path, cid: str, *, quiet: bool, as_json: bool) -> None:
         print_json(found.to_json())
         return
     if not quiet:
-        say("\n".join(_chain(found)) + "\n")
-    say(f"{found.sentence}\n{found.advice}")
+        print_result("\n".join(_chain(found)) + "\n")
+    print_result(f"{found.sentence}\n{found.advice}")
 
 
 def _chain(found: Why) -> list[str]:

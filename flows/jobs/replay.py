@@ -19,7 +19,7 @@ from flows.jobs.run import Job, RunOptions, Summary, run_into
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
-from flows.terminal.console import story
+from flows.terminal.console import print_message
 from flows.terminal.progress import LINE_SECONDS
 from flows.terminal.signals import stopped_by_signals
 from flows.verify.verification import Verification
@@ -79,10 +79,8 @@ class Replaying:
         """Make the private copy, if one is needed, and see what the snapshot is; the sinks of the flow."""
         if self.reader.journals and not self._options.quiet:
             journals = " and ".join(f"`{name}`" for name in self.reader.journals)
-            story().print(
+            print_message(
                 f"Beside the snapshot lies {journals} with changes that are not in it yet, so this works on a private copy of both.",
-                markup=False,
-                highlight=False,
             )
         self.reader.__enter__()
         with closing(self.reader(self.path)) as connection:
@@ -135,7 +133,7 @@ class Replaying:
             nonlocal told
             if not self._options.quiet and time.monotonic() - told > LINE_SECONDS:
                 told = time.monotonic()
-                story().print(f"verifying, {step}: {done:,} of {total:,}", highlight=False)
+                print_message(f"verifying, {step}: {done:,} of {total:,}")
 
         found = verify(file, log=log, on_progress=tell)
         # only a baseline tells old damage from new, but comparing with one takes half as long again

@@ -26,6 +26,7 @@ from connectors.sqlite import (
     Connection,
     connect,
     execute,
+    rerun_helps,
     scalar,
     sqlite_errors,
     sqlite_says,
@@ -92,7 +93,7 @@ class Job:
     connect: Callable[[Path], Connection]
     scratch: Scratch
     """For what does not fit in memory; the caller's to close."""
-    kept: Callable[[RunState], Kept] = nothing_changed
+    kept: Kept = nothing_changed
     """What is left if it stops midway."""
 
 
@@ -192,6 +193,7 @@ def _take_log_in(connection: Any, path: Path, run_state: RunState) -> None:
             f"Checkpointing `{path}` failed",
             why=sqlite_says(cause),
             advice=f"If `{path.name}-wal` is left beside it, keep it: it is a part of the database.",
+            retry=rerun_helps(cause),
         )
         raise interrupted(error, run_state, batches_kept) from cause
 
@@ -210,7 +212,10 @@ def _require_all_seen(path: Path, run_state: RunState) -> None:
             unseen = scalar(connection, COUNT_WITHOUT_INDEX) - run_state.reasons.total()
     except DATABASE_ERRORS as cause:
         error = InterruptedRunError(
-            f"Counting in `{path}` failed", why=sqlite_says(cause), advice=CHECK_DISK
+            f"Counting in `{path}` failed",
+            why=sqlite_says(cause),
+            advice=CHECK_DISK,
+            retry=rerun_helps(cause),
         )
         raise interrupted(error, run_state, batches_kept) from cause
     if unseen:
@@ -219,6 +224,7 @@ def _require_all_seen(path: Path, run_state: RunState) -> None:
             "shows",
             why="the index is damaged",
             advice="Rebuild it with `REINDEX ceramic_one_event` in the SQLite shell.",
+            retry=True,
         )
         raise interrupted(error, run_state, batches_kept)
 

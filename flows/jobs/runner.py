@@ -3,18 +3,22 @@
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple
+from typing import IO, TypeAlias
 
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
-from connectors.errors import RETRY, CeramicOrderError, DefectError, InterruptedRunError
+from connectors.errors import (
+    NOTHING_CHANGED,
+    CeramicOrderError,
+    InterruptedRunError,
+)
 from connectors.run_state import RunState
 from flows.terminal.signals import Finish
+from flows.terminal.unforeseen import error_for
 from operators.spill import SpillError
 
 EPOCH = timedelta(days=10_000)
@@ -29,28 +33,19 @@ LAST_BATCH_SECONDS = 1.0
 """How long a signal lets the batch that is being written come to its end."""
 
 
-class Kept(NamedTuple):
-    """What a command that stopped midway leaves, as the last parts of its error."""
-
-    unchanged: str
-    """What is kept or as it was, as a whole sentence."""
-    retry: bool = True
-    """Whether running the same command again helps."""
-
-    def __str__(self) -> str:
-        """The sentences, as a person reads them."""
-        return f"{self.unchanged} {RETRY}" if self.retry else self.unchanged
+Kept: TypeAlias = Callable[[RunState], str]
+"""Says what a command that stopped midway has kept or changed, as whole sentences."""
 
 
-def batches_kept(run_state: RunState) -> Kept:
+def batches_kept(run_state: RunState) -> str:
     """What a stopped run leaves."""
     events, batches = run_state.delivered, run_state.batches
-    return Kept(f"`{events}` events in `{batches}` whole batches are delivered and kept.")
+    return f"`{events}` events in `{batches}` whole batches are delivered and kept."
 
 
-def nothing_changed(run_state: RunState) -> Kept:  # noqa: ARG001 # as `batches_kept`
+def nothing_changed(run_state: RunState) -> str:  # noqa: ARG001 # as `batches_kept`
     """What a stopped command that only reads leaves."""
-    return Kept("Nothing was changed.")
+    return NOTHING_CHANGED
 
 
 def run_flow(
@@ -58,7 +53,7 @@ def run_flow(
     run_state: RunState,
     *,
     partitions: int,
-    kept: Callable[[RunState], Kept] = batches_kept,
+    kept: Kept = batches_kept,
 ) -> None:
     """Run a flow to the end of its input.
 
@@ -77,10 +72,11 @@ def run_flow(
                     f"Can't keep waiting events in `{cause.filename}`",
                     why=cause.strerror,
                     advice="Make room there, or raise `--memory-limit`.",
+                    retry=True,
                 )
             if isinstance(cause, CeramicOrderError):
                 raise interrupted(cause, run_state, kept) from error
-            raise defect(cause, captured()).replaced(unchanged=kept(run_state).unchanged) from error
+            raise error_for(cause, unchanged=kept(run_state), printed=captured()) from error
     if isinstance(run_state.failure, CeramicOrderError):
         raise interrupted(run_state.failure, run_state, kept)
     left = run_state.reasons.total()
@@ -93,31 +89,16 @@ def run_flow(
             f"`{run_state.discovered}` events were read, `{run_state.delivered}` delivered, "
             f"`{left}` left with a reason"
         )
-        raise interrupted(InterruptedRunError(what, why=why), run_state, kept)
+        raise interrupted(InterruptedRunError(what, why=why, retry=True), run_state, kept)
 
 
-def interrupted(
-    error: CeramicOrderError, run_state: RunState, kept: Callable[[RunState], Kept]
-) -> InterruptedRunError:
+def interrupted(error: CeramicOrderError, run_state: RunState, kept: Kept) -> InterruptedRunError:
     """The error that stopped a run, with what is `kept`."""
     # a batch that the writing thread has started comes to its end before anything is counted
     with run_state.writing:
-        end = kept(run_state)
+        unchanged = kept(run_state)
     return InterruptedRunError(
-        error.what, why=error.why, unchanged=end.unchanged, advice=error.advice, retry=end.retry
-    )
-
-
-def defect(cause: BaseException, printed: bytes = b"") -> DefectError:
-    """The error for something that nobody has foreseen; the traceback goes to a file."""
-    trace = "".join(traceback.format_exception(cause)).encode(errors="backslashreplace")
-    with tempfile.NamedTemporaryFile(prefix="ceramic-order-", suffix=".log", delete=False) as log:
-        log.write(printed + trace)
-    said = str(cause).splitlines()[0] if str(cause) else "no message"
-    return DefectError(
-        f"Stopped on an unexpected `{type(cause).__name__}`",
-        why=said.rstrip("."),
-        advice=f"This is a defect of ceramic-order: please report it with the file `{log.name}`.",
+        error.what, why=error.why, unchanged=unchanged, advice=error.advice, retry=error.retry
     )
 
 
@@ -135,7 +116,7 @@ def _captured_stderr() -> Iterator[Callable[[], bytes]]:
     terminal = os.dup(2)
     python_stderr = sys.stderr
     with (
-        tempfile.TemporaryFile() as sink,
+        _unnamed_file() as sink,
         os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace") as direct,
     ):
         sys.stderr = direct
@@ -153,10 +134,17 @@ def _captured_stderr() -> Iterator[Callable[[], bytes]]:
             sys.stderr = python_stderr
 
 
+def _unnamed_file() -> IO[bytes]:
+    """A file in memory where there can be one: a run needs no temporary folder."""
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("stderr"), "w+b")
+    return tempfile.TemporaryFile()
+
+
 def finish_by(
     run_state: RunState,
     release: Callable[[], None],
-    kept: Callable[[RunState], Kept] = batches_kept,
+    kept: Kept = batches_kept,
 ) -> Finish:
     """For `stopped_by_signals`: let the batch that is being written come to its end, release what is held, and tell what is kept."""
 
@@ -164,6 +152,6 @@ def finish_by(
         # held until the process ends, so that no further batch is begun
         run_state.writing.acquire(timeout=LAST_BATCH_SECONDS)
         release()
-        return str(kept(run_state))
+        return kept(run_state)
 
     return finish

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from connectors.database import require_short
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.sqlite import SqliteError, connect, execute, query, scalar, sqlite_says
 from flows.synth.events import Event
@@ -147,7 +148,10 @@ def write_database(
     """
     _require_free(path)
     counts = Counts()
-    with _workshop(path) as folder, stopped_by_signals(partial(_clear, Path(folder), path)):
+    with (
+        _workshop(path) as folder,
+        stopped_by_signals(partial(_clear, Path(folder), path), retry=False),
+    ):
         unfinished = Path(folder) / "database"
         try:
             batches = _batches(population, counts, progress)
@@ -173,6 +177,7 @@ def write_database(
 
 
 def _require_free(path: Path) -> None:
+    require_short(path.absolute())
     for suffix in ("", "-wal", "-shm", "-journal"):
         if os.path.lexists(f"{path}{suffix}"):
             raise CannotStartError(

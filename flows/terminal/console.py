@@ -1,24 +1,32 @@
-"""Where words go: data to stdout, the story to stderr."""
+"""Where words go: results to stdout, everything else to stderr."""
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from connectors.errors import InterruptedRunError
+from connectors.errors import CeramicOrderError, InterruptedRunError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Characters that a terminal obeys instead of showing them, and halves of characters that it
+can't show; not line feed and tab."""
+
 
 def open_closed_descriptors() -> None:
-    """Open /dev/null in place of stdin, stdout and stderr that are closed, as cron and daemons leave them.
+    """Open /dev/null in place of stdin, stdout and stderr where they are closed.
 
-    Otherwise a file of ours would get such a number, and be written over by whoever prints.
+    Cron and daemons leave them so. Otherwise a file of ours would get such a number, and whoever
+    prints would write into it.
     """
     for descriptor in range(3):
         try:
@@ -29,42 +37,58 @@ def open_closed_descriptors() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
-@cache
-def story() -> Console:
-    """The console on stderr. FORCE_COLOR must not turn on live displays where stderr is no terminal."""
-    return Console(stderr=True, force_interactive=sys.stderr.isatty(), soft_wrap=True)
+def escaped(text: str) -> str:
+    """`text` on one line, with every character that a terminal would obey written as an escape."""
+    return _escaped_lines(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-class _Output(Console):
+def _escaped_lines(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class _Console(Console):
+    """Rich's console, which ends the process with exit code 1 where its pipe is closed."""
+
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 @cache
-def output() -> Console:
+def stderr_console() -> Console:
+    """The console on stderr. FORCE_COLOR alone must not turn live displays on."""
+    return _Console(stderr=True, force_interactive=sys.stderr.isatty(), soft_wrap=True)
+
+
+story = stderr_console  # until flows.jobs uses the new name
+
+
+@cache
+def stdout_console() -> Console:
     """The console on stdout, for tables that a person reads."""
-    return _Output()
+    return _Console()
 
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout: the whole output of a command under `--json`."""
-    say(json.dumps(document, indent=2))
+    print_result(json.dumps(document, indent=2))
 
 
-def say(result: Any) -> None:
-    """Print a result, text or anything that rich renders, on stdout.
+def print_result(result: str | RenderableType) -> None:
+    """Print a result on stdout: text, or a table of rich's.
+
+    A reader of stdout that has gone, as `head` does, wants no more of it: that is no error.
 
     Raises:
         InterruptedRunError: it can't be written, though the job is done.
     """
     try:
         if isinstance(result, str):
-            click.echo(result)
+            click.echo(_escaped_lines(result))
         else:
-            output().print(result)
+            stdout_console().print(result)
         sys.stdout.flush()
     except BrokenPipeError:
-        raise
+        drop_stdout()
     except OSError as cause:
         raise InterruptedRunError(
             "The job is done, but its result can't be written to stdout",
@@ -73,11 +97,35 @@ def say(result: Any) -> None:
         ) from cause
 
 
+def drop_stdout() -> None:
+    """Let everything that is still printed on stdout vanish."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def print_message(text: str, *, style: str | None = None) -> None:
+    """Print lines for a person on stderr; a stderr that takes none of them is no error."""
+    try:
+        stderr_console().print(
+            _escaped_lines(text), style=style, markup=False, highlight=False, emoji=False
+        )
+    except OSError:
+        return
+
+
+def print_error(error: CeramicOrderError, *, as_json: bool) -> None:
+    """Print an error on stderr as one line and, with `as_json`, on stdout as a document."""
+    print_message(f"Error: {escaped(str(error))}", style="red")
+    if as_json:
+        print_json({"error": error.to_json()})
+
+
 def output_options(command: Command) -> Command:
-    """The two options that every command has."""
+    """Add the two options that every command has."""
     command = click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
     )(command)
-    return click.option(
-        "-q", "--quiet", is_flag=True, help="No progress and no story on stderr, only errors."
-    )(command)
+    return click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")(
+        command
+    )

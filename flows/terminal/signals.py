@@ -1,8 +1,9 @@
-"""SIGINT and SIGTERM end the process with one line and exit code 130 or 143, at whatever moment they arrive.
+"""Signals that stop a command end it with one line and exit code 128 + their number.
 
-Any stop leaves whole batches, so there is nothing to unwind: a thread of ours waits for the signal,
-says its line and ends the process, whatever the other threads are doing. This module imports
-little, so that it is ready before anything else is loaded.
+They do so at whatever moment they arrive. Any stop leaves whole batches, so there is nothing to
+unwind: a thread of ours waits for the signal, says its line and ends the process, whatever the
+other threads are doing. This module imports little, so that it is ready before anything else is
+loaded.
 """
 
 import os
@@ -12,63 +13,83 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-STOPS = {signal.SIGINT, signal.SIGTERM}
+STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+"""SIGHUP comes when a terminal is closed, SIGQUIT from Ctrl-\\."""
 
 Finish = Callable[[], str]
-"""Brings what is under way to its end, within two seconds, and tells what is left, as the end of
-a sentence."""
-
+"""Brings what is under way to its end, within two seconds, and says what is kept, as whole
+sentences."""
 
 LATEST_SECONDS = 1.9
 """After this time the process ends whatever happens."""
-
 
 SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 """Clears the line of a live display and shows the cursor that it hid."""
 
 
 class _Stop:
-    finish: Finish = staticmethod(lambda: "nothing was changed.")
+    finish: Finish = staticmethod(lambda: "Nothing was changed.")
+    retry = False
+    """Whether running the same command again finishes the job."""
     installed = False
     number: int | None = None
     """The signal that is ending the process."""
 
 
-def install() -> None:
-    """Take both signals over for the rest of the process; to be called by its main thread before there is any other.
+def take_over_signals() -> None:
+    """Take these signals over for the rest of the process.
 
-    They are blocked in all threads but waited for in ours: the database driver installs a handler
-    of its own for SIGINT whenever the main thread calls it, which loses signals, and once in eighty
-    crashed.
+    To be called by the main thread before there is any other. The signals are blocked in all
+    threads but waited for in ours: the database driver installs a handler of its own for SIGINT
+    whenever the main thread calls it, which loses signals, and once in eighty crashed.
+    Under `nohup`, which has SIGHUP ignored, it stays ignored.
+
+    Raises:
+        RuntimeError: no thread can be started.
     """
     if _Stop.installed:
         return
     _Stop.installed = True
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    threading.Thread(target=_wait, name="signals", daemon=True).start()
+    stops = set(STOPS)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        stops.remove(signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    threading.Thread(target=_wait, args=(stops,), name="signals", daemon=True).start()
 
 
 @contextmanager
-def stopped_by_signals(finish: Finish) -> Iterator[None]:
-    """While the block runs, a signal ends the process by way of `finish`; afterwards the job counts as done."""
-    _Stop.finish = finish
+def stopped_by_signals(finish: Finish, *, retry: bool = True) -> Iterator[None]:
+    """While the block runs, a signal ends the process by way of `finish`.
+
+    Behind the block the job counts as done. Where the block fails, `finish` still says what is
+    kept. With `retry` the line says that the same command finishes the job.
+    """
+    _Stop.finish, _Stop.retry = finish, retry
     yield
-    _Stop.finish = lambda: "the job itself is done."
+    _Stop.finish, _Stop.retry = lambda: "The job itself is done.", False
 
 
-def give_way() -> None:
-    """Wait for the end of the process, if a signal is ending it: what fails from then on fails because of that."""
+def what_is_kept() -> str:
+    """What the job that is under way has kept or changed, as whole sentences; no more is begun."""
+    return _Stop.finish()
+
+
+def wait_if_being_stopped() -> None:
+    """Wait for the end of the process, if a signal is ending it.
+
+    What fails from then on fails because of that.
+    """
     if _Stop.number is not None:
         threading.Event().wait()
 
 
-def _wait() -> None:
-    number = _Stop.number = signal.sigwait(STOPS)
+def _wait(stops: set[signal.Signals]) -> None:
+    number = _Stop.number = signal.sigwait(stops)
     # a stderr that is a full pipe takes no line
     threading.Timer(LATEST_SECONDS, os._exit, (128 + number,)).start()
     try:
-        left = _Stop.finish()
-        line = f"Stopped by {signal.Signals(number).name}: {left[0].lower()}{left[1:]}\n"
+        kept = _Stop.finish()
+        line = f"Stopped by {signal.Signals(number).name}: {kept[0].lower()}{kept[1:]}{_again()}\n"
         # without it there are no temporary folders
         if (scratch := sys.modules.get("connectors.scratch")) is not None:
             scratch.remove_all()
@@ -78,3 +99,11 @@ def _wait() -> None:
         os.write(sys.stderr.fileno(), (restored + line).encode())
     finally:
         os._exit(128 + number)
+
+
+def _again() -> str:
+    if not _Stop.retry:
+        return ""
+    from connectors.errors import RETRY  # noqa: PLC0415 # not needed before a job has begun
+
+    return f" {RETRY}"

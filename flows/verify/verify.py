@@ -18,7 +18,7 @@ from connectors.database import locate, read_schema
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.scratch import scratch_folder
 from connectors.snapshot import Reader
-from connectors.sqlite import query, sqlite_says
+from connectors.sqlite import sqlite_says
 from flows.verify.baseline import compare
 from flows.verify.check_rules import judge
 from flows.verify.derive import conclude, run, sql
@@ -128,15 +128,9 @@ def _still_file(path: Path) -> Iterator[Path]:
     """The file to read for a database: itself or a private copy."""
     resolved = locate(path)
     with Reader(resolved, static=True) as reader:
-        connection = reader(resolved)
-        try:
+        with closing(reader(resolved)) as connection:
             read_schema(connection, path)
-            file = query(connection, "SELECT file FROM pragma_database_list WHERE name = 'main'")[
-                "file"
-            ][0].as_py()
-        finally:
-            connection.close()
-        yield Path(file)
+        yield reader.file
 
 
 def _events(path: Path) -> int:

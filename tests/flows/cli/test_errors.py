@@ -1,0 +1,155 @@
+"""How the command line ends where something goes wrong.
+
+One sentence, the documented exit code, and a document under `--json`.
+"""
+
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from tests.support.job import chain, store
+from tests.support.program import Argument, ceramic_order, end, python, run, start
+
+COMMANDS = ("run", "status", "missing", "verify", "why", "replay", "synth")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return store(tmp_path / "node.db", chain(4))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "nowhere.db"],
+        ["run", "x.db", "--partitions", "many"],
+        ["--nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_under_json_an_error_is_a_document_with_the_same_exit_code(arguments: list[str]) -> None:
+    plain = run(ceramic_order(*arguments), code=2)
+    done = run(ceramic_order(*arguments, "--json"), code=2)
+    error = done.document["error"]
+    assert plain.out == ""
+    assert plain.err == done.err == f"Error: {error['message']}\n"
+    assert error["exit_code"] == 2
+    assert error["unchanged"].startswith("Nothing")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("rnu", "run"), ("replya", "replay")])
+def test_an_unknown_command_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    assert f"Did you mean `ceramic-order {meant}`?" in run(ceramic_order(typed), code=2).err
+
+
+def test_a_command_that_is_like_no_other_is_answered_with_all() -> None:
+    assert "`run`, `replay`" in run(ceramic_order("xxxx"), code=2).err
+
+
+UNFORESEEN = """
+import sys
+from flows.cli import main, status
+sys.argv = ["x", "status", "db", "--json"]
+def broken(*_, **__):
+    raise ZeroDivisionError("nobody foresaw this.")
+status.status = broken
+main.main()
+"""
+
+
+def test_what_nobody_foresaw_ends_with_70_and_a_file_with_the_traceback(tmp_path: Path) -> None:
+    done = run(python("-c", UNFORESEEN), code=70, environment={"TMPDIR": str(tmp_path)})
+    (file,) = tmp_path.iterdir()
+    assert done.err.count("\n") == 1
+    assert "unexpected `ZeroDivisionError`" in done.err
+    assert f"`{file}`" in done.err
+    assert "Traceback" in file.read_text()
+    assert done.document["error"]["exit_code"] == 70
+
+
+FEW_THREADS = """
+import sys, threading
+from flows.cli import main
+real, left = threading.Thread.start, [5]
+def start(thread):
+    left[0] -= 1
+    if left[0] < 0:
+        raise RuntimeError("can't start new thread")
+    real(thread)
+threading.Thread.start = start
+main.main()
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+def test_a_limit_on_threads_is_a_sentence(command: str, database: Path) -> None:
+    done = run(python("-c", FEW_THREADS, command, database), code=2)
+    assert done.err.startswith("Error: The process can't start another thread or process: ")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("megabytes", [60, 400])
+def test_little_address_space_is_a_sentence(database: Path, megabytes: int) -> None:
+    limits = {resource.RLIMIT_AS: megabytes << 20}
+    done = run(ceramic_order("run", database), code=2, limits=limits)
+    assert done.err.startswith("Error: The process can't ")
+    assert "Nothing was changed." in done.err
+
+
+def arguments_for(command: str, database: Path) -> list[Argument]:
+    """A whole command line for this database."""
+    more: dict[str, list[Argument]] = {
+        "why": [chain(4)[0].cid.hex()],
+        "replay": ["--out", database.parent / "out"],
+    }
+    return [command, database, *more.get(command, [])]
+
+
+def stored(command: str, path: Path) -> Path:
+    """A database at `path`, all of it delivered; none for the command that makes one."""
+    return path if command == "synth" else store(path, chain(4), range(1, 5))
+
+
+@pytest.mark.parametrize("command", ["run", "status", "synth"])
+def test_a_path_too_long_for_sqlite_is_refused(command: str, tmp_path: Path) -> None:
+    path = tmp_path.joinpath(*["x" * 100] * 5, "node.db")
+    path.parent.mkdir(parents=True)
+    if command != "synth":
+        path.write_bytes(store(tmp_path / "node.db", chain(4)).read_bytes())
+    done = run(ceramic_order(*arguments_for(command, path)), code=2)
+    assert "SQLite opens paths of at most `504`" in done.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_database_whose_name_is_no_text_is_taken(command: str, tmp_path: Path) -> None:
+    path = stored(command, Path(os.fsdecode(bytes(tmp_path) + b"/b\xffad.db")))
+    run(ceramic_order(*arguments_for(command, path)))
+
+
+@pytest.mark.parametrize(
+    ("command", "options"), [("run", []), ("verify", ["--json"]), ("verify", []), ("synth", [])]
+)
+def test_a_reader_of_stdout_that_has_gone_is_no_finding(
+    command: str, options: list[str], tmp_path: Path
+) -> None:
+    path = stored(command, tmp_path / "node.db")
+    reading, writing = os.pipe()
+    os.close(reading)
+    child = start(ceramic_order(*arguments_for(command, path), *options), stdout=writing)
+    os.close(writing)
+    done = end(child)
+    assert (done.code, "Error" in done.err) == (0, False), done
+
+
+@pytest.mark.parametrize("package", ["connectors", "operators"])
+def test_a_package_of_the_users_that_hides_ours_is_named(package: str, tmp_path: Path) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").touch()
+    program = (
+        "import sys, flows; sys.path.insert(0, sys.argv[1]); import flows.__main__ as m; m.main()"
+    )
+    done = run(python("-c", program, tmp_path), code=2)
+    assert f"`{package}` of ceramic-order is hidden by another one" in done.err
+    assert str(tmp_path / package) in done.err
