@@ -20,7 +20,7 @@ from flows.jobs.runner import finish_by, nothing_changed
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
 from flows.terminal.console import print_message
-from flows.terminal.progress import LINE_SECONDS
+from flows.terminal.progress import shown_progress
 from flows.terminal.signals import stopped_by_signals
 from flows.verify.verification import Verification
 from flows.verify.verify import verify
@@ -110,6 +110,8 @@ class Replaying:
         summary = Summary(
             self.path, self.run_state, time.monotonic() - self._started, self._options
         )
+        with shown_progress(self.run_state, quiet=self._options.quiet):
+            verification = self._verify() if verified else None
         replayed = Replay(
             summary=summary,
             size=self.path.stat().st_size,
@@ -117,7 +119,7 @@ class Replaying:
             journals=self.reader.journals,
             files=files,
             digest=digest,
-            verification=self._verify() if verified else None,
+            verification=verification,
             log=log,
             versions=versions(self._sqlite),
         )
@@ -127,17 +129,12 @@ class Replaying:
 
     def _verify(self) -> Verification:
         file, log = self.reader.file, self._log.partial
-        told = time.monotonic()
-
-        def tell(step: str, done: int, total: int) -> None:
-            nonlocal told
-            if not self._options.quiet and time.monotonic() - told > LINE_SECONDS:
-                told = time.monotonic()
-                print_message(f"verifying, {step}: {done:,} of {total:,}")
-
-        found = verify(file, log=log, on_progress=tell)
+        progress = self.run_state.reach
+        found = verify(file, log=log, on_progress=progress)
         # only a baseline tells old damage from new, but comparing with one takes half as long again
-        return found if found.is_good else verify(file, baseline=file, log=log, on_progress=tell)
+        return (
+            found if found.is_good else verify(file, baseline=file, log=log, on_progress=progress)
+        )
 
     def abandon(self) -> None:
         """Remove what is not published; safe to call twice, and from another thread."""

@@ -15,7 +15,7 @@ from connectors.claim import claim
 from connectors.database import locate, read_schema, require_whole
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import ReportSink
-from connectors.run_state import RunState
+from connectors.run_state import CHECKPOINT, READING, RunState
 from connectors.scratch import Scratch
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.snapshot import Reader
@@ -170,7 +170,11 @@ def run(database: Path, options: RunOptions) -> Summary:
         job = Job(path, options, run_state, connect, scratch, batches_kept)
         run_into(job, DeliveredSink(path, run_state, settings), report)
         # the one waits for the disk, the other has to reckon
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
+        run_state.start_phase(CHECKPOINT)
+        with (
+            shown_progress(run_state, quiet=options.quiet),
+            ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside,
+        ):
             taken_in = beside.submit(_take_log_in, last, path, run_state)
             _require_all_seen(path, run_state)
             taken_in.result()
@@ -269,7 +273,8 @@ def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
     )
     memory = options.memory
     spill = SpillSettings(job.scratch.folder, memory.shard, memory.partitions(events))
-    progress = shown_progress(run_state, lambda: events, quiet=options.quiet)
+    run_state.start_phase(READING, events)
+    progress = shown_progress(run_state, quiet=options.quiet)
     with closing(inputs), options.watch(run_state), progress:
         flow = build_flow(inputs, sink, report, spill=spill, settings=options.order)
         run_flow(flow, run_state, partitions=options.partitions, kept=job.kept)
