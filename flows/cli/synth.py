@@ -14,6 +14,7 @@ from flows.terminal.console import (
     print_result,
 )
 from flows.terminal.progress import shown_progress
+from flows.terminal.words import counted
 
 SHARE = click.FloatRange(0.0, 1.0)
 
@@ -102,9 +103,18 @@ def command(
     with shown_progress(phases, quiet=quiet):
         counts = write_database(out, population, order, phases.advance)
     if as_json:
-        print_json({"database": str(out), "streams": streams, **asdict(counts), "seed": seed})
+        options = {
+            "length": length,
+            "forks": forks,
+            "order": order,
+            "share_missing": missing,
+            "streams_delivered": delivered,
+            "seed": seed,
+        }
+        where = {"database": str(out.resolve()), "streams": streams}
+        print_json({**where, **asdict(counts), **options})
         return
-    print_result(f"{out}: {counts.events:,} events in {streams:,} streams")
+    print_result(f"{out}: {counted(counts.events, 'event')} in {counted(streams, 'stream')}")
     print_result(f"{counts.delivered:,} delivered, {counts.deliverable:,} to deliver")
     if counts.missing:
         print_result(f"{counts.missing:,} left out, {counts.waiting:,} waiting for them")

@@ -106,19 +106,38 @@ class Summary:
     seconds: float
     options: RunOptions
 
+    is_dry: bool = False
+
+    @property
+    def waiting_reasons(self) -> dict[str, int]:
+        """Events that wait for another event, by reason."""
+        return {name: n for name, n in sorted(self.run_state.reasons.items()) if name in WAITING}
+
+    @property
+    def rejected_reasons(self) -> dict[str, int]:
+        """Events that were rejected themselves, by reason."""
+        reasons = sorted(self.run_state.reasons.items())
+        return {name: n for name, n in reasons if name not in WAITING}
+
     @property
     def waiting(self) -> int:
         """Events that wait for another event."""
-        return sum(count for reason, count in self.run_state.reasons.items() if reason in WAITING)
+        return sum(self.waiting_reasons.values())
 
     @property
     def rejected(self) -> int:
         """Events that were rejected themselves."""
-        return self.run_state.reasons.total() - self.waiting
+        return sum(self.rejected_reasons.values())
+
+    @property
+    def events_per_second(self) -> int:
+        """Delivered events in a second of the whole run."""
+        return round(self.run_state.delivered / self.seconds) if self.seconds else 0
 
     def to_json(self) -> dict[str, Any]:
         """The document of `--json`, a written contract (flows/cli/README.md)."""
-        run_state = self.run_state
+        run_state, options = self.run_state, self.options
+        batches = {} if self.is_dry else {"batches": run_state.batches}
         return {
             "database": str(self.database),
             "discovered": run_state.discovered,
@@ -129,11 +148,15 @@ class Summary:
             "inits": run_state.inits,
             "first_number": run_state.first_number,
             "last_number": run_state.last_number,
-            "batches": run_state.batches,
+            **batches,
             "seconds": round(self.seconds, 3),
-            "events_per_second": round(run_state.delivered / self.seconds) if self.seconds else 0,
-            "partitions": self.options.partitions,
-            "memory_limit": self.options.memory.limit,
+            "events_per_second": self.events_per_second,
+            "dry_run": self.is_dry,
+            "check": "node" if options.check_node else "links",
+            "partitions": options.partitions,
+            "batch_rows": options.batch_rows,
+            "memory_limit": options.memory.limit,
+            "durable": options.durable,
         }
 
 
@@ -253,7 +276,7 @@ def dry_run(
         with closing(Scratch()) as scratch:
             job = Job(path, options, run_state, reader, scratch)
             run_into(job, DryRunSink(run_state), report)
-    return Summary(path, run_state, time.monotonic() - started, options)
+    return Summary(path, run_state, time.monotonic() - started, options, is_dry=True)
 
 
 def run_into(job: Job, sink: Sink, report: ReportSink) -> None:

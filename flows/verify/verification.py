@@ -82,9 +82,9 @@ class Verification:
         none.
         """
         return {
-            "database": str(self.database),
-            "baseline": self.baseline and str(self.baseline),
-            "log": self.log and str(self.log),
+            "database": str(self.database.resolve()),
+            "baseline": self.baseline and str(self.baseline.resolve()),
+            "log": self.log and str(self.log.resolve()),
             "ok": self.is_good,
             "events": self.events,
             "delivered": self.delivered,

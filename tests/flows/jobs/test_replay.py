@@ -326,9 +326,9 @@ def test_the_document_says_what_was_replayed_by_what(synthetic: Path, tmp_path: 
     assert document == replayed.to_json()
     run_state = replayed.summary.run_state
     expected = {
-        "snapshot": str(synthetic),
+        "database": str(synthetic),
         "size": synthetic.stat().st_size,
-        "schema": {"migration": 20240809205108, "has_init_cid": True},
+        "schema": {"migration": 20240809205108, "version": "v0.38 or later"},
         "private_copy": False,
         "discovered": run_state.discovered,
         "delivered": run_state.delivered,
