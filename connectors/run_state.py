@@ -82,6 +82,8 @@ class RunState(Phases):
     """Events that were left, by reason."""
     partitions_read: int = 0
     """Partitions of the source that were read to their end."""
+    wal_bytes: int = 0
+    """Of the WAL that is left beside the database, because a reader keeps it from a checkpoint."""
     failure: BaseException | None = None
     """What stopped the run, as first seen: Bytewax does not always pass it on whole."""
     measure: Measure = unmeasured

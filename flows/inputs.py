@@ -7,7 +7,7 @@ from typing import Any
 from connectors.run_state import RunState
 from connectors.source import PARTITIONS, UndeliveredSource
 from connectors.sqlite import connect
-from flows.lookups import LookUps
+from flows.lookups import LookUps, LookUpSettings
 
 
 class Inputs:
@@ -25,13 +25,18 @@ class Inputs:
         connect: Callable[[Path], Any] = connect,
         partitions: int = PARTITIONS,
         check_node: bool = True,
+        settings: LookUpSettings = LookUpSettings(),  # noqa: B008 # frozen
     ) -> None:
         self.run_state = run_state or RunState()
         self.source = UndeliveredSource(
             path, self.run_state, partitions, connect, event_blocks=check_node
         )
         self.look_ups = LookUps(
-            path, connect, check_node=check_node, measure=self.run_state.measure
+            path,
+            connect,
+            check_node=check_node,
+            measure=self.run_state.measure,
+            settings=settings,
         )
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from connectors.scratch import Scratch
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar
 from flows.jobs.replay_result import Replay, versions
-from flows.jobs.run import Job, RunOptions, Summary, run_into
+from flows.jobs.run import Job, RunOptions, Summary, planned, run_into
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
@@ -87,6 +87,8 @@ class Replaying:
             self._schema = read_schema(connection, self.path)
             self._sqlite = scalar(connection, "SELECT sqlite_version()")
             first_number = max(scalar(connection, HIGHEST_NUMBER) or 0, 0) + 1
+        self._scratch = Scratch(self._log.partial)
+        self._plan = planned(self.path, self._options, self.reader, self._scratch, writes=False)
         report = ReportSink(self._log.partial, LEFT, WAITING, self.run_state)
         return LogSink(
             self._log.partial,
@@ -98,8 +100,7 @@ class Replaying:
 
     def job(self) -> Job:
         """The flow that is to be run."""
-        scratch = Scratch(self._log.partial)
-        return Job(self.path, self._options, self.run_state, self.reader, scratch)
+        return Job(self.path, self._options, self.run_state, self.reader, self._scratch, self._plan)
 
     def complete(self, sink: LogSink, *, counted: bool = False, verified: bool = False) -> Replay:
         """Publish the log."""
@@ -108,7 +109,7 @@ class Replaying:
             digest = order_digest(self._log.partial, Path(spill))
             log = log_facts(self._log.partial, Path(spill)) if counted else None
         summary = Summary(
-            self.path, self.run_state, time.monotonic() - self._started, self._options
+            self.path, self.run_state, time.monotonic() - self._started, self._options, self._plan
         )
         with shown_progress(self.run_state, quiet=self._options.quiet):
             verification = self._verify() if verified else None

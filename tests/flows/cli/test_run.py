@@ -43,6 +43,8 @@ KEYS = {
     "check": str,
     "batch_rows": int,
     "durable": bool,
+    "plan": dict,
+    "wal_bytes": int,
 }
 """What `--json` prints, and no more."""
 
@@ -95,6 +97,8 @@ def test_the_json_document_is_the_documented_one(path: Path) -> None:
         "check": "node",
         "batch_rows": 9,
         "durable": False,
+        "wal_bytes": 0,
+        "plan": document["plan"],
     }
 
 
