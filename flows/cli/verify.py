@@ -110,6 +110,11 @@ def _print(verification: Verification) -> None:
             print_result(f"  {_line(violation)}")
         if finding.violations > len(shown):
             print_result(f"  and {finding.violations - len(shown):,} more")
+    if verification.unknown_hashes:
+        print_result(
+            f"\nThe hash function of {verification.unknown_hashes:,} blocks is not known, "
+            "so their bytes were not compared with it."
+        )
 
 
 def _table(verification: Verification) -> Table:

@@ -131,11 +131,11 @@ class Replaying:
     def _verify(self) -> Verification:
         file, log = self.reader.file, self._log.partial
         progress = self.run_state.reach
-        found = verify(file, log=log, on_progress=progress)
+        found = verify(file, log=log, is_log_published=False, on_progress=progress)
+        if found.is_good:
+            return found
         # only a baseline tells old damage from new, but comparing with one takes half as long again
-        return (
-            found if found.is_good else verify(file, baseline=file, log=log, on_progress=progress)
-        )
+        return verify(file, baseline=file, log=log, is_log_published=False, on_progress=progress)
 
     def abandon(self) -> None:
         """Remove what is not published; safe to call twice, and from another thread."""

@@ -69,6 +69,7 @@ def test_json_is_the_whole_output_and_keeps_its_contract(tmp_path: Path) -> None
                 for block in event.blocks
             }
         ),
+        "unknown_hashes": None,
         "violations": 2,
         "in_baseline": 1,
     }
