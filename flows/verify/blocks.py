@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
-from cbrrr import decode_dag_cbor
+from cbrrr import CID, DagCborTypes, decode_dag_cbor, encode_dag_cbor
 
 from flows.verify.capability import is_capability
 from flows.verify.cids import Link, cid_at_start, read_link
-from flows.verify.loose import BadLink, Map, Reader
+from flows.verify.loose import Map, Reader, is_map, is_value
 from flows.verify.protected import capability_cid
 
 _MULTIHASH = pa.field("multihash", pa.binary(), nullable=False)
@@ -29,6 +29,8 @@ READINGS = {
             pa.field("prev", pa.binary(), nullable=False),
             pa.field("proof", pa.binary(), nullable=False),
             pa.field("path", pa.string(), nullable=False),
+            # whether the node would write just these bytes for these fields
+            pa.field("is_encoded_alike", pa.bool_(), nullable=False),
         ]
     ),
     "block_envelope": pa.schema(
@@ -110,13 +112,13 @@ def read_block(block: bytes) -> list[Reading]:
         content = decode_dag_cbor(block, cid_ctor=read_link)
     except ValueError as error:
         return _exact_readings(block) or [("block_other", (f"not DAG-CBOR: {error}",))]
-    usual = _usual_reading(content)
+    usual = _usual_reading(content, block)
     if usual is not None:
         return [usual]
     if _may_be_deep(block, content) or _VERY_NEGATIVE.search(block):
         readings = _exact_readings(block)
     else:
-        readings = [*_event_readings(content), *_other_readings(content, block)]
+        readings = [*_event_readings(content, block), *_other_readings(content, block)]
     return readings or [("block_other", ("no block of an event has this shape",))]
 
 
@@ -134,7 +136,7 @@ def _may_be_deep(block: bytes, content: Any) -> bool:
     return any(isinstance(item, dict | list) for item in level)
 
 
-def _usual_reading(content: Any) -> Reading | None:
+def _usual_reading(content: Any, block: bytes) -> Reading | None:
     """The one reading of a block in a flat layout that nodes write; None: it has another layout."""
     if type(content) is list:
         return ("block_node", (content,)) if {*map(type, content)} == {Link} else None
@@ -153,7 +155,7 @@ def _usual_reading(content: Any) -> Reading | None:
     elif keys == ("id", "path", "prev", "proof"):
         stream, path, prev, proof = content.values()
         if type(stream) is type(prev) is type(proof) is Link and type(path) is str:
-            return "block_time", (stream, prev, proof, path)
+            return _time(block, stream, prev, proof, path)
     return None
 
 
@@ -167,7 +169,7 @@ def _exact_readings(block: bytes) -> list[Reading]:
     except ValueError:
         pass
     else:
-        readings += _event_readings(content)
+        readings += _event_readings(content, block)
     readings += _exact_proof(block)
     if is_capability(block):
         readings.append(("block_capability", ()))
@@ -177,7 +179,7 @@ def _exact_readings(block: bytes) -> list[Reading]:
         node.end()
     except ValueError:
         return readings
-    if type(content) is list and _is_value(content):
+    if type(content) is list and is_value(content):
         readings.append(_node(content))
     return readings
 
@@ -211,25 +213,29 @@ def _exact_proof(block: bytes) -> Iterator[Reading]:
         yield "block_proof", (fields["root"],)
 
 
-def _event_readings(content: Any) -> Iterator[Reading]:
+def _time(block: bytes, stream: bytes, prev: bytes, proof: bytes, path: str) -> Reading:
+    fields: DagCborTypes = {"id": CID(stream), "prev": CID(prev), "proof": CID(proof), "path": path}
+    return "block_time", (stream, prev, proof, path, encode_dag_cbor(fields) == block)
+
+
+def _event_readings(content: Any, block: bytes) -> Iterator[Reading]:
     """The readings of a root or payload block."""
     time = _fields(content, ("id", "prev", "proof", "path"))
     if time:
-        *links, path = time
-        cids = [_cid(link) for link in links]
-        text = _text(path)
-        if None not in cids and text is not None:
-            yield "block_time", (*cids, text)
+        stream, prev, proof = (_cid(link) for link in time[:3])
+        path = _text(time[3])
+        if stream and prev and proof and path is not None:
+            yield _time(block, stream, prev, proof, path)
     envelope = _envelope(content)
     if envelope:
         yield "block_envelope", envelope
     data = _fields(content, ("id", "prev", "header", "data"), optional=("header",))
     if data:
         stream, prev = _cid(data[0]), _cid(data[1])
-        if stream and prev and _is_data_header(data[2]) and _is_value(data[3]):
+        if stream and prev and _is_data_header(data[2]) and is_value(data[3]):
             yield "block_data", (stream, prev)
     init = _fields(content, ("header", "data"), optional=("data",))
-    if init and _is_init_header(init[0]) and _is_value(init[1]):
+    if init and _is_init_header(init[0]) and is_value(init[1]):
         yield "block_init", ()
 
 
@@ -296,7 +302,7 @@ def _envelope(content: Any) -> Row | None:
             return None
         if not (one[1] is None or type(one[1]) is bytes):
             return None
-        if not (one[0] is None or _is_map(one[0])):
+        if not (one[0] is None or is_map(one[0])):
             return None
     payload = cid_at_start(envelope[0])
     if payload is None:
@@ -363,19 +369,3 @@ def _text(content: Any) -> str | None:
         except ValueError:
             return None
     return None
-
-
-def _is_value(content: Any) -> bool:
-    """Whether what the decoder let pass can be made a value: its links, and its keys."""
-    if isinstance(content, dict):
-        return _is_map(content) and not (isinstance(content, Map) and content.repeated)
-    if type(content) is list:
-        return all(map(_is_value, content))
-    return not isinstance(content, BadLink)
-
-
-def _is_map(content: Any) -> bool:
-    """Whether it is a map of such values by texts."""
-    if not isinstance(content, dict) or (isinstance(content, Map) and content.has_odd_keys):
-        return False
-    return {*map(type, content)} <= {str} and all(map(_is_value, content.values()))

@@ -6,7 +6,7 @@ https://github.com/ceramicnetwork/rust-ceramic.
 
 from typing import Any
 
-from flows.verify.loose import Reader
+from flows.verify.loose import Reader, is_value
 
 _HEADERS = {"eip4361", "caip122"}
 _SIGNATURES = {
@@ -21,7 +21,6 @@ _SIGNATURES = {
 _TEXTS = ("aud", "domain", "iss", "nonce", "version")
 _TIMES = ("exp", "nbf")
 _OPTIONAL_TEXTS = ("requestId", "statement")
-_LARGEST_INTEGER = (1 << 63) - 1
 
 
 def is_capability(block: bytes) -> bool:
@@ -39,7 +38,8 @@ def is_capability(block: bytes) -> bool:
     except ValueError:
         return False
     return (
-        parts.keys() == {"h", "p", "s"}
+        is_value(parts.get("s", {}).get("m"))
+        and parts.keys() == {"h", "p", "s"}
         and parts["h"].get("t") in _HEADERS
         and parts["p"].keys() >= {*_TEXTS, "iat"}
         and parts["s"].get("t") in _SIGNATURES
@@ -63,28 +63,8 @@ def _payload(reader: Reader) -> dict[str, Any]:
 def _signature(reader: Reader) -> dict[str, Any]:
     return reader.fields(
         {
-            "m": lambda: reader.optional(lambda: _metadata(reader)),
+            "m": lambda: reader.optional(reader.untagged_value),
             "t": reader.variant,
             "s": reader.text,
         }
     )
-
-
-def _metadata(reader: Reader) -> None:
-    """Read the fields of `m`: two texts, and others that are texts, booleans, null or integers."""
-    with reader.untagged():
-        fields = reader.fields({"alg": reader.text, "kid": reader.text}, reader.value)
-    if not fields.keys() >= {"alg", "kid"} or not all(map(_is_plain, fields.values())):
-        raise ValueError("no metadata of a signature")
-
-
-def _is_plain(value: Any) -> bool:
-    if type(value) is int:
-        return value <= _LARGEST_INTEGER
-    if type(value) is bytes:
-        try:
-            value.decode()
-        except ValueError:
-            return False
-        return True
-    return value is None or type(value) in {bool, str}

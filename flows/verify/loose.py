@@ -12,8 +12,8 @@ DAG-CBOR allows, and what it takes depends on what a block is read as:
 Each list, map and value counts as steps into the block, of which the decoder takes 256.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from math import isfinite
 from struct import unpack_from
 from typing import Any, TypeVar
 
@@ -69,12 +69,12 @@ class Reader:
         if self._at != len(self._block):
             raise ValueError("something follows the value")
 
-    @contextmanager
-    def untagged(self) -> Iterator[None]:
-        """Within the block, values are read as they are for an untagged type."""
+    def untagged_value(self) -> Any:
+        """Read a value as for an untagged type, whatever this reader is for."""
         before, self._is_untagged = self._is_untagged, True
-        yield
+        found = self.value()
         self._is_untagged = before
+        return found
 
     def value(self) -> Any:
         """Read any value that DAG-CBOR has.
@@ -150,21 +150,18 @@ class Reader:
         self._step(-1)
         return found
 
-    def fields(
-        self, readers: Mapping[str, Callable[[], Any]], other: Callable[[], Any] | None = None
-    ) -> dict[str, Any]:
-        """Read a map with these fields; any others by `other`, or they are stepped over."""
+    def fields(self, readers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+        """Read a map with these fields; any others are stepped over."""
         self._step(1)
         found: dict[str, Any] = {}
         for _ in range(self._length(_MAP)):
             name = self.text()
-            if name in found and name in readers:
+            if name in found:
                 raise ValueError("a field twice")
-            read = readers.get(name, other)
-            if read is None:
-                self._step_over()
+            if name in readers:
+                found[name] = readers[name]()
             else:
-                found[name] = read()
+                self._step_over()
         self._step(-1)
         return found
 
@@ -302,3 +299,19 @@ class Reader:
             raise ValueError("cut off")
         self._at += count
         return taken
+
+
+def is_value(content: Any) -> bool:
+    """Whether the node can make a value of what its decoder let pass, and encode that anew."""
+    if isinstance(content, dict):
+        return is_map(content) and not (isinstance(content, Map) and content.repeated)
+    if type(content) is list:
+        return all(map(is_value, content))
+    return isfinite(content) if type(content) is float else not isinstance(content, BadLink)
+
+
+def is_map(content: Any) -> bool:
+    """Whether it is a map of such values by texts."""
+    if not isinstance(content, dict) or (isinstance(content, Map) and content.has_odd_keys):
+        return False
+    return {*map(type, content)} <= {str} and all(map(is_value, content.values()))

@@ -31,17 +31,17 @@ def kinds(content: Any) -> dict[str, tuple[Any, ...]]:
 @pytest.mark.parametrize(
     ("content", "readings"),
     [
-        (TIME, {"block_time": (A, B, C, "0/1")}),
-        ({**TIME, "more": [1]}, {"block_time": (A, B, C, "0/1")}),
+        (TIME, {"block_time": (A, B, C, "0/1", True)}),
+        ({**TIME, "more": [1]}, {"block_time": (A, B, C, "0/1", False)}),
         (DATA, {"block_data": (A, B)}),
         ({**DATA, "data": None}, {"block_data": (A, B)}),
         ({**DATA, "id": A, "prev": list(B)}, {"block_data": (A, B)}),
         ({**DATA, "header": {"modelVersion": CID(C)}}, {"block_data": (A, B)}),
         ({**DATA, "header": {"modelVersion": C}}, {"block_data": (A, B)}),
-        ({**TIME, "path": b"0/1", "proof": C}, {"block_time": (A, B, C, "0/1")}),
+        ({**TIME, "path": b"0/1", "proof": C}, {"block_time": (A, B, C, "0/1", False)}),
         ({**DATA, "header": {"shouldIndex": True}}, {"block_data": (A, B)}),
         ({**DATA, **INIT}, {"block_data": (A, B), "block_init": ()}),
-        ({**DATA, **TIME}, {"block_data": (A, B), "block_time": (A, B, C, "0/1")}),
+        ({**DATA, **TIME}, {"block_data": (A, B), "block_time": (A, B, C, "0/1", False)}),
         (INIT, {"block_init": ()}),
         (PROOF, {"block_proof": (A,)}),
         ([CID(A), 1, CID(JOSE)], {"block_node": ([A, None, JOSE],)}),
@@ -255,4 +255,9 @@ USUAL |= st.fixed_dictionaries(
 
 @given(USUAL)
 def test_the_fast_way_reads_what_the_slow_way_reads(content: dict[str, Any]) -> None:
-    assert kinds(content) == kinds({**content, "zzzzzzzzzzzz": 1})
+    slow = kinds({**content, "zzzzzzzzzzzz": 1})
+    fast = kinds(content)
+    # a node would write a time event without its other fields
+    assert {name: cells[:4] for name, cells in fast.items()} == {
+        name: cells[:4] for name, cells in slow.items()
+    }

@@ -287,6 +287,13 @@ CORPUS = [
             "no end of the network": "CAST(x'ce0105' || x'8080808080808080808080808080' AS BLOB)",
         }.items()
     ),
+    Damage(
+        "block-readable",
+        "a time event that a node would write otherwise",
+        with_bytes(
+            "anchor", ROOT, encode_dag_cbor({**fields(ANCHOR.blocks[ROOT].content), "more": 1})
+        ),
+    ),
     Damage("signature-present", "no signature", with_event(envelope_with([]))),
     Damage(
         "block-readable", "a signature that is no map", with_event(envelope_with([b"signature"]))

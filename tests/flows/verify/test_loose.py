@@ -15,7 +15,7 @@ VALUES = {
     "a long head of a text": (b"\x78\x01a", "dupn"),
     "a float of 32 bits": (b"\xfa\x3f\x80\x00\x00", "dupn"),
     "a float of 16 bits": (b"\xf9\x3c\x00", "p"),
-    "no number": (b"\xfb\x7f\xf8" + bytes(6), "dupn"),
+    "no number": (b"\xfb\x7f\xf8" + bytes(6), "up"),
     "undefined": (b"\xf7", "p"),
     "-2^63 - 1": (b"\x3b\x80" + bytes(7), "pn"),
     "bytes without a length": (b"\x5f\x41a\xff", "p"),
@@ -78,9 +78,6 @@ def capability(**changed: object) -> bytes:
     return encode_dag_cbor(parts)  # type: ignore[arg-type] # what is encoded is chosen by a test
 
 
-METADATA = {"alg": "a", "kid": "k"}
-
-
 @pytest.mark.parametrize(
     "part",
     [
@@ -93,8 +90,8 @@ METADATA = {"alg": "a", "kid": "k"}
         {"p_more": [1, CID(A)], "h_more": 1},
         {"s_m": None},
         {"s_s": b"0x"},
-        {"s_m": METADATA},
-        {"s_m": {**METADATA, "a": 1, "b": None, "c": True, "d": "t"}},
+        {"s_m": {"alg": "a", "kid": "k", "a": [1.5, None, CID(A)]}},
+        {"s_m": 1},
     ],
     ids=str,
 )
@@ -110,11 +107,6 @@ def test_a_capability_may_have_what_the_node_takes(part: dict[str, object]) -> N
         *({f"p_{name}": 1} for name in ("aud", "exp", "nbf", "requestId", "statement")),
         {"p_resources": "text"},
         {"p_resources": [1]},
-        {"s_m": {"alg": "a"}},
-        {"s_m": {**METADATA, "a": [1]}},
-        {"s_m": {**METADATA, "a": 1.5}},
-        {"s_m": {**METADATA, "a": 2**63}},
-        {"s_m": {**METADATA, "a": CID(A)}},
     ],
     ids=str,
 )

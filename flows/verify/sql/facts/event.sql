@@ -14,7 +14,8 @@ LEFT JOIN (SELECT DISTINCT cid FROM log) l ON l.cid = e.cid;
 DROP TABLE stored_event;
 
 CREATE TABLE timed AS
-SELECT f.*, t.multihash IS NOT NULL AS is_time, t.stream, t.prev, t.proof, t.path
+SELECT f.*, t.multihash IS NOT NULL AS is_time, t.stream, t.prev, t.proof, t.path,
+    t.is_encoded_alike
 FROM found f
 LEFT JOIN block_time t ON t.multihash = f.root;
 DROP TABLE found;
@@ -60,7 +61,8 @@ SELECT
     s.signatures,
     s.capability,
     s.proof,
-    s.path
+    s.path,
+    s.is_encoded_alike
 FROM signed s
 LEFT JOIN block_data d ON d.multihash = s.payload_multihash
 LEFT JOIN block_init i
