@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.sqlite import connect, sqlite_errors
+from connectors.sqlite import Connection, connect, sqlite_errors
 from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
 
 ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
@@ -74,10 +74,12 @@ class LookUp:
     """
 
     path: Path
-    statement: str
+    statement: str | Callable[[Connection], str]
+    """Or what puts it together for a database."""
     connect: Callable[[Path], Any] = connect
     _lock: Lock = field(default_factory=Lock)
     _cursor: Any = None
+    _sql: str = ""
 
     def find(self, keys: pa.Array) -> pa.Table:
         """The rows that the statement finds for each of `keys`, all together.
@@ -88,10 +90,15 @@ class LookUp:
         with self._lock, looking_up(self.path):
             if self._cursor is None:
                 self._cursor = self.connect(self.path).cursor()
+                self._sql = (
+                    self.statement
+                    if isinstance(self.statement, str)
+                    else self.statement(self._cursor.connection)
+                )
             # in the order of the index, so that neighbours are found on one page
             in_order = keys.take(pc.sort_indices(keys))
             table: pa.Table = self._cursor.execute(
-                self.statement, pa.record_batch([in_order], names=["key"])
+                self._sql, pa.record_batch([in_order], names=["key"])
             ).fetch_arrow_table()
             return table
 

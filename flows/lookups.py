@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from connectors.database import read_schema
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.event_blocks import LISTED, joined
+from connectors.event_blocks import joined, of_event
 from connectors.lookup import (
     BLOCK,
     DELIVERED_INITS,
@@ -82,7 +82,7 @@ class LookUps:
         self._settings = settings
         self._blocks = LookUp(path, BLOCK, connect)
         self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
-        self._lists = LookUp(path, LISTED, connect)
+        self._lists = LookUp(path, of_event, connect)
         share = 1 - settings.inits_share
         self.check = (
             NodeCheck(

@@ -14,6 +14,8 @@ from typing import Protocol
 
 import pytest
 
+from connectors import page_sizes
+from connectors.page_sizes import PageSizes
 from connectors.run_state import RunState
 from connectors.sqlite import connect
 from flows.synth.database import insert_events
@@ -151,8 +153,7 @@ def test_shuffled_streams_that_came_in_two_halves_are_delivered_in_chain_order(
 
 
 def test_small_pages_change_no_order(path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.source.RUN_ROWS", 2)
-    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 2)
+    monkeypatch.setattr(page_sizes, "PAGE_SIZES", PageSizes(run_rows=2, looked_up_rows=2))
     streams = [chain(10, seed) for seed in range(5)]
     _, after = run(
         store(path, [event for events in zip(*streams, strict=True) for event in reversed(events)])
