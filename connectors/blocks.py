@@ -192,6 +192,8 @@ class BlockReader:
 
 def _replaced(column: pa.Array, rows: NDArray[np.int64], by: pa.ChunkedArray) -> pa.Array:
     """The column with other values in these rows."""
+    if len(rows) == len(column):
+        return by.combine_chunks()
     mask = np.zeros(len(column), dtype=np.bool_)
     mask[rows] = True
     return pc.replace_with_mask(column, pa.array(mask), by.combine_chunks())

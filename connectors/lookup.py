@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.plans import rows_between
 from connectors.sqlite import Connection, connect, sqlite_errors
 from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
 
@@ -41,12 +42,18 @@ EVENT_WITH_BLOCKS = f"""
 """An event by CID, as the source reads it."""
 
 
-DELIVERED_INITS = """
-    SELECT CAST(cid AS BLOB) AS cid FROM ceramic_one_event NOT INDEXED
-    WHERE rowid > ? AND rowid <= ? AND delivered IS NOT NULL AND init_cid = cid
-"""
-"""The init events that are delivered, in a range of rows. They are read in the order of the rows:
-by the index on `delivered` each would be on another page."""
+def delivered_inits(connection: Connection) -> str:
+    """The statement for the init events that are delivered, from one rowid to another.
+
+    They are read in the order of the rows: by the index on `delivered` each would be on another
+    page.
+    """
+    return rows_between(
+        connection,
+        "ceramic_one_event",
+        {"cid": "coalesce(CAST(cid AS BLOB), x'')"},
+        "+delivered IS NOT NULL AND init_cid = cid",
+    )
 
 
 def known_event(*, has_init_cid: bool) -> str:

@@ -208,9 +208,9 @@ def undelivered(connection: Connection) -> str:
 
 
 def read_pages(
-    connection: Connection, part: str, source: UndeliveredSource
+    connection: Connection, part: str, source: UndeliveredSource, after: int = BEFORE_ALL
 ) -> Generator[Page, None, None]:
-    """The pages of the partition `part`, named `i/N`.
+    """The pages of the partition `part`, named `i/N`, behind the rowid `after`.
 
     Every statement is a read transaction of its own, so the WAL never grows because of it.
     """
@@ -221,7 +221,7 @@ def read_pages(
     ):
         pages = _Pages(blocks, event_blocks if source.event_blocks else None, sizes)
         few: list[pa.RecordBatch] = []
-        for events in _runs(connection, part, sizes.run_rows):
+        for events in _runs(connection, part, sizes.run_rows, after):
             # a page of few events costs as much as one of hundreds
             if few and sum(map(len, few)) + len(events) > sizes.looked_up_rows:
                 yield from pages.of(pa.concat_batches(few))
@@ -231,11 +231,10 @@ def read_pages(
             yield from pages.of(pa.concat_batches(few))
 
 
-def _runs(connection: Connection, part: str, rows: int) -> Iterator[pa.RecordBatch]:
-    """The undelivered events of each run of so many rowids that has any."""
+def _runs(connection: Connection, part: str, rows: int, after: int) -> Iterator[pa.RecordBatch]:
+    """The undelivered events behind a rowid, of each run of so many rowids that has any."""
     index, partitions = map(int, part.split("/"))
     find_next, find = next_undelivered(connection), undelivered(connection)
-    after = BEFORE_ALL
     with connection.cursor() as cursor:
         while (first := _rowid(cursor.execute(find_next, bound(after)))) is not None:
             run = first // rows

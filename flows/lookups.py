@@ -21,9 +21,9 @@ from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.event_blocks import joined, of_event
 from connectors.lookup import (
     BLOCK,
-    DELIVERED_INITS,
     EVENT_WITH_BLOCKS,
     LookUp,
+    delivered_inits,
     known_event,
     looking_up,
 )
@@ -146,12 +146,12 @@ class LookUps:
             enough = max(1, int(highest * settings.scan_share))
             if scalar(connection, FEW_UNDELIVERED, (enough,)) < enough:
                 return None
-            last = 0
+            statement, last = delivered_inits(connection), 0
             while last < highest:
                 if self._closing.is_set():
                     return None
                 after, last = last, min(last + settings.scan_rows, highest)
-                found = query(connection, DELIVERED_INITS, (after, last))["cid"]
+                found = query(connection, statement, (after + 1, last))["cid"]
                 if found.num_chunks and not inits.add(found.combine_chunks().cast(pa.binary())):
                     return None
         inits.seal()

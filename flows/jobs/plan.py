@@ -179,7 +179,7 @@ def _seconds(connection: Connection, source: UndeliveredSource, undelivered: int
     events, started = 0, time.perf_counter()
     try:
         for sample in range(SAMPLES):
-            pages = read_pages(connection, "0/1", last * sample // SAMPLES, source)
+            pages = read_pages(connection, "0/1", source, last * sample // SAMPLES)
             page = next(pages, None)
             events += page.events.num_rows if page is not None else 0
     except DATABASE_ERRORS:
