@@ -91,7 +91,7 @@ def test_look_ups_go_by_key(tmp_path: Path) -> None:
             ), plan
 
 
-def test_a_database_that_cannot_be_read_is_told_when_it_is_asked(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_read_is_reported_when_it_is_asked(tmp_path: Path) -> None:
     with (
         closing(LookUps(tmp_path / "missing.db")) as look_ups,
         pytest.raises(InterruptedRunError, match=r"missing\.db.* failed"),

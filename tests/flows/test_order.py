@@ -101,7 +101,9 @@ def test_another_database_is_refused(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["node.db"]
 
 
-def test_events_in_a_circle_are_told_and_stop_nothing_else(tmp_path: Path, workers: int) -> None:
+def test_events_in_a_circle_are_reported_and_stop_nothing_else(
+    tmp_path: Path, workers: int
+) -> None:
     """Nobody can make one, because a CID is a hash of its prev; a damaged database can hold one."""
     init, *others = chain(4)
     names = [block(bytes([at])).cid for at in range(3)]

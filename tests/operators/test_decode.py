@@ -54,7 +54,7 @@ def test_valid_events_are_read_alike_in_a_batch_and_alone() -> None:
         assert_read_row_by_row([raw])
 
 
-def test_each_kind_is_told_by_its_fields() -> None:
+def test_each_kind_is_known_by_its_fields() -> None:
     raws = valid()
     assert read_event(*raws[0]) == Links(None, None, INIT)
     assert read_event(*raws[1]) == Links(None, None, UNSIGNED_INIT)
