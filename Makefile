@@ -29,7 +29,7 @@ run: install $(if $(filter-out $(SAMPLE),$(DB)),,$(SAMPLE))
 install: .venv/installed
 
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

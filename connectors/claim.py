@@ -1,117 +1,326 @@
-"""One writer at a time: the lock file of a run, and whether any other process has the database open."""
+"""One writer at a time: every check before a run, and what keeps all others out until its end."""
 
 import fcntl
 import os
+import resource
+import stat
 import subprocess
 import sys
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from connectors.errors import CannotStartError
-from connectors.sqlite import SqliteError, connect, execute, starting
+from connectors import sqlite
+from connectors.database import (
+    Schema,
+    highest_number,
+    not_in_wal_mode,
+    read_schema,
+    require_orderable,
+    require_whole,
+)
+from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.file_locks import FileLocks
+from connectors.leftover_wal import require_own_wal
+from connectors.mounts import file_system
+from connectors.sqlite import (
+    DATABASE_ERRORS,
+    Connection,
+    connect,
+    execute,
+    sqlite_says,
+    starting,
+)
+
+DESCRIPTORS = 256
+"""Open files that a run may need: about 60, and three more a partition of the source."""
 
 
-@dataclass(frozen=True)
+class MovedError(InterruptedRunError):
+    """The database was renamed, deleted or replaced while it was claimed."""
+
+
+CHANGE_NOTHING = "UPDATE ceramic_one_event SET delivered = delivered WHERE 0"
+
+
+@dataclass
 class Claim:
-    """The hold that one run has on a database, until it is released or the process ends."""
+    """The hold that one run has on a database, until it is closed or the process ends."""
 
+    path: Path
     lock_path: Path
-    descriptors: list[int]
-    """The one that holds the lock; none, once it is released."""
+    connection: Connection
+    """Opened first and closed last: the last connection to close brings the WAL into the database,
+    and while this one is open no other of this process needs a lock that others could hold."""
+    schema: Schema
+    _lock_file: int | None
+    _locks: FileLocks = field(repr=False)
+
+    def require_in_place(self) -> None:
+        """Check that the name still means the file that was claimed.
+
+        Raises:
+            MovedError: it was renamed, deleted or replaced.
+        """
+        if not self._locks.is_in_place():
+            raise MovedError(
+                f"`{self.path}` is no longer the file that this run has open",
+                why="it was renamed, deleted or replaced meanwhile",
+                advice="The numbers that were given are in that file, wherever it is now.",
+            )
+
+    def connect(self, path: Path) -> Connection:
+        """Open another connection; to a new file of this name it would tear `-shm` from the others.
+
+        Raises:
+            MovedError: the name means another file by now.
+        """
+        self.require_in_place()
+        return connect(path)
+
+    def close(self) -> None:
+        """Close the last connection, and let others in; safe to call twice."""
+        try:
+            self.connection.close()
+        finally:
+            self._locks.close()
+            self.release()
 
     def release(self) -> None:
-        """Let other runs in; safe to call twice, and from another thread."""
-        with suppress(IndexError):
-            descriptor = self.descriptors.pop()
+        """Let other runs in; safe to call twice, and from a thread that ends the process."""
+        descriptor, self._lock_file = self._lock_file, None
+        if descriptor is not None:
             self.lock_path.unlink(missing_ok=True)
             os.close(descriptor)
 
 
-def claim(path: Path) -> Claim:
-    """Hold the database for one run: no second run, and no process that has it open.
+def claim(path: Path, *, keep_out: bool = True) -> Claim:
+    """Make every check before a run, and hold the database for it.
 
     Two runs exclude each other by an advisory lock on `<database>-order-lock`, a file that holds
     nothing and is removed at the end. One left behind by a kill holds no lock and does no harm.
 
+    Args:
+        path: as `locate` gives it, for writing. This process must not have it open.
+        keep_out: let no other process open the database until the claim ends. A program that were
+            started midway would read a highest number that is out of date a moment later. Only for
+            a cluster whose other processes read the same file it must be False.
+
     Raises:
-        CannotStartError: another run holds the lock, or another process has the database open.
+        CannotStartError: it can't be ordered, or another run or program has it; nothing is changed.
     """
+    _allow_descriptors()
     lock_path = path.with_name(path.name + "-order-lock")
-    descriptor = _lock_file(lock_path)
-    if descriptor is None:
+    lock_file = _lock(lock_path)
+    if lock_file is None:
         raise CannotStartError(
             f"Another `ceramic-order run` is working on `{path}`",
             advice="Wait for it, or stop it first.",
         )
-    held = Claim(lock_path, [descriptor])
+    locks, connection = None, None
     try:
-        _require_unused(path)
+        locks = _opened_locks(path)
+        with _lockable(path):
+            _require_alone(locks, path)
+        _require_wal_mode(locks, path)
+        require_own_wal(path)
+        connection = _connected(path)
+        schema = read_schema(connection, path)
+        with _lockable(path):
+            if keep_out:
+                _keep_others_out(locks, path)
+        require_orderable(connection, path)
+        highest_number(connection, path)
+        _checkpoint(connection, path)
+        require_whole(connection, path)
     except BaseException:
-        held.release()
+        if connection is not None:
+            connection.close()
+        if locks is not None:
+            locks.close()
+        lock_path.unlink(missing_ok=True)
+        os.close(lock_file)
         raise
-    return held
+    return Claim(path, lock_path, connection, schema, lock_file, locks)
 
 
-def _lock_file(lock_path: Path) -> int | None:
+def _allow_descriptors() -> None:
+    """Let this process open as many files as a run needs, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        if wanted < DESCRIPTORS:
+            raise CannotStartError(
+                f"A run needs up to `{DESCRIPTORS}` open files",
+                why=f"the limit of this process is `{hard}`",
+                advice="Raise it with `ulimit -n` or `LimitNOFILE=`.",
+            )
+
+
+def _lock(lock_path: Path) -> int | None:
+    """The lock file, locked; None if another process holds it."""
     while True:
         try:
-            descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(
+                lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
         except OSError as cause:
-            raise CannotStartError(
-                f"Can't make the lock file `{lock_path}`", why=f"{cause.strerror}"
-            ) from cause
+            raise _no_lock_file(lock_path, cause) from cause
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return None
-        # the holder removes the file before it lets go: what was locked may no longer be what the
-        # name means
-        try:
+        except OSError as cause:
+            os.close(descriptor)
+            lock_path.unlink(missing_ok=True)
+            raise _no_locks(lock_path, cause) from cause
+        # the holder removes the file before it lets go, so the name may mean another file by now
+        with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), lock_path.stat()):
                 return descriptor
-        except FileNotFoundError:
-            pass
         os.close(descriptor)
 
 
-def _require_unused(path: Path) -> None:
-    with starting(path):
-        in_use = is_open_elsewhere(path)
-    if in_use:
+def _no_lock_file(lock_path: Path, cause: OSError) -> CannotStartError:
+    what, why = f"Can't make the lock file `{lock_path}`", f"{cause.strerror}"
+    try:
+        info = lock_path.lstat()
+    except OSError:
+        return CannotStartError(what, why=why)
+    if not stat.S_ISREG(info.st_mode):
+        why = "something else has this name"
+        return CannotStartError(what, why=why, advice="Remove or rename it.")
+    return CannotStartError(
+        f"Can't open the lock file `{lock_path}`",
+        why=f"it belongs to {_user(info.st_uid)} ({why})",
+        advice="If no run of that user is under way, it is left from one that was killed: "
+        "remove it.",
+    )
+
+
+def _user(number: int) -> str:
+    import pwd  # noqa: PLC0415 # only this error needs it
+
+    try:
+        return f"user `{pwd.getpwuid(number).pw_name}`"
+    except KeyError:
+        return f"user number `{number}`"
+
+
+def _no_locks(path: Path, cause: OSError) -> CannotStartError:
+    return CannotStartError(
+        f"Can't lock `{path}`",
+        why=f"{cause.strerror}{_on_file_system(path)}",
+        advice="Work on a local disk, or mount this file system with locks.",
+    )
+
+
+@contextmanager
+def _lockable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except CannotStartError:
+        raise
+    except OSError as cause:
+        raise _no_locks(path, cause) from cause
+
+
+def _opened_locks(path: Path) -> FileLocks:
+    try:
+        return FileLocks(path)
+    except OSError as cause:
         raise CannotStartError(
-            f"`{path}` is open in another process, which could number events at the same time",
-            advice="Stop the node (and any SQLite shell), then run again.",
-        )
+            f"Can't open `{path}`", why=f"{cause.strerror}", advice="Check its permissions."
+        ) from cause
 
 
-def is_open_elsewhere(path: Path) -> bool:
-    """Whether any other connection, of this process or another, has the database open, even idle.
-
-    In WAL mode every open connection holds a shared lock, and a connection in exclusive locking
-    mode can't begin beside one. The probe changes nothing and is closed again before this returns.
-    It must run before this process opens the database itself.
-    """
-    with closing(connect(path, "rw")) as probe:
-        execute(probe, "PRAGMA locking_mode=EXCLUSIVE")
-        try:
-            execute(probe, "BEGIN IMMEDIATE")
-        except SqliteError as error:
-            if "locked" in str(error):
-                return True
-            raise
-        execute(probe, "ROLLBACK")
-        return False
+def _require_wal_mode(locks: FileLocks, path: Path) -> None:
+    if not locks.in_wal_mode():
+        raise not_in_wal_mode(path)
 
 
-def is_in_use(path: Path) -> bool:
-    """Whether any other process has the database open, even idle; told by its locks, without taking one and without write access.
+def _require_alone(locks: FileLocks, path: Path) -> None:
+    if not locks.others_leave(sqlite.BUSY_SECONDS):
+        raise _in_use(path)
+
+
+def _keep_others_out(locks: FileLocks, path: Path) -> None:
+    if not locks.keep_others_out(sqlite.BUSY_SECONDS):
+        raise _in_use(path)
+    # one may have come after it was looked for, and before it was kept out
+    _require_alone(locks, path)
+
+
+def _in_use(path: Path) -> CannotStartError:
+    return CannotStartError(
+        f"`{path}` is open in another process, which could number events at the same time",
+        advice="Stop the node (and any SQLite shell), then run again.",
+    )
+
+
+def _connected(path: Path) -> Connection:
+    """A connection that may write and has begun to read."""
+    companions = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+    new = [companion for companion in companions if not companion.exists()]
+    with starting(path):
+        connection = connect(path, "rw")
+    try:
+        execute(connection, "SELECT count(*) FROM sqlite_master")
+    except DATABASE_ERRORS as cause:
+        connection.close()
+        said = sqlite_says(cause)
+        if "not a database" in said:
+            # the check of the schema says what to try
+            return connect(path, "rw")
+        if "I/O error" not in said:
+            raise CannotStartError(
+                f"Can't open `{path}`", why=said, advice="Check the file, its folder and the disk."
+            ) from cause
+        # where `-shm` can't be shared, nobody else can use what this connection has just made
+        for companion in new:
+            companion.unlink(missing_ok=True)
+        raise CannotStartError(
+            f"Can't open `{path}`",
+            why=f"{said}{_on_file_system(path)}",
+            advice="Check the disk. A database in WAL mode also needs a file system on which "
+            "processes can share memory: a local disk.",
+        ) from cause
+    return connection
+
+
+def _on_file_system(path: Path) -> str:
+    kind = file_system(path)
+    return "" if kind is None else f"; its file system is `{kind}`"
+
+
+def _checkpoint(connection: Connection, path: Path) -> None:
+    """Bring a WAL that was left into the database, which is then as long as its header says."""
+    with starting(path):
+        # a database of a newer format can be read, and refuses only what writes
+        execute(connection, CHANGE_NOTHING)
+    try:
+        execute(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+    except DATABASE_ERRORS as cause:
+        raise CannotStartError(
+            f"Can't bring `{path.name}-wal` into `{path}`",
+            why=sqlite_says(cause),
+            unchanged=f"No number was given; `{path.name}-wal` is kept and belongs to the database.",
+            advice="Check the disk and its free space.",
+        ) from cause
+
+
+def lock_state(path: Path) -> tuple[str, str]:
+    """Whether a database is open, and its journal mode, told without any trace.
+
+    `free`, `in use` or `closed`; `wal` or `rollback`: see `connectors.lock_probe`.
 
     Connections of this process count too.
 
     Raises:
-        CannotStartError: the file can't be opened for reading, or its file system knows no locks.
+        CannotStartError: the file can't be opened for reading, or its file system has no locks.
     """
     probe = Path(__file__).with_name("lock_probe.py")
     answer = subprocess.run(
@@ -123,7 +332,17 @@ def is_in_use(path: Path) -> bool:
     if answer.returncode:
         raise CannotStartError(
             f"Can't read `{path}`",
-            why=f"{answer.stderr.strip()}",
+            why=f"{answer.stderr.strip()}{_on_file_system(path)}",
             advice="Check its permissions and its disk.",
         )
-    return answer.stdout == "in use"
+    state, mode = answer.stdout.split(", ")
+    return state, mode
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether any process has the database open, even idle.
+
+    Raises:
+        CannotStartError: as for `lock_state`.
+    """
+    return lock_state(path)[0] != "free"

@@ -1,9 +1,13 @@
-"""Tells whether any process has an SQLite database open, as a program of its own: prints `free` or `in use`.
+"""What SQLite's locks on a database file tell, also as a program of its own: it prints two words.
 
-Every open connection of a database in WAL mode holds a shared lock on it (FORMAT.md, Tables).
-Asking for a lock with F_GETLK takes none and needs no write access. But it needs the file open, and
-a process that closes a file drops all its POSIX locks on it, also those of an SQLite connection: so
-this must never run in a process that has the database open.
+The first is `free`, `in use` (some process has the database open), or `closed` (a run of
+ceramic-order lets no other program open it). The second is the journal mode, `wal` or `rollback`.
+
+Every open connection of a database in WAL mode holds a shared lock on it (FORMAT.md, Tables). Asking
+for a lock with F_GETLK takes none and needs no write access. But it needs the file open, and a
+process that closes a file drops all its POSIX locks on it, also those of an SQLite connection. So
+this program must be a process of its own wherever this process has the database open, or may open
+it before the descriptor is closed.
 """
 
 import fcntl
@@ -11,25 +15,44 @@ import os
 import struct
 import sys
 
-_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
-"""The bytes that SQLite locks for reading (its file format: behind the pending byte and the
-reserved byte)."""
+PENDING = 0x40000000
+"""The byte that a connection locks for a moment when it begins to read (SQLite's file format)."""
+
+SHARED, SHARED_BYTES = 0x40000002, 510
+"""The bytes that a connection in WAL mode keeps locked."""
 
 
-def _is_locked(path: str) -> bool:
-    descriptor = os.open(path, os.O_RDONLY)
-    # whoever may not write there is whoever would be in the way of a writer
+def is_locked(descriptor: int, start: int, length: int, kind: int = fcntl.F_WRLCK) -> bool:
+    """Whether another process holds a lock that is in the way of one of this kind.
+
+    Locks of this process do not count.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     if sys.platform == "darwin":
-        wanted = struct.pack("qqihh", _SHARED_FIRST, _SHARED_SIZE, 0, fcntl.F_WRLCK, os.SEEK_SET)
-        *_, kind, _ = struct.unpack("qqihh", fcntl.fcntl(descriptor, fcntl.F_GETLK, wanted))
+        wanted = struct.pack("qqihh", start, length, 0, kind, os.SEEK_SET)
+        *_, found, _ = struct.unpack("qqihh", fcntl.fcntl(descriptor, fcntl.F_GETLK, wanted))
     else:
-        wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0)
-        kind, *_ = struct.unpack("hhqqi4x", fcntl.fcntl(descriptor, fcntl.F_GETLK, wanted))
-    return bool(kind != fcntl.F_UNLCK)
+        wanted = struct.pack("hhqqi4x", kind, os.SEEK_SET, start, length, 0)
+        found, *_ = struct.unpack("hhqqi4x", fcntl.fcntl(descriptor, fcntl.F_GETLK, wanted))
+    return bool(found != fcntl.F_UNLCK)
+
+
+def journal_mode(descriptor: int) -> str:
+    """The journal mode in the header of the database (SQLite's file format)."""
+    return "rollback" if os.pread(descriptor, 2, 18) == b"\1\1" else "wal"
+
+
+def _state(descriptor: int) -> str:
+    if not is_locked(descriptor, SHARED, SHARED_BYTES):
+        return "free"
+    return "closed" if is_locked(descriptor, PENDING, 1, fcntl.F_RDLCK) else "in use"
 
 
 if __name__ == "__main__":
     try:
-        sys.stdout.write("in use" if _is_locked(sys.argv[1]) else "free")
+        opened = os.open(sys.argv[1], os.O_RDONLY)
+        sys.stdout.write(f"{_state(opened)}, {journal_mode(opened)}")
     except OSError as cause:
         sys.exit(cause.strerror)

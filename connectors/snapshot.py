@@ -5,7 +5,14 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
 
-from connectors.claim import is_in_use
+from connectors.claim import lock_state
+from connectors.database import (
+    Schema,
+    highest_number,
+    not_in_wal_mode,
+    read_schema,
+    require_orderable,
+)
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.scratch import scratch_folder
 from connectors.sqlite import Connection, SqliteError, connect, scalar, sqlite_says
@@ -38,7 +45,13 @@ class Reader:
             CannotStartError: it can't be read, or (if `static`) another process has it open.
         """
         self.path = path
-        self.in_use = is_in_use(path)
+        state, self._mode = lock_state(path)
+        if state == "closed":
+            raise CannotStartError(
+                f"A `ceramic-order run` is working on `{path}`, and lets no other program open it",
+                advice="Wait for its end.",
+            )
+        self.in_use = state == "in use"
         if static and self.in_use:
             raise CannotStartError(
                 f"`{path}` is open in another process, so it could change while it is read",
@@ -71,6 +84,19 @@ class Reader:
         return connect(
             path, "ro", immutable=not (self.in_use or self._reads_wal), readonly_shm=self._reads_wal
         )
+
+    def require_orderable(self, connection: Connection) -> Schema:
+        """Make every check that a run makes; a dry run foretells what stops it.
+
+        Raises:
+            CannotStartError: it can't be ordered.
+        """
+        if self._mode == "rollback":
+            raise not_in_wal_mode(self.path)
+        schema = read_schema(connection, self.path)
+        require_orderable(connection, self.path)
+        highest_number(connection, self.path)
+        return schema
 
     def __enter__(self) -> Self:
         """Make the private copy, if one is needed.

@@ -49,19 +49,22 @@ def get_flow(
     batch_rows: int | None = None,
     check_node: bool = True,
     writes: bool = True,
+    alone: bool = True,
 ) -> Dataflow:
     """The main job on `database`, in place, for `python -m bytewax.run`.
 
-    The database is claimed until this process ends. In a cluster exactly one process has `writes`,
-    beside the database.
+    The database is claimed until this process ends, and no other program can open it. In a cluster
+    exactly one process has `writes`, beside the database; it must not be `alone` if other processes
+    read the same file.
 
     Raises:
         CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was changed.
     """
     path = locate(Path(database), writable=writes)
-    check_schema(path)
     if writes:
-        atexit.register(claim(path).release)
+        atexit.register(claim(path, keep_out=alone).close)
+    else:
+        check_schema(path)
     run_state = RunState()
     inputs = Inputs(path, run_state, partitions=partitions, check_node=check_node)
     memory, scratch = share_out(default_limit()), Scratch(path.parent)

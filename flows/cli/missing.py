@@ -7,7 +7,6 @@ import click
 from flows.jobs.run import RunOptions
 from flows.jobs.status import left
 from flows.terminal.console import output_options, print_json, print_message, print_result
-from flows.terminal.words import counted
 from operators.schemas import Reason
 
 
@@ -17,9 +16,8 @@ from operators.schemas import Reason
 @click.argument("database", type=click.Path(path_type=Path))
 @output_options
 def command(database: Path, *, quiet: bool, as_json: bool) -> None:
-    """List the events that others wait for and that DATABASE does not hold.
+    """List the events that are missing in DATABASE and that others wait for: their CIDs, one a line, sorted.
 
-    Their CIDs are printed one a line, sorted.
     With them an operator can fetch the events from another node. Nothing is changed, and a node may
     be running.
     """
@@ -31,5 +29,6 @@ def command(database: Path, *, quiet: bool, as_json: bool) -> None:
         print_result("\n".join(missing))
     if not quiet:
         waiting = found.summary.run_state.reasons[Reason.PREV_MISSING]
-        waits = f"{waiting:,} {'waits' if waiting == 1 else 'wait'}"
-        print_message(f"{counted(len(missing), 'missing event')}, for which {waits}")
+        print_message(
+            f"{len(missing):,} missing events, for which {waiting:,} wait",
+        )

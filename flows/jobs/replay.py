@@ -5,7 +5,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from connectors.database import locate, read_schema
+from connectors.database import highest_number, locate, read_schema
 from connectors.errors import CannotStartError
 from connectors.log import GROUP_ROWS, LogSink
 from connectors.log_folder import LogFolder
@@ -15,20 +15,16 @@ from connectors.scratch import Scratch
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar
 from flows.jobs.replay_result import Replay, versions
-from flows.jobs.run import Job, RunOptions, Summary, planned, run_into
+from flows.jobs.run import Job, RunOptions, Summary, run_into
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
 from flows.terminal.console import print_message
-from flows.terminal.progress import shown_progress
+from flows.terminal.progress import LINE_SECONDS
 from flows.terminal.signals import stopped_by_signals
 from flows.verify.verification import Verification
 from flows.verify.verify import verify
 from operators.schemas import KINDS, LEFT, WAITING
-
-HIGHEST_NUMBER = (
-    "SELECT max(CASE typeof(delivered) WHEN 'integer' THEN delivered END) FROM ceramic_one_event"
-)
 
 
 def replay(
@@ -86,9 +82,7 @@ class Replaying:
         with closing(self.reader(self.path)) as connection:
             self._schema = read_schema(connection, self.path)
             self._sqlite = scalar(connection, "SELECT sqlite_version()")
-            first_number = max(scalar(connection, HIGHEST_NUMBER) or 0, 0) + 1
-        self._scratch = Scratch(self._log.partial)
-        self._plan = planned(self.path, self._options, self.reader, self._scratch, writes=False)
+            first_number = highest_number(connection, self.path) + 1
         report = ReportSink(self._log.partial, LEFT, WAITING, self.run_state)
         return LogSink(
             self._log.partial,
@@ -100,7 +94,8 @@ class Replaying:
 
     def job(self) -> Job:
         """The flow that is to be run."""
-        return Job(self.path, self._options, self.run_state, self.reader, self._scratch, self._plan)
+        scratch = Scratch(self._log.partial)
+        return Job(self.path, self._options, self.run_state, self.reader, scratch)
 
     def complete(self, sink: LogSink, *, counted: bool = False, verified: bool = False) -> Replay:
         """Publish the log."""
@@ -109,10 +104,8 @@ class Replaying:
             digest = order_digest(self._log.partial, Path(spill))
             log = log_facts(self._log.partial, Path(spill)) if counted else None
         summary = Summary(
-            self.path, self.run_state, time.monotonic() - self._started, self._options, self._plan
+            self.path, self.run_state, time.monotonic() - self._started, self._options
         )
-        with shown_progress(self.run_state, quiet=self._options.quiet):
-            verification = self._verify() if verified else None
         replayed = Replay(
             summary=summary,
             size=self.path.stat().st_size,
@@ -120,7 +113,7 @@ class Replaying:
             journals=self.reader.journals,
             files=files,
             digest=digest,
-            verification=verification,
+            verification=self._verify() if verified else None,
             log=log,
             versions=versions(self._sqlite),
         )
@@ -130,12 +123,17 @@ class Replaying:
 
     def _verify(self) -> Verification:
         file, log = self.reader.file, self._log.partial
-        progress = self.run_state.reach
-        found = verify(file, log=log, is_log_published=False, on_progress=progress)
-        if found.is_good:
-            return found
+        told = time.monotonic()
+
+        def tell(step: str, done: int, total: int) -> None:
+            nonlocal told
+            if not self._options.quiet and time.monotonic() - told > LINE_SECONDS:
+                told = time.monotonic()
+                print_message(f"verifying, {step}: {done:,} of {total:,}")
+
+        found = verify(file, log=log, on_progress=tell)
         # only a baseline tells old damage from new, but comparing with one takes half as long again
-        return verify(file, baseline=file, log=log, is_log_published=False, on_progress=progress)
+        return found if found.is_good else verify(file, baseline=file, log=log, on_progress=tell)
 
     def abandon(self) -> None:
         """Remove what is not published; safe to call twice, and from another thread."""

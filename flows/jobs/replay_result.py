@@ -34,18 +34,19 @@ class Replay:
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `--json` and of `replay.json`, a written contract.
-
-        flows/cli/README.md lists its fields.
-        """
+        """The document of `--json` and of `replay.json`, a written contract (flows/cli/README.md)."""
         counts = self.summary.to_json()
-        for of_a_run in ("dry_run", "batches", "durable"):
-            del counts[of_a_run]
+        del counts["database"], counts["batches"]
         return {
-            **counts,
+            "snapshot": str(self.summary.database),
             "size": self.size,
-            "schema": self.schema.to_json(),
+            "schema": {
+                "migration": self.schema.migration,
+                "has_init_cid": self.schema.has_init_cid,
+            },
             "private_copy": bool(self.journals),
+            **counts,
+            "check": "node" if self.summary.options.check_node else "links",
             "order_digest": self.digest,
             "verification": self.verification
             and {

@@ -1,10 +1,9 @@
 """The main job as a function: order a database in place, or find out what that would do."""
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,39 +11,36 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.claim import claim
-from connectors.database import locate, read_schema, require_whole
-from connectors.errors import InterruptedRunError
+from connectors.claim import Claim, MovedError, claim
+from connectors.database import locate
+from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import ReportSink
-from connectors.run_state import CHECKPOINT, READING, RunState
+from connectors.run_state import RunState
 from connectors.scratch import Scratch
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.snapshot import Reader
-from connectors.source import PARTITIONS, UndeliveredSource
+from connectors.source import PARTITIONS
 from connectors.sqlite import (
     CHECK_DISK,
     DATABASE_ERRORS,
     Connection,
-    connect,
     execute,
-    query,
     rerun_helps,
     scalar,
+    sqlite_errors,
     sqlite_says,
-    starting,
 )
 from flows.inputs import Inputs
-from flows.jobs.plan import Plan, make_plan
 from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted, nothing_changed, run_flow
-from flows.lookups import LookUpSettings
 from flows.memory import Memory, default_limit, share_out
 from flows.order import Sink, build_flow
-from flows.terminal.console import print_message
 from flows.terminal.progress import shown_progress
 from flows.terminal.signals import stopped_by_signals
 from operators.order import OrderSettings
 from operators.schemas import LEFT, WAITING, Measure, unmeasured
 from operators.spill import SpillSettings
+
+COUNT_UNDELIVERED = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
 
 COUNT_WITHOUT_INDEX = "SELECT count(*) FROM ceramic_one_event NOT INDEXED WHERE delivered IS NULL"
 
@@ -52,9 +48,6 @@ SEEN_OF_ALL = 10
 """The table is counted after a run that read at least one event in so many: counting takes 0.2
 us a row, ordering ten times that."""
 
-
-PLAN_SHOWN = 100_000
-"""Undelivered events from which on the plan is shown: fewer take about a second."""
 
 ALWAYS_COUNTED = 1_000_000
 """Rows up to which the table is counted in any case; that takes 0.2 s."""
@@ -82,13 +75,10 @@ class RunOptions:
     order: OrderSettings = field(default_factory=OrderSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)
 
-    shares: Memory | None = None
-    """How the memory is shared out; None: by the limit."""
-
     @cached_property
     def memory(self) -> Memory:
         """What each part of the run may take."""
-        return self.shares or share_out(self.memory_limit or default_limit())
+        return share_out(self.memory_limit or default_limit())
 
 
 @dataclass(frozen=True)
@@ -101,36 +91,8 @@ class Job:
     connect: Callable[[Path], Connection]
     scratch: Scratch
     """For what does not fit in memory; the caller's to close."""
-    plan: Plan
     kept: Kept = nothing_changed
     """What is left if it stops midway."""
-
-
-def planned(
-    path: Path,
-    options: RunOptions,
-    connect: Callable[[Path], Connection],
-    scratch: Scratch,
-    *,
-    writes: bool = True,
-    must_end: bool = True,
-) -> Plan:
-    """The plan of a run on what `connect` opens; `make_plan` says what the rest means.
-
-    Raises:
-        CannotStartError: the database can't be read, or there is too little memory or disk.
-    """
-    source = UndeliveredSource(path, RunState(), 1, connect, event_blocks=options.check_node)
-    with starting(path), closing(connect(path)) as connection:
-        return make_plan(
-            connection,
-            source,
-            options.memory,
-            scratch.parent,
-            batch_rows=options.batch_rows,
-            writes=writes,
-            must_end=must_end,
-        )
 
 
 @dataclass(frozen=True)
@@ -141,40 +103,20 @@ class Summary:
     run_state: RunState
     seconds: float
     options: RunOptions
-    plan: Plan
-
-    is_dry: bool = False
-
-    @property
-    def waiting_reasons(self) -> dict[str, int]:
-        """Events that wait for another event, by reason."""
-        return {name: n for name, n in sorted(self.run_state.reasons.items()) if name in WAITING}
-
-    @property
-    def rejected_reasons(self) -> dict[str, int]:
-        """Events that were rejected themselves, by reason."""
-        reasons = sorted(self.run_state.reasons.items())
-        return {name: n for name, n in reasons if name not in WAITING}
 
     @property
     def waiting(self) -> int:
         """Events that wait for another event."""
-        return sum(self.waiting_reasons.values())
+        return sum(count for reason, count in self.run_state.reasons.items() if reason in WAITING)
 
     @property
     def rejected(self) -> int:
         """Events that were rejected themselves."""
-        return sum(self.rejected_reasons.values())
-
-    @property
-    def events_per_second(self) -> int:
-        """Delivered events in a second of the whole run."""
-        return round(self.run_state.delivered / self.seconds) if self.seconds else 0
+        return self.run_state.reasons.total() - self.waiting
 
     def to_json(self) -> dict[str, Any]:
         """The document of `--json`, a written contract (flows/cli/README.md)."""
-        run_state, options = self.run_state, self.options
-        batches = {} if self.is_dry else {"batches": run_state.batches}
+        run_state = self.run_state
         return {
             "database": str(self.database),
             "discovered": run_state.discovered,
@@ -185,17 +127,11 @@ class Summary:
             "inits": run_state.inits,
             "first_number": run_state.first_number,
             "last_number": run_state.last_number,
-            **batches,
+            "batches": run_state.batches,
             "seconds": round(self.seconds, 3),
-            "events_per_second": self.events_per_second,
-            "dry_run": self.is_dry,
-            "check": "node" if options.check_node else "links",
-            "partitions": options.partitions,
-            "batch_rows": options.batch_rows,
-            "memory_limit": options.memory.limit,
-            "durable": options.durable,
-            "wal_bytes": run_state.wal_bytes,
-            "plan": self.plan.to_json(),
+            "events_per_second": round(run_state.delivered / self.seconds) if self.seconds else 0,
+            "partitions": self.options.partitions,
+            "memory_limit": self.options.memory.limit,
         }
 
 
@@ -213,70 +149,52 @@ def run(database: Path, options: RunOptions) -> Summary:
     with ExitStack() as stack:
         held = claim(path)
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release)))
-        stack.callback(held.release)
-        # the last connection to close brings the write-ahead log into the database, and only one
-        # that may write can do it
-        with starting(path):
-            last = stack.enter_context(closing(connect(path, "rw")))
-            execute(last, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
-            read_schema(last, path)
-            require_whole(last, path)
+        stack.callback(held.close)
+        execute(held.connection, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
         scratch = stack.enter_context(closing(Scratch(path.parent)))
-        plan = planned(path, options, connect, scratch)
         settings = replace(
             options.sink,
-            batch_rows=plan.batch_rows,
+            batch_rows=options.batch_rows,
             durable=options.durable,
             memory_bytes=options.memory.sink,
             spill_folder=scratch.folder,
         )
-        job = Job(path, options, run_state, connect, scratch, plan, batches_kept)
-        _show_plan(plan, options)
-        run_into(job, DeliveredSink(path, run_state, settings), report)
-        # one waits for the disk, the other for the processor
-        run_state.start_phase(CHECKPOINT)
-        with (
-            shown_progress(run_state, quiet=options.quiet),
-            ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside,
-        ):
-            checkpointed = beside.submit(_checkpoint, last, path, run_state)
-            _require_all_seen(path, run_state)
-            run_state.wal_bytes = checkpointed.result()
+        job = Job(path, options, run_state, held.connect, scratch, batches_kept)
+        with _in_place(held, run_state):
+            run_into(job, DeliveredSink(path, run_state, settings), report)
+            # one waits for the disk, the other for the processor
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
+                taken_in = beside.submit(_take_log_in, held.connection, path, run_state)
+                _require_all_seen(held, run_state)
+                taken_in.result()
         with run_state.measure("close", 0):
-            last.close()
-    return Summary(path, run_state, time.monotonic() - started, options, plan)
+            held.close()
+    return Summary(path, run_state, time.monotonic() - started, options)
 
 
-def _show_plan(plan: Plan, options: RunOptions) -> None:
-    """Say before the work what it takes, where that is worth a line."""
-    if plan.undelivered >= PLAN_SHOWN and not options.quiet:
-        print_message(f"{plan}.")
+@contextmanager
+def _in_place(held: Claim, run_state: RunState) -> Iterator[None]:
+    """Tell that the database was renamed, deleted or replaced, whatever else that led to."""
+    try:
+        try:
+            yield
+        except InterruptedRunError:
+            held.require_in_place()
+            raise
+        held.require_in_place()
+    except MovedError as error:
+        raise interrupted(error, run_state, batches_kept) from error
 
 
-def _checkpoint(connection: Connection, path: Path, run_state: RunState) -> int:
-    """Bring the WAL into the database, and both onto the disk.
-
-    SQLite would do so at the last close, but reports no failure there. A reader that came during
-    the run and stays, as a backup does, keeps pages in the WAL: that is then synced as it is.
-
-    Returns:
-        The bytes of the WAL that could not be brought into the database.
+def _take_log_in(connection: Any, path: Path, run_state: RunState) -> None:
+    """Bring the write-ahead log into the database, and both onto the disk; SQLite would do so at the last close, but tells of no failure.
 
     Raises:
         InterruptedRunError: the disk does not take it.
     """
     try:
         with run_state.measure("checkpoint", 0):
-            answer = query(connection, "PRAGMA wal_checkpoint(PASSIVE)").to_pylist()[0]
-            pages = answer["log"] - answer["checkpointed"]
-            if pages <= 0:
-                return 0
-            wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(wal)
-            finally:
-                os.close(wal)
-            return int(pages * scalar(connection, "PRAGMA page_size"))
+            execute(connection, "PRAGMA wal_checkpoint(PASSIVE)")
     except DATABASE_ERRORS as cause:
         error = InterruptedRunError(
             f"Checkpointing `{path}` failed",
@@ -287,14 +205,15 @@ def _checkpoint(connection: Connection, path: Path, run_state: RunState) -> int:
         raise interrupted(error, run_state, batches_kept) from cause
 
 
-def _require_all_seen(path: Path, run_state: RunState) -> None:
+def _require_all_seen(held: Claim, run_state: RunState) -> None:
     """Count without the index on `delivered`, by which the events are found: a damaged one hides some, and SQLite does not notice.
 
     Raises:
         InterruptedRunError: events are undelivered that the run has not seen.
     """
+    path = held.path
     try:
-        with run_state.measure("count", 0), closing(connect(path)) as connection:
+        with run_state.measure("count", 0), closing(held.connect(path)) as connection:
             highest = scalar(connection, "SELECT max(rowid) FROM ceramic_one_event") or 0
             if highest > max(SEEN_OF_ALL * run_state.discovered, ALWAYS_COUNTED):
                 return
@@ -307,12 +226,21 @@ def _require_all_seen(path: Path, run_state: RunState) -> None:
             retry=rerun_helps(cause),
         )
         raise interrupted(error, run_state, batches_kept) from cause
+    if unseen < 0:
+        error = InterruptedRunError(
+            f"`{-unseen}` events of `{path}` that this run left undelivered are gone or delivered",
+            why="another program changed the database meanwhile",
+            advice="Stop it first.",
+            retry=True,
+        )
+        raise interrupted(error, run_state, batches_kept)
     if unseen:
         error = InterruptedRunError(
             f"`{unseen}` more events are undelivered in `{path}` than its index on `delivered` "
             "shows",
-            why="the index is damaged",
-            advice="Rebuild it with `REINDEX ceramic_one_event` in the SQLite shell.",
+            why="another program inserted them meanwhile, or the index is damaged",
+            advice="If no other program was at work, rebuild it with `REINDEX ceramic_one_event` "
+            "in the SQLite shell.",
             retry=True,
         )
         raise interrupted(error, run_state, batches_kept)
@@ -334,13 +262,11 @@ def dry_run(
     reader = Reader(path)
     with stopped_by_signals(finish_by(run_state, reader.release, nothing_changed)), reader:
         with closing(reader(path)) as connection:
-            read_schema(connection, path)
+            reader.require_orderable(connection)
         with closing(Scratch()) as scratch:
-            plan = planned(path, options, reader, scratch, must_end=False)
-            _show_plan(plan, options)
-            job = Job(path, options, run_state, reader, scratch, plan)
+            job = Job(path, options, run_state, reader, scratch)
             run_into(job, DryRunSink(run_state), report)
-    return Summary(path, run_state, time.monotonic() - started, options, plan, is_dry=True)
+    return Summary(path, run_state, time.monotonic() - started, options)
 
 
 def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
@@ -349,19 +275,18 @@ def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
     Raises:
         InterruptedRunError: it did not come to its end; its parts say what is kept.
     """
+    events = _count(job)
     options, run_state = job.options, job.run_state
-    memory, events = options.memory, job.plan.undelivered
     inputs = Inputs(
         job.path,
         run_state,
         connect=job.connect,
         partitions=options.partitions,
         check_node=options.check_node,
-        settings=LookUpSettings(memory.check, job.scratch.folder),
     )
+    memory = options.memory
     spill = SpillSettings(job.scratch.folder, memory.shard, memory.partitions(events))
-    run_state.start_phase(READING, events)
-    progress = shown_progress(run_state, quiet=options.quiet)
+    progress = shown_progress(run_state, lambda: events, quiet=options.quiet)
     with closing(inputs), options.watch(run_state), progress:
         flow = build_flow(inputs, sink, report, spill=spill, settings=options.order)
         run_flow(flow, run_state, partitions=options.partitions, kept=job.kept)
@@ -369,6 +294,15 @@ def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
         report.publish()
     except InterruptedRunError as error:
         raise interrupted(error, run_state, job.kept) from error
+
+
+def _count(job: Job) -> int:
+    """The undelivered events, by the index."""
+    with (
+        sqlite_errors(f"Reading `{job.path}` failed", CannotStartError),
+        closing(job.connect(job.path)) as connection,
+    ):
+        return int(scalar(connection, COUNT_UNDELIVERED))
 
 
 def _prepared_report(

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.database import Schema, locate, read_schema
+from connectors.database import highest_number, locate, read_schema
 from connectors.run_state import RunState
 from connectors.snapshot import Reader
-from connectors.sqlite import query, sqlite_errors
+from connectors.sqlite import query, scalar, sqlite_errors
 from flows.jobs.run import RunOptions, Summary, dry_run
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.terminal.signals import stopped_by_signals
@@ -23,7 +23,7 @@ STUCK_STREAMS = 10
 
 COUNTS = """
     SELECT is_jose, is_cbor, is_init, count(*) AS events, count(*) - count(delivered) AS undelivered,
-           coalesce(max(CASE typeof(delivered) WHEN 'integer' THEN delivered END), 0) AS highest, sum(estimated) AS estimated
+           sum(estimated) AS estimated
     FROM (
         SELECT delivered, substr(cid, 2, 2) = x'8501' AS is_jose, substr(cid, 2, 1) = x'71' AS is_cbor, {is_init} AS is_init,
                {noted} IS NULL AS estimated
@@ -51,7 +51,9 @@ class Status:
     database: Path
     in_use: bool
     """Another process has it open."""
-    schema: Schema
+    migration: int | None
+    version: str
+    """Of the node, as far as the columns of the event table tell."""
     kinds: dict[str, Kind]
     """By the codec of an event's CID (signed events are dag-jose) and by whether it begins a
     stream; blocks are not read."""
@@ -82,7 +84,7 @@ class Status:
         return {
             "database": str(self.database),
             "in_use": self.in_use,
-            "schema": self.schema.to_json(),
+            "schema": {"migration": self.migration, "version": self.version},
             "events": self.events,
             "streams": self.streams,
             "delivered": self.events - self.undelivered,
@@ -163,6 +165,8 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
             counts = query(
                 connection, COUNTS.format(noted=noted, is_init=IS_INIT.format(noted=noted))
             ).to_pylist()
+        highest = highest_number(connection, path)
+        version = _version(connection, has_init_cid=schema.has_init_cid)
     kinds = {name: Kind(0, 0) for name in ("init", "unsigned init", "data", "time", "other")}
     for row in counts:
         name = _kind(row["is_jose"], row["is_cbor"], row["is_init"])
@@ -172,9 +176,10 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
     return Status(
         database=path,
         in_use=reader.in_use,
-        schema=schema,
+        migration=schema.migration,
+        version=version,
         kinds=kinds,
-        highest_number=max((row["highest"] for row in counts), default=0) or None,
+        highest_number=highest or None,
         estimated=sum(row["estimated"] for row in counts),
         left=left(database, reasons) if reasons else None,
     )
@@ -199,3 +204,13 @@ def _kind(is_jose: int, is_cbor: int, is_init: int) -> str:
     if is_cbor:
         return "unsigned init" if is_init else "time"
     return "other"
+
+
+def _version(connection: Any, *, has_init_cid: bool) -> str:
+    if not has_init_cid:
+        return "before v0.36"
+    found = scalar(
+        connection,
+        "SELECT count(*) FROM pragma_table_info('ceramic_one_event') WHERE name = 'is_time_event'",
+    )
+    return "v0.38 or later" if found else "v0.36 or v0.37"

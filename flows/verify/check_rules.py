@@ -1,8 +1,7 @@
 """Ask every rule, and keep what it finds in the table `violation`."""
 
 from collections.abc import Mapping
-
-import duckdb
+from typing import Any
 
 from flows.verify.cids import cid_text
 from flows.verify.derive import sql
@@ -18,9 +17,7 @@ _VIOLATION = (
 )
 
 
-def check_rules(
-    tables: duckdb.DuckDBPyConnection, given: Mapping[str, bool], on_rules: Progress
-) -> tuple[Finding, ...]:
+def judge(tables: Any, given: Mapping[str, bool], on_rules: Progress) -> tuple[Finding, ...]:
     """Run the rules on the tables of facts.
 
     Args:
@@ -42,15 +39,12 @@ def check_rules(
     return tuple(findings)
 
 
-def _ask(tables: duckdb.DuckDBPyConnection, rule: Rule) -> Finding:
+def _ask(tables: Any, rule: Rule) -> Finding:
     text = sql(f"rules/{rule.name}").rstrip().removesuffix(";")
     tables.execute(
         f"INSERT INTO violation SELECT $rule, * FROM (\n{text}\n)", {"rule": rule.name}
     ).fetchall()  # our own file
-    counts = """
-        SELECT count(*) FILTER (NOT in_baseline), count(*) FILTER (in_baseline)
-        FROM violation WHERE rule = $rule
-    """
+    counts = "SELECT count(*) FILTER (NOT in_baseline), count(*) FILTER (in_baseline) FROM violation WHERE rule = $rule"
     ((new, old),) = tables.execute(counts, {"rule": rule.name}).fetchall()
     first = tables.execute(
         "SELECT cid, number, related, detail, in_baseline FROM violation WHERE rule = $rule"

@@ -113,8 +113,7 @@ class Faults:
     times: int = 0
     calls: Literal["change", "read", "main"] = "change"
     error_number: int = 0
-    changes: Path | None = None
-    """A file that receives every change."""
+    log: Path | None = None
 
     def environment(self, library: Path, database: Path) -> Mapping[str, str]:
         """The variables that make a child suffer."""
@@ -127,9 +126,7 @@ class Faults:
             "FAULTS_CALLS": self.calls,
             "FAULTS_ERRNO": str(self.error_number),
         }
-        if self.changes is None:
-            return variables
-        return variables | {"FAULTS_CHANGES": str(self.changes)}
+        return variables if self.log is None else variables | {"FAULTS_LOG": str(self.log)}
 
 
 @pytest.fixture(scope="session")
@@ -144,9 +141,9 @@ def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-Program = Literal["flows", "tests.crash.miniature"]
-"""The module that a child runs: the program itself, or the same with thresholds that fit a
-database of a thousandth."""
+Program = Literal["flows", "tests.crash.miniature", "tests.crash.in_company"]
+"""The module that a child runs: the program itself, the same with thresholds that fit a database of
+a thousandth, or the same beside other programs that open the database."""
 
 
 def arguments(database: Path, *options: str, program: Program = "flows") -> list[str]:

@@ -1,5 +1,6 @@
 """Other programs at the same database: waited for or named; theirs is never overwritten."""
 
+import sys
 import time
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
@@ -9,6 +10,7 @@ import pytest
 
 from tests.crash.conftest import (
     Children,
+    Program,
     Template,
     await_wal,
     check_numbers,
@@ -20,8 +22,10 @@ from tests.support.oracle import check, read
 from tests.support.program import end, python, read_line, write_line
 
 PROGRAM = Path(__file__).with_name("other_program.py")
+NODE = Path(__file__).with_name("node.py")
 MANY_BATCHES = ("--batch-rows", "20", "--quiet")
 """More than 500 of them."""
+IN_COMPANY: Program = "tests.crash.in_company"
 SOME_BYTES = 100_000
 """How large the WAL is when another program comes."""
 
@@ -93,13 +97,103 @@ def test_a_run_beside_a_program_that_stays_is_refused(small: Template, children:
         check_rerun(small.contents, database, children)
 
 
+def _start_node(children: Children, database: Path) -> Popen[str]:
+    return children.spawn([sys.executable, str(NODE), str(database)])
+
+
+def _frozen(child: Popen[str], database: Path, wal_bytes: int) -> None:
+    """Stop a run in its midst."""
+    assert await_wal(child, database, wal_bytes)
+    child.send_signal(SIGSTOP)
+
+
+def test_a_node_that_is_started_midway_gets_no_number_until_the_run_has_ended(
+    large: Template, children: Children
+) -> None:
+    database = large.copy(children.folder)
+    child = children.start(database, *MANY_BATCHES, program="tests.crash.miniature")
+    assert await_wal(child, database, SOME_BYTES)
+    answers = set()
+    while child.poll() is None:
+        # it writes, reads and checkpoints all the while
+        answers.add(end(_start_node(children, database)).out.strip())
+    assert end(child).code == 0
+    check(large.contents, read(database))
+    highest = max(numbers_of(database).values())
+    assert answers <= {"database is locked", str(highest)}
+
+
+def test_a_node_beside_an_idle_run_is_refused_after_its_timeout(
+    large: Template, children: Children
+) -> None:
+    database = large.copy(children.folder)
+    child = children.start(database, *MANY_BATCHES)
+    _frozen(child, database, SOME_BYTES)
+    assert end(_start_node(children, database)).out == "database is locked\n"
+    child.send_signal(SIGCONT)
+    assert end(child).code == 0
+    check(large.contents, read(database))
+
+
+@pytest.mark.parametrize("size", [1, SOME_BYTES, 10 * SOME_BYTES])
+def test_a_node_can_start_at_once_when_a_run_is_killed(
+    large: Template, children: Children, size: int
+) -> None:
+    database = large.copy(children.folder)
+    child = children.start(database, *MANY_BATCHES)
+    _frozen(child, database, size)
+    child.kill()
+    child.wait()
+    highest = end(_start_node(children, database)).out
+    numbers = check_stopped(large.contents, database)
+    assert int(highest) == max(numbers.values())
+    check_rerun(large.contents, database, children)
+
+
+def test_what_reads_beside_a_run_is_told_of_it(large: Template, children: Children) -> None:
+    database = large.copy(children.folder)
+    child = children.start(database, *MANY_BATCHES)
+    _frozen(child, database, SOME_BYTES)
+    ended = end(children.spawn([sys.executable, "-m", "flows", "status", str(database)]))
+    assert ended.code == 2
+    assert f"A `ceramic-order run` is working on `{database}`" in ended.err
+    child.send_signal(SIGCONT)
+    assert end(child).code == 0
+
+
+@pytest.mark.parametrize("does", ["renamed", "deleted", "replaced"])
+def test_a_database_that_is_renamed_deleted_or_replaced_midway_is_told(
+    large: Template, children: Children, does: str
+) -> None:
+    database = large.copy(children.folder)
+    child = children.start(database, *MANY_BATCHES)
+    _frozen(child, database, SOME_BYTES)
+    match does:
+        case "renamed":
+            database.rename(children.folder / "elsewhere.db")
+        case "deleted":
+            database.unlink()
+        case _:
+            copy = children.folder / "copy.db"
+            copy.write_bytes(large.path.read_bytes())
+            copy.rename(database)
+    child.send_signal(SIGCONT)
+    ended = end(child)
+    assert ended.code == 3, ended
+    assert f"`{database}` is no longer the file that this run has open" in ended.err
+    if does == "renamed":
+        check(large.contents, read(children.folder / "elsewhere.db"))
+    if does == "replaced":
+        assert database.read_bytes() == large.path.read_bytes()
+
+
 @pytest.mark.parametrize("does", [WRITES, READS], ids=["writes", "reads"])
 def test_a_program_that_comes_midway_and_leaves_is_waited_for(
     large: Template, children: Children, does: tuple[str, ...]
 ) -> None:
     database = large.copy(children.folder)
     other = Other(children, database, *does)
-    child = children.start(database, *MANY_BATCHES)
+    child = children.start(database, *MANY_BATCHES, program=IN_COMPANY)
     assert await_wal(child, database, SOME_BYTES)
     other.enter()
     time.sleep(1)
@@ -113,7 +207,7 @@ def test_a_writer_that_comes_midway_and_stays_ends_the_run_between_batches(
 ) -> None:
     database = large.copy(children.folder)
     other = Other(children, database, *WRITES)
-    child = children.start(database, *MANY_BATCHES)
+    child = children.start(database, *MANY_BATCHES, program=IN_COMPANY)
     assert await_wal(child, database, SOME_BYTES)
     other.enter()
     ended = end(child)
@@ -130,7 +224,7 @@ def test_a_program_that_numbers_events_midway_is_named_and_keeps_its_number(
 ) -> None:
     database = large.copy(children.folder)
     other = Other(children, database, "BEGIN IMMEDIATE", INSERT_DELIVERED)
-    child = children.start(database, *MANY_BATCHES)
+    child = children.start(database, *MANY_BATCHES, program=IN_COMPANY)
     assert await_wal(child, database, SOME_BYTES)
     other.enter()
     other.leave()
@@ -154,7 +248,7 @@ def test_a_program_that_delivers_events_midway_is_named_and_keeps_their_numbers(
     database = large.copy(children.folder)
     deliver_all = "UPDATE ceramic_one_event SET delivered = -rowid WHERE delivered IS NULL"
     other = Other(children, database, "BEGIN IMMEDIATE", deliver_all)
-    child = children.start(database, *MANY_BATCHES)
+    child = children.start(database, *MANY_BATCHES, program=IN_COMPANY)
     assert await_wal(child, database, SOME_BYTES)
     other.enter()
     other.leave()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from connectors.page_sizes import PageSizes
 from operators.order import OrderSettings
 from tests.support.job import deliver
 from tests.support.oracle import check, read
@@ -47,9 +46,12 @@ def test_a_second_run_delivers_nothing(path: Path, workers: int) -> None:
     assert read(path) == once
 
 
-def test_small_pages_settles_and_generations_change_nothing(path: Path, workers: int) -> None:
+def test_small_pages_settles_and_generations_change_nothing(
+    path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.source.RUN_ROWS", 7)
+    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 7)
     before = read(path)
     few = OrderSettings(settle_rows=3, recent_rows=5)
-    sizes = PageSizes(run_rows=7, looked_up_rows=7)
-    deliver(path, workers=workers, shards=2, batch_rows=9, settings=few, sizes=sizes)
+    deliver(path, workers=workers, shards=2, batch_rows=9, settings=few)
     assert len(check(before, read(path))) == NAMES[path.name]

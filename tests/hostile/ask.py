@@ -22,8 +22,6 @@ READABLE = {
     "block-present",
     "block-listed",
     "block-readable",
-    "root-flagged",
-    "order-key-valid",
     "signature-present",
     "witness-proves-prev",
 }

@@ -104,9 +104,7 @@ def by_itself(block: bytes, kind: int) -> list[bytes | None] | Reason:
         root = read_proof(block)
         return root if isinstance(root, Reason) else [root[0]]
     node = read_node(block)
-    if isinstance(node, Reason):
-        return node
-    return [link and link.binary for link in map(node.link, range(min(2, len(node))))]
+    return node if isinstance(node, Reason) else [link and link[0] for link in node][:2]
 
 
 def assert_read_alike(blocks: list[bytes]) -> int:

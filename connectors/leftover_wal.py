@@ -1,0 +1,232 @@
+"""A WAL that lies beside a database before a run is looked at before SQLite applies it.
+
+SQLite applies whatever valid WAL has the name, also that of another database or of an older copy,
+and damages the database by it. So it is looked at first by a process of its own, which opens the
+database alone and in exclusive locking mode, where the WAL's index is in memory, and ends without
+closing it: nothing is written or checkpointed, whatever is found.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.database import read_schema
+from connectors.errors import CannotStartError
+from connectors.sqlite import Connection, connect, execute, query, scalar, sqlite_errors
+
+WAL_MAGIC = (0x377F0682, 0x377F0683)
+JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+WAL_HEADER_BYTES, FRAME_HEADER_BYTES, DATABASE_HEADER_BYTES = 32, 24, 100
+
+CHANGES_AT = 24
+"""Where the first page holds how often it was changed: it grows in every later version of it."""
+
+WHOLE_CHECK_BYTES = 256 << 20
+"""Up to this size of a database every index is compared with its table (4 s). In larger ones all
+pages are checked (2 s a GB), and the numbers are compared with their index."""
+
+COPY_SECONDS = 2.0
+"""A WAL that is older than the database by more than this was not written with it, unless it was
+checkpointed."""
+
+NUMBERS = "SELECT count(delivered), total(delivered) FROM ceramic_one_event {by}"
+DELIVERED_INDEX = """
+    SELECT list.name FROM pragma_index_list('ceramic_one_event') AS list
+    WHERE (SELECT group_concat(name) FROM pragma_index_info(list.name)) = 'delivered'
+      AND NOT list.partial
+"""
+
+
+def require_own_wal(path: Path) -> None:
+    """Check what lies beside a database that no process has open, before SQLite applies it.
+
+    Raises:
+        CannotStartError: there is an interrupted transaction of another journal mode, or a WAL that
+            does not belong to the database. Nothing was changed.
+    """
+    journal = path.with_name(path.name + "-journal")
+    if _begins_with(journal, JOURNAL_MAGIC):
+        raise CannotStartError(
+            f"`{journal}` holds a transaction that was interrupted",
+            why="a program that kept no WAL was killed, or the file belongs to another database",
+            advice="If it belongs to this database, let that program undo it: open the database "
+            "with it once. Else remove it.",
+        )
+    wal = path.with_name(path.name + "-wal")
+    if not wal.exists() or wal.stat().st_size <= WAL_HEADER_BYTES:
+        return
+    looking = subprocess.run(
+        [sys.executable, "-P", "-m", "connectors.leftover_wal", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if looking.returncode:
+        lines = looking.stderr.strip().splitlines() or [f"exit code {looking.returncode}"]
+        raise CannotStartError(f"Can't look at `{wal}`", why=lines[-1])
+    found = json.loads(looking.stdout)
+    if found is not None:
+        raise CannotStartError(**found)
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except FileNotFoundError:
+        return False
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The committed frames of a WAL."""
+
+    page_bytes: int
+    pages: NDArray[np.int64]
+    """The page number of each frame."""
+    content: NDArray[np.uint8]
+    """The page of each frame."""
+
+    def last(self) -> dict[int, int]:
+        """The last frame of each page, by page number."""
+        return {int(page): frame for frame, page in enumerate(self.pages)}
+
+
+def read_frames(wal: Path) -> Frames | None:
+    """The frames up to the last commit, by their salts; None where SQLite would find no WAL."""
+    data = np.memmap(wal, mode="r")
+    header = data[:WAL_HEADER_BYTES].view(">u4")
+    if int(header[0]) not in WAL_MAGIC:
+        return None
+    page_bytes = int(header[2])
+    frame_bytes = FRAME_HEADER_BYTES + page_bytes
+    count = (len(data) - WAL_HEADER_BYTES) // frame_bytes
+    if page_bytes not in {512 << bits for bits in range(8)} or not count:
+        return None
+    frames = data[WAL_HEADER_BYTES : WAL_HEADER_BYTES + count * frame_bytes].reshape(count, -1)
+    heads = np.ascontiguousarray(frames[:, :FRAME_HEADER_BYTES]).view(">u4")
+    # frames of an earlier round of the WAL have other salts
+    foreign = np.flatnonzero((heads[:, 2:4] != header[4:6]).any(axis=1))
+    count = int(foreign[0]) if len(foreign) else count
+    commits = np.flatnonzero(heads[:count, 1])
+    if not len(commits):
+        return None
+    count = int(commits[-1]) + 1
+    return Frames(
+        page_bytes, heads[:count, 0].astype(np.int64), frames[:count, FRAME_HEADER_BYTES:]
+    )
+
+
+def _look(path: Path) -> None:
+    """Check the database with its WAL. The process must end without closing anything.
+
+    Raises:
+        CannotStartError: they do not belong together.
+    """
+    wal = path.with_name(path.name + "-wal")
+    frames = read_frames(wal)
+    if frames is None:
+        # SQLite ignores it
+        return
+    _compare(path, wal, frames)
+    with sqlite_errors(f"Can't read `{path}` with `{wal.name}`", CannotStartError):
+        connection = connect(path, "rw")
+        _KEPT.append(connection)
+        execute(connection, "PRAGMA locking_mode=EXCLUSIVE")
+        _require_schema(connection, path)
+        pages = scalar(connection, "PRAGMA page_count")
+        if pages * frames.page_bytes < path.stat().st_size:
+            raise _foreign(
+                path, f"with it the database would shrink to `{pages}` pages of {frames.page_bytes}"
+            )
+        small = path.stat().st_size <= WHOLE_CHECK_BYTES
+        said = scalar(connection, f"PRAGMA {'integrity' if small else 'quick'}_check(1)")
+        if said != "ok":
+            raise _foreign(path, f"with it the database is damaged: {said}")
+        index = scalar(connection, DELIVERED_INDEX)
+        if index is not None:
+            quoted = index.replace('"', '""')
+            by_table, by_index = (
+                _numbers(connection, by) for by in ("NOT INDEXED", f'INDEXED BY "{quoted}"')
+            )
+            if by_table != by_index:
+                raise _foreign(path, "with it the index of the numbers is not that of the table")
+
+
+def _require_schema(connection: Connection, path: Path) -> None:
+    try:
+        read_schema(connection, path)
+    except CannotStartError as error:
+        alone = connect(path, "ro", immutable=True)
+        _KEPT.append(alone)
+        # raises the same error where the database itself is to blame
+        read_schema(alone, path)
+        raise _foreign(path, f"with it the database can't be used ({error.why})") from error
+
+
+_KEPT: list[object] = []
+"""A connection that is closed would checkpoint."""
+
+
+def _numbers(connection: Connection, by: str) -> dict[str, object]:
+    row: dict[str, object] = query(connection, NUMBERS.format(by=by)).to_pylist()[0]
+    return row
+
+
+def _compare(path: Path, wal: Path, frames: Frames) -> None:
+    """Compare the pages of both."""
+    data = np.memmap(path, mode="r")
+    if len(data) < DATABASE_HEADER_BYTES:
+        return
+    page_bytes = int.from_bytes(data[16:18].tobytes())
+    if (page_bytes if page_bytes != 1 else 65536) != frames.page_bytes:
+        raise _foreign(path, f"it has pages of {frames.page_bytes} bytes, not {page_bytes}")
+    _KEPT.append(data)
+    last = frames.last()
+    if 1 in last:
+        first = int(np.flatnonzero(frames.pages == 1)[0])
+        here, begins, ends = (
+            int.from_bytes(page[CHANGES_AT : CHANGES_AT + 4].tobytes())
+            for page in (data, frames.content[first], frames.content[last[1]])
+        )
+        if ends < here:
+            raise _foreign(path, "it is older than the database")
+        if begins > here + 1:
+            raise _foreign(path, "the database is older than it")
+    if path.stat().st_mtime > wal.stat().st_mtime + COPY_SECONDS and not any(
+        np.array_equal(data[(page - 1) * frames.page_bytes :][: frames.page_bytes], content)
+        for page, content in ((page, frames.content[frame]) for page, frame in last.items())
+    ):
+        # a checkpoint, which makes the database newer, would have brought pages into it
+        raise _foreign(path, "it is older than the database")
+
+
+def _foreign(path: Path, why: str) -> CannotStartError:
+    return CannotStartError(
+        f"`{path.name}-wal` does not belong to `{path}`",
+        why=why,
+        advice="If the database is a copy, move `-wal` and `-shm` away; if not, bring both back "
+        "from one backup.",
+    )
+
+
+def main() -> None:
+    """Print what is wrong as JSON, null if nothing is."""
+    found = None
+    try:
+        _look(Path(sys.argv[1]))
+    except CannotStartError as error:
+        found = error.parts()
+    sys.stdout.write(json.dumps(found))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

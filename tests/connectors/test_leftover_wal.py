@@ -1,0 +1,155 @@
+"""A WAL beside a database is applied only if it belongs to it; else nothing changes, not a byte."""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from connectors.claim import claim
+from connectors.errors import CannotStartError
+from connectors.sqlite import connect, execute, scalar
+from tests.support.job import chain, store
+
+KILLED = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA wal_autocheckpoint=0")
+for statement in sys.argv[2:]:
+    connection.execute(statement)
+os._exit(0)
+"""
+"""Runs statements and ends without closing the database, so that they are in its WAL alone."""
+
+NUMBER = "UPDATE ceramic_one_event SET delivered = 5 WHERE rowid = 2"
+GROW = "INSERT INTO _sqlx_migrations VALUES (99, hex(zeroblob(50000)), 0, 1, x'', 0)"
+SHRINK = "DELETE FROM _sqlx_migrations WHERE version = 99"
+COUNT = "SELECT count(delivered) FROM ceramic_one_event"
+
+
+def leave_wal(path: Path, *statements: str) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(path), *statements], check=True)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def refusal(path: Path) -> str:
+    """What a claim says that is refused and changes no byte of any file."""
+    before = bytes_of(path.parent)
+    with pytest.raises(CannotStartError) as refused:
+        claim(path)
+    assert bytes_of(path.parent) == before
+    assert refused.value.unchanged == "Nothing was changed."
+    return str(refused.value)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
+    return store(tmp_path / "store" / "node.db", chain(30))
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    (tmp_path / "other").mkdir()
+    return store(tmp_path / "other" / "other.db", chain(3))
+
+
+@pytest.mark.parametrize("shm", ["kept", "gone", "foreign"])
+def test_the_wal_of_a_killed_program_is_brought_into_its_database(path: Path, shm: str) -> None:
+    leave_wal(path, GROW, NUMBER)
+    index = path.with_name("node.db-shm")
+    if shm != "kept":
+        index.unlink()
+    if shm == "foreign":
+        index.write_bytes(os.urandom(32768))
+    with closing(claim(path)) as held:
+        assert scalar(held.connection, COUNT) == 2
+    assert list(bytes_of(path.parent)) == ["node.db"]
+
+
+@pytest.mark.parametrize("cut", [1, 5000])
+def test_a_wal_with_a_torn_end_counts_up_to_its_last_commit(path: Path, cut: int) -> None:
+    leave_wal(path, NUMBER, GROW)
+    wal = path.with_name("node.db-wal")
+    os.truncate(wal, wal.stat().st_size - cut)
+    with closing(claim(path)) as held:
+        assert scalar(held.connection, COUNT) == 2
+
+
+def test_a_wal_whose_pages_are_partly_in_the_database_is_taken(path: Path) -> None:
+    leave_wal(path, GROW, NUMBER)
+    wal = path.with_name("node.db-wal").read_bytes()
+    with closing(connect(path, "rw")) as connection:
+        assert scalar(connection, COUNT) == 2
+    path.with_name("node.db-wal").write_bytes(wal)
+    os.utime(path, (2e9, 2e9))
+    with closing(claim(path)) as held:
+        assert scalar(held.connection, COUNT) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(40_000), b"no WAL at all" * 4000])
+def test_what_is_no_wal_is_no_hindrance(path: Path, content: bytes) -> None:
+    path.with_name("node.db-wal").write_bytes(content)
+    with closing(claim(path)) as held:
+        assert scalar(held.connection, COUNT) == 1
+
+
+@pytest.mark.parametrize("statements", [(GROW, NUMBER), (NUMBER,)])
+def test_the_wal_of_another_database_is_refused(
+    path: Path, other: Path, statements: tuple[str, ...]
+) -> None:
+    leave_wal(other, *statements)
+    shutil.copyfile(other.with_name("other.db-wal"), path.with_name("node.db-wal"))
+    assert "`node.db-wal` does not belong to" in refusal(path)
+
+
+def test_a_wal_of_another_kind_of_database_is_refused(path: Path, tmp_path: Path) -> None:
+    for page_bytes in (512, 4096):
+        foreign = tmp_path / f"{page_bytes}.db"
+        page_size = f"PRAGMA page_size={page_bytes}"
+        leave_wal(foreign, page_size, "PRAGMA journal_mode=WAL", "CREATE TABLE t (a)")
+        shutil.copyfile(f"{foreign}-wal", path.with_name("node.db-wal"))
+        assert "`node.db-wal`" in refusal(path)
+
+
+@pytest.mark.parametrize("statements", [(GROW,), (NUMBER,), (NUMBER, GROW, SHRINK)])
+def test_a_wal_that_is_older_than_the_database_is_refused(
+    path: Path, statements: tuple[str, ...]
+) -> None:
+    leave_wal(path, *statements)
+    older = path.with_name("node.db-wal")
+    kept = older.read_bytes()
+    age = older.stat().st_mtime - 100
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, "UPDATE ceramic_one_event SET delivered = rowid")
+        for version in range(100, 110):
+            execute(connection, GROW.replace("99", str(version)))
+    older.write_bytes(kept)
+    os.utime(older, (age, age))
+    assert "does not belong to" in refusal(path)
+
+
+def test_a_database_that_is_older_than_its_wal_is_refused(path: Path) -> None:
+    kept = path.read_bytes()
+    with closing(connect(path, "rw")) as connection:
+        for version in range(100, 110):
+            execute(connection, GROW.replace("99", str(version)))
+    leave_wal(path, GROW)
+    path.write_bytes(kept)
+    assert "does not belong to" in refusal(path)
+
+
+def test_a_transaction_that_was_interrupted_in_another_journal_mode_is_refused(path: Path) -> None:
+    path.with_name("node.db-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") + bytes(600))
+    assert "holds a transaction that was interrupted" in refusal(path)
+
+
+@pytest.fixture(autouse=True)
+def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.sqlite.BUSY_SECONDS", 0.2)
