@@ -29,7 +29,7 @@ run: install $(if $(filter-out $(SAMPLE),$(DB)),,$(SAMPLE))
 install: .venv/installed
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

@@ -1,127 +1,205 @@
-"""Reads the blocks of events: in step with them where they lie beside them, by index elsewhere."""
+"""Reads blocks: one range scan where they were stored together, a look-up each otherwise."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from connectors.sqlite import bound
+from connectors.page_sizes import PageSizes
+from connectors.plans import rows_between
+from connectors.positions import NOWHERE, Index
+from connectors.sqlite import Connection, bound
+from operators.encoding.columns import spans
 from operators.schemas import BLOCKS
 
-WINDOW_SLACK = 64
-"""Rows read before and behind a window: an event's payload may have been stored before its root."""
-
-WINDOW_ROWS_AN_EVENT = 16
-"""A block read in a window costs 0.3 us, one found by its index 1.5 to 5 us; a signed event
-needs two or three, and a time event whose tree anchors no other event here a dozen."""
-
-WINDOW_BYTES = 32 * 1024 * 1024
-"""At the most for the blocks of one window, which bounds the memory of a page; blocks have up to
-a megabyte."""
-
-SAMPLE_ROWS = 512
-"""Rows that tell how large a window is before the rest is read."""
-
-PART_ROWS = 8192
-"""Rows of a window that are read in one call. Between two calls the thread that reads waits for
-the interpreter, up to half a millisecond: chunks of 512 rows made a run 4 % slower."""
-
 FETCH_ROWS = 512
-"""How many rows the driver gathers at a time, within a call."""
+"""Rows that the driver gathers at a time, within a call."""
 
-NOTHING = pa.scalar(b"", pa.binary())
-"""Stands for a block that is not there. Typed, because Arrow looks for optional packages
-whenever it has to guess a type."""
+FEW_MISSES = 8
+"""In a window that could not be read whole, one event in so many may lack its root block."""
 
-_ROW = "SELECT rowid FROM ceramic_one_block WHERE multihash = ?"
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+"""Rowids."""
+
 # in a damaged page there can be values of any type
-_COLUMNS = "coalesce(CAST(multihash AS BLOB), x'') AS multihash, coalesce(CAST(bytes AS BLOB), x'') AS bytes"
-_WINDOW = f"SELECT {_COLUMNS} FROM ceramic_one_block WHERE rowid BETWEEN ? AND ?"  # a constant
-_BLOCK = f"SELECT {_COLUMNS} FROM ceramic_one_block WHERE multihash = ?"  # a constant
+COLUMNS = {
+    "multihash": "coalesce(CAST(multihash AS BLOB), x'')",
+    "bytes": "coalesce(CAST(bytes AS BLOB), x'')",
+}
+_NAMED = ", ".join(f"{expression} AS {name}" for name, expression in COLUMNS.items())
+
+ROW = "SELECT rowid FROM ceramic_one_block WHERE multihash = ?"
+BLOCK = f"SELECT {_NAMED} FROM ceramic_one_block WHERE multihash = ?"  # a constant
+SIZED_BLOCK = """
+    SELECT coalesce(CAST(multihash AS BLOB), x'') AS multihash,
+           CASE WHEN octet_length(bytes) <= {} THEN CAST(bytes AS BLOB) ELSE x'' END AS bytes,
+           coalesce(octet_length(bytes), 0) AS size
+    FROM ceramic_one_block WHERE multihash = ?
+"""
+"""A block and its size; one that is too large comes without its bytes."""
+
+_EMPTY = pa.table([[b""], [b""]], schema=BLOCKS)
+"""The last row of each window: the block that stands for one that is not there."""
 
 
-class WindowTooLargeError(Exception):
-    """The blocks of these events do not fit into memory at once; ask for fewer events."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found for each of n multihashes."""
+
+    content: pa.Array
+    """The block; empty: it is not there, or it is large."""
+    size: NDArray[np.int64]
+    """The bytes of the block; 0: it is not there."""
+
+    def __getitem__(self, some: slice) -> "Found":
+        """Some of them."""
+        return Found(self.content[some], self.size[some])
 
 
 class BlockReader:
     """Finds blocks by multihash, on one connection; not to be shared between threads."""
 
-    def __init__(self, connection: Any) -> None:
-        self._rows, self._windows, self._blocks = (connection.cursor() for _ in range(3))
+    def __init__(self, connection: Connection, sizes: PageSizes) -> None:
+        self._sizes = sizes
+        self._range = rows_between(
+            connection,
+            "ceramic_one_block",
+            COLUMNS,
+            f"octet_length(bytes) <= {sizes.large_bytes}",
+        )
+        self._sized = SIZED_BLOCK.format(sizes.large_bytes)
+        self._rows, self._windows, self._blocks, self._sized_blocks = (
+            connection.cursor() for _ in range(4)
+        )
         self._windows.adbc_statement.set_options(
             **{"adbc.sqlite.query.batch_rows": str(FETCH_ROWS)}
         )
-        self._pool = BLOCKS.empty_table()
-        self._wanted: list[pa.Array] = []
+        self._index = Index()
+        self._looked_up = Index()
+        self._take_window([])
 
     def close(self) -> None:
         """Free the statements; the connection is the caller's."""
-        for cursor in (self._rows, self._windows, self._blocks):
+        for cursor in (self._rows, self._windows, self._blocks, self._sized_blocks):
             cursor.close()
 
-    def read_window(self, roots: pa.Array) -> bool:
-        """Read what a node stored beside these events, if it did so: all blocks between the first and the last of their root blocks.
+    def read_window(self, roots: pa.Array) -> int:
+        """Read what a node stored beside some events, if it did so, up to a number of bytes.
 
-        A node stores an event's blocks when it stores the event, so both tables grow in step. Where
-        that is not so, or few of the events there are wanted, the window is too wide and nothing is
-        read ahead. Returns whether anything is.
+        A node stores an event's blocks when it stores the event, so both tables grow in step: the
+        window is all blocks between the first and the last of these root blocks. Where that is not
+        so, or few of the events there are wanted, it would be too wide and nothing is read.
 
-        Raises:
-            WindowTooLargeError: the blocks have more than WINDOW_BYTES, or would if all were as large as the first.
+        Returns for how many of the events, from the first one on, the window was read.
         """
-        self._pool, self._wanted = BLOCKS.empty_table(), []
+        self._take_window([])
         one, other = self._row_of(roots[0]), self._row_of(roots[-1])
         if one is None or other is None:
-            return False
-        first, last = min(one, other) - WINDOW_SLACK, max(one, other) + WINDOW_SLACK
-        if last - first > 2 * WINDOW_SLACK + WINDOW_ROWS_AN_EVENT * len(roots):
-            return False
-        self._pool = self._between(first, last, WINDOW_BYTES if len(roots) > 1 else None)
-        return True
+            return 0
+        first = max(min(one, other) - self._sizes.window_slack, SMALLEST)
+        last = min(max(one, other) + self._sizes.window_slack, LARGEST)
+        most = 2 * self._sizes.window_slack + self._sizes.window_rows_an_event * len(roots)
+        if last - first > most:
+            return 0
+        if self._read(first, last):
+            return len(roots)
+        missing = self._index.find(roots) == NOWHERE
+        events = np.arange(1, len(roots) + 1)
+        covered = np.flatnonzero(~missing & (missing.cumsum() * FEW_MISSES <= events))
+        if len(covered) and (covered[-1] + 1) * FEW_MISSES >= len(roots):
+            return int(covered[-1]) + 1
+        self._take_window([])
+        return 0
 
-    def find(self, multihashes: pa.Array) -> pa.Array:
-        """The blocks of these multihashes, in their order; an empty one for each that the database does not hold."""
-        at = pc.index_in(multihashes, value_set=self._pool["multihash"])
-        absent = pc.unique(
-            multihashes.filter(pc.and_(at.is_null(), pc.not_equal(multihashes, NOTHING)))
-        )
-        if len(absent):
-            found = self._blocks.execute(
-                _BLOCK, pa.record_batch([absent], names=["multihash"])
-            ).fetch_arrow_table()
-            if found.num_rows:
-                self._pool = pa.concat_tables([self._pool, found.cast(BLOCKS)]).combine_chunks()
-                at = pc.index_in(multihashes, value_set=self._pool["multihash"])
-        self._wanted.append(at)
-        blocks = self._pool["bytes"].take(at).fill_null(NOTHING).combine_chunks()
-        return blocks.chunk(0) if isinstance(blocks, pa.ChunkedArray) else blocks
+    def find(self, multihashes: pa.Array) -> Found:
+        """Find blocks in the window, and look up those that are not there; none of the large."""
+        at = self._index.find(multihashes)
+        nowhere = np.flatnonzero(at == NOWHERE)
+        at[nowhere] = self._window.num_rows - 1
+        self._is_claimed[at] = True
+        content = self._window["bytes"].chunk(0).take(pa.array(at))
+        size = np.diff(_offsets(content))
+        absent = nowhere[np.diff(_offsets(multihashes))[nowhere] > 0]
+        if not len(absent):
+            return Found(content, size)
+        wanted = multihashes.take(pa.array(absent))
+        found = self._sized_blocks.execute(
+            self._sized, pa.record_batch([pc.unique(wanted)], names=["multihash"])
+        ).fetch_arrow_table()
+        if not found.num_rows:
+            return Found(content, size)
+        blocks = found.select(BLOCKS.names).cast(BLOCKS)
+        there, at = self._places(wanted, blocks)
+        absent = absent[there]
+        size[absent] = np.asarray(found["size"])[at]
+        return Found(_replaced(content, absent, blocks["bytes"].take(pa.array(at))), size)
 
-    def others(self) -> pa.Table:
-        """The blocks of the window that nobody asked for, as multihash and bytes: among them those that its events share."""
-        unwanted = np.ones(self._pool.num_rows, dtype=np.bool_)
-        for at in self._wanted:
-            unwanted[np.asarray(at.drop_null())] = False
-        return self._pool.filter(pa.array(unwanted))
+    def whole(self, multihashes: pa.Array, found: Found) -> pa.Array:
+        """The blocks that were found for these multihashes, with the large ones."""
+        large = np.flatnonzero(found.size > self._sizes.large_bytes)
+        if not len(large):
+            return found.content
+        wanted = multihashes.take(pa.array(large))
+        blocks = self._blocks.execute(
+            BLOCK, pa.record_batch([pc.unique(wanted)], names=["multihash"])
+        ).fetch_arrow_table()
+        if not blocks.num_rows:
+            return found.content
+        blocks = blocks.cast(BLOCKS)
+        there, at = self._places(wanted, blocks)
+        return _replaced(found.content, large[there], blocks["bytes"].take(pa.array(at)))
 
-    def _between(self, first: int, last: int, most_bytes: int | None) -> pa.Table:
-        """The blocks of the rows from `first` to `last`."""
-        parts, size, start, rows = [BLOCKS.empty_table()], 0, first, SAMPLE_ROWS
-        while start <= last:
-            end = min(start + rows - 1, last)
-            part = self._windows.execute(_WINDOW, bound(start, end)).fetch_arrow_table()
+    def beside(self) -> pa.Table:
+        """The small blocks of the window that nobody asked for: schema BLOCKS."""
+        small = np.diff(_offsets(self._window["bytes"].chunk(0))) <= self._sizes.beside_bytes
+        self._is_claimed[-1] = True
+        return self._window.filter(pa.array(~self._is_claimed & small))
+
+    def _read(self, first: int, last: int) -> bool:
+        """Read the window from the row `first` on; whether it is read up to `last`."""
+        parts, size, start = [], 0, first
+        while start <= last and size < self._sizes.window_bytes:
+            end = min(start + self._sizes.part_rows - 1, last)
+            part = self._windows.execute(self._range, bound(start, end)).fetch_arrow_table()
             # the driver takes the types from the first row
             if part.num_rows:
                 parts.append(part.cast(BLOCKS))
             size += part.nbytes
-            if most_bytes is not None and size * (last - first + 1) > most_bytes * (
-                end - first + 1
-            ):
-                raise WindowTooLargeError
-            start, rows = end + 1, PART_ROWS
-        return pa.concat_tables(parts).combine_chunks()
+            start = end + 1
+        self._take_window(parts)
+        return start > last
+
+    def _take_window(self, parts: list[pa.Table]) -> None:
+        self._window = pa.concat_tables([*parts, _EMPTY]).combine_chunks()
+        self._is_claimed = np.zeros(self._window.num_rows, dtype=np.bool_)
+        self._index.hold(self._window["multihash"].chunk(0))
+
+    def _places(
+        self, wanted: pa.Array, blocks: pa.Table
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of these multihashes are there, and where each of those stands in `blocks`."""
+        self._looked_up.hold(blocks["multihash"].combine_chunks())
+        at = self._looked_up.find(wanted)
+        there = np.flatnonzero(at != NOWHERE)
+        return there, at[there]
 
     def _row_of(self, multihash: pa.Scalar) -> int | None:
-        found = self._rows.execute(_ROW, bound(multihash.as_py())).fetch_arrow_table()
+        found = self._rows.execute(ROW, bound(multihash.as_py())).fetch_arrow_table()
         return int(found["rowid"][0].as_py()) if found.num_rows else None
+
+
+def _replaced(column: pa.Array, rows: NDArray[np.int64], by: pa.ChunkedArray) -> pa.Array:
+    """The column with other values in these rows."""
+    if len(rows) == len(column):
+        return by.combine_chunks()
+    mask = np.zeros(len(column), dtype=np.bool_)
+    mask[rows] = True
+    return pc.replace_with_mask(column, pa.array(mask), by.combine_chunks())
+
+
+def _offsets(column: pa.Array) -> NDArray[np.int64]:
+    """Where in their bytes n binary values begin, and where the last one ends."""
+    _, start, end = spans(column)
+    return np.append(start, end[-1:])

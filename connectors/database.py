@@ -78,6 +78,12 @@ class Schema:
     """The event table has `init_cid` (since v0.36); older rows hold NULL in it."""
     migration: int | None
     """The newest migration that the node recorded, None where that table is missing."""
+    version: str
+    """Of the node, as far as the columns of the event table tell."""
+
+    def to_json(self) -> dict[str, object]:
+        """The part `schema` of every document of `--json`."""
+        return {"migration": self.migration, "version": self.version}
 
 
 LONGEST_PATH = 504
@@ -223,7 +229,15 @@ def read_schema(connection: Connection, path: Path) -> Schema:
         generated = [column for column in columns if columns[column]]
         if generated:
             raise _unknown_version(path, f"column `{table}.{generated[0]}` is generated")
-    return Schema(has_init_cid="init_cid" in tables["ceramic_one_event"], migration=migration)
+    of_events = tables["ceramic_one_event"]
+    version = (
+        "v0.38 or later"
+        if "is_time_event" in of_events
+        else "v0.36 or v0.37"
+        if "init_cid" in of_events
+        else "before v0.36"
+    )
+    return Schema(has_init_cid="init_cid" in of_events, migration=migration, version=version)
 
 
 def require_orderable(connection: Connection, path: Path) -> None:

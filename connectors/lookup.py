@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.sqlite import connect, sqlite_errors
+from connectors.plans import rows_between
+from connectors.sqlite import Connection, connect, sqlite_errors
 from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
 
 ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
@@ -41,12 +42,18 @@ EVENT_WITH_BLOCKS = f"""
 """An event by CID, as the source reads it."""
 
 
-DELIVERED_INITS = """
-    SELECT CAST(cid AS BLOB) AS cid FROM ceramic_one_event NOT INDEXED
-    WHERE rowid > ? AND rowid <= ? AND delivered IS NOT NULL AND init_cid = cid
-"""
-"""The init events that are delivered, in a range of rows. They are read in the order of the rows:
-by the index on `delivered` each would be on another page."""
+def delivered_inits(connection: Connection) -> str:
+    """The statement for the init events that are delivered, from one rowid to another.
+
+    They are read in the order of the rows: by the index on `delivered` each would be on another
+    page.
+    """
+    return rows_between(
+        connection,
+        "ceramic_one_event",
+        {"cid": "coalesce(CAST(cid AS BLOB), x'')"},
+        "+delivered IS NOT NULL AND init_cid = cid",
+    )
 
 
 def known_event(*, has_init_cid: bool) -> str:
@@ -74,10 +81,12 @@ class LookUp:
     """
 
     path: Path
-    statement: str
+    statement: str | Callable[[Connection], str]
+    """Or what puts it together for a database."""
     connect: Callable[[Path], Any] = connect
     _lock: Lock = field(default_factory=Lock)
     _cursor: Any = None
+    _sql: str = ""
 
     def find(self, keys: pa.Array) -> pa.Table:
         """The rows that the statement finds for each of `keys`, all together.
@@ -88,10 +97,15 @@ class LookUp:
         with self._lock, looking_up(self.path):
             if self._cursor is None:
                 self._cursor = self.connect(self.path).cursor()
+                self._sql = (
+                    self.statement
+                    if isinstance(self.statement, str)
+                    else self.statement(self._cursor.connection)
+                )
             # in the order of the index, so that neighbours are found on one page
             in_order = keys.take(pc.sort_indices(keys))
             table: pa.Table = self._cursor.execute(
-                self.statement, pa.record_batch([in_order], names=["key"])
+                self._sql, pa.record_batch([in_order], names=["key"])
             ).fetch_arrow_table()
             return table
 

@@ -1,15 +1,72 @@
-"""The counts of one run in one process, for its progress display and its summary."""
+"""How far a command is and what it has counted, for its progress display and its summary."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import NamedTuple
 
 from operators.schemas import Measure, unmeasured
 
+READING, ORDERING, WRITING, CHECKPOINT = "reading", "ordering", "writing", "checkpoint"
+"""The phases of a run, in their order."""
+
+
+class Phase(NamedTuple):
+    """How far one part of the work is."""
+
+    name: str | None
+    """None: nothing has started yet."""
+    done: int
+    total: int | None
+    """None: nobody knows."""
+    seconds: float
+    """Since its start."""
+
 
 @dataclass
-class RunState:
-    """What a run has done so far. The steps of all worker threads add to it; anybody may read it at any time."""
+class Phases:
+    """How far a command is. Any thread may add to it, and read it at any time."""
+
+    phase: str | None = None
+    """What is being done; None: nothing has started yet."""
+    phase_done: int = 0
+    phase_total: int | None = None
+    """How much there is to do in this phase; None: nobody knows."""
+    _phase_started: float = field(default_factory=time.monotonic, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def start_phase(self, name: str, total: int | None = None) -> None:
+        """Start the next part of the work: so many things are to be done in it."""
+        with self._lock:
+            self._start(name, total)
+
+    def _start(self, name: str, total: int | None) -> None:
+        self.phase, self.phase_done, self.phase_total = name, 0, total
+        self._phase_started = time.monotonic()
+
+    def advance(self, done: int) -> None:
+        """Note that so many more things of this phase are done."""
+        with self._lock:
+            self.phase_done += done
+
+    def reach(self, name: str, done: int, total: int | None) -> None:
+        """Note how far a phase is altogether; it starts with the first call that names it."""
+        if name != self.phase:
+            self.start_phase(name, total)
+        with self._lock:
+            self.phase_done, self.phase_total = done, total
+
+    def current(self) -> Phase:
+        """The phase of this moment."""
+        with self._lock:
+            seconds = time.monotonic() - self._phase_started
+            return Phase(self.phase, self.phase_done, self.phase_total, seconds)
+
+
+@dataclass
+class RunState(Phases):
+    """What a run has done so far in one process. The steps of all worker threads add to it."""
 
     discovered: int = 0
     """Undelivered events that were read."""
@@ -25,18 +82,37 @@ class RunState:
     """Events that were left, by reason."""
     partitions_read: int = 0
     """Partitions of the source that were read to their end."""
+    wal_bytes: int = 0
+    """Of the WAL that is left beside the database, because a reader keeps it from a checkpoint."""
     failure: BaseException | None = None
     """What stopped the run, as first seen: Bytewax does not always pass it on whole."""
     measure: Measure = unmeasured
     """Measures where the time goes, if anybody wants to know."""
     writing: Lock = field(default_factory=Lock, repr=False)
-    """Held while a batch is written: who holds it and ends the process cuts no batch short."""
-    _lock: Lock = field(default_factory=Lock, repr=False)
+    """Held while a batch is written, so that a signal handler that acquires it never interrupts
+    one."""
 
     def add_discovered(self, events: int) -> None:
         """Count events that were read."""
         with self._lock:
             self.discovered += events
+            if self.phase == READING:
+                self.phase_done += events
+                if self.phase_done >= (self.phase_total or 0):
+                    self._start(ORDERING, None)
+
+    def start_writing(self, events: int) -> None:
+        """Note that so many events are about to be written.
+
+        While others are still being read, reading stays the phase.
+        """
+        if self.phase != READING:
+            self.start_phase(WRITING, events)
+
+    def advance_writing(self, events: int) -> None:
+        """Note that so many more events are written, though not committed yet."""
+        if self.phase == WRITING:
+            self.advance(events)
 
     def end_partition(self) -> None:
         """Count a partition that was read to its end."""
@@ -44,7 +120,10 @@ class RunState:
             self.partitions_read += 1
 
     def add_batch(self, events: int, inits: int, first_number: int | None = None) -> None:
-        """Count one committed batch; its numbers are dense from `first_number` on (None in a dry run, which writes none)."""
+        """Count one committed batch.
+
+        Its numbers are dense from `first_number` on; None: of a dry run, which writes none.
+        """
         with self._lock:
             self.delivered += events
             self.inits += inits

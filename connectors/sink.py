@@ -176,6 +176,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
     def _write(self, runs: Sequence[Run], inits: int, dense: bool) -> None:
         events = sum(len(run.rowid) for run in runs)
         with self._failing(), self._run_state.writing:
+            self._run_state.start_writing(events)
             with self._run_state.measure("write", events):
                 first_number = self._write_numbers(runs, events)
             self._last_number = first_number + events - 1
@@ -245,6 +246,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         with self._connection.cursor() as cursor:
             cursor.executemany(SET_DELIVERED, numbers)
             changed = cursor.rowcount
+        self._run_state.advance_writing(changed)
         if changed != numbers.num_rows:
             raise InterruptedRunError(
                 f"Of `{numbers.num_rows}` events `{changed}` were still undelivered in "

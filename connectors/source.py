@@ -1,46 +1,37 @@
-"""The partitioned source: undelivered events with the blocks that tell their links, by runs of rowids modulo N."""
+"""The partitioned source: undelivered events with their blocks, by runs of rowids modulo N."""
 
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from numpy.typing import NDArray
 
-from connectors.blocks import BlockReader, WindowTooLargeError
-from connectors.errors import InterruptedRunError
-from connectors.event_blocks import ListingReader
+from connectors.blocks import BlockReader
+from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.event_blocks import EventBlockReader
+from connectors.page_sizes import PAGE_SIZES, PageSizes
+from connectors.plans import indexed_by
 from connectors.run_state import RunState
 from connectors.sqlite import (
     CHECK_DISK,
     DATABASE_ERRORS,
+    Connection,
+    Cursor,
     bound,
     connect,
-    query,
     rerun_helps,
     sqlite_says,
 )
 from operators.encoding.cid import root_multihashes
 from operators.encoding.envelope import payload_multihashes
-from operators.schemas import RAW, Page
-
-RUN_ROWS = 8192
-"""Consecutive rowids that are dealt out together, and events of a page at the most: about 6 MB and
-20 ms of reading.
-
-Single rowids dealt out modulo N would make each of N partitions walk over all rows and touch every
-page of the tables: reading took 36 % more time with 4 partitions than with one. Runs half as long
-made a whole run 10 % slower, for the calls that each page costs.
-"""
-
-LOOKED_UP_ROWS = 1024
-"""Events of a page at the most where blocks are looked up one by one: nothing else bounds its
-memory then. Runs with few events are put together to pages of so many."""
+from operators.schemas import BLOCKS, RAW, Page
 
 PAGES_AHEAD = 1
 """Pages that wait for the flow; a partition reads one more meanwhile."""
@@ -52,52 +43,77 @@ the peak, for 1 % of the time."""
 BEFORE_ALL, LAST = -(2**63), 2**63 - 1
 """Smaller than any rowid but one that no node makes, and the largest."""
 
+STATE = "in the database"
+"""What Bytewax's recovery gets to store."""
+
 PARTITIONS = min(8, max(1, (os.cpu_count() or 1) // 2))
 """Partitions of the source: each reads ahead in a thread of its own, while other threads order and
 write. On two cores a second one made a run with its database in memory 10 % slower, and one with a
 cold cache 2 % faster; eight made that 17 % faster."""
 
-NEXT = "SELECT rowid FROM ceramic_one_event WHERE delivered IS NULL AND rowid > ? ORDER BY rowid LIMIT 1"
-EVENTS = """
-    SELECT rowid, cid, coalesce(CAST(order_key AS BLOB), x'') AS order_key FROM ceramic_one_event
-    WHERE delivered IS NULL AND rowid > ? AND rowid <= ? ORDER BY rowid
-"""
+EVENT = {
+    "rowid": "rowid",
+    "cid": "coalesce(CAST(cid AS BLOB), x'')",
+    "order_key": "coalesce(CAST(order_key AS BLOB), x'')",
+}
+_NAMED = ", ".join(f"{expression} AS {name}" for name, expression in EVENT.items())
 
 
 @dataclass(frozen=True)
-class UndeliveredSource(FixedPartitionedSource[Page, int]):
+class UndeliveredSource(FixedPartitionedSource[Page, str]):
     """Undelivered events, as pages of events with their blocks.
 
-    An empty root or payload is not in the database. The column `event_blocks` is empty without them.
+    An empty root or payload is not in the database. The column `event_blocks` is
+    empty without `event_blocks`.
 
-    Partition `i/N` reads the runs of RUN_ROWS rowids whose number is i modulo N, in rowid order.
-    Its resume state is the last rowid that it emitted, so the source can give exactly-once delivery
-    under Bytewax's recovery. N is part of the name: a changed N fails instead of skipping.
+    Partition `i/N` reads the runs of rowids whose number is i modulo N, in rowid order.
+
+    What is undelivered stands in the database, so a run that was stopped is simply started again.
+    Bytewax's recovery would skip what an earlier run has read and not written, or what another
+    database holds under the same rowids: the source refuses to resume.
     """
 
     path: Path
     run_state: RunState
     partitions: int = PARTITIONS
-    connect: Callable[[Path], Any] = connect
+    connect: Callable[[Path], Connection] = connect
     """Opens a connection for each reading thread."""
     event_blocks: bool = True
     """Whether a page says which blocks are listed for its events, and brings those that lie beside
     theirs: what a check needs, for a third of the time of reading."""
+    sizes: PageSizes = PAGE_SIZES
 
     def list_parts(self) -> list[str]:
         """The names `0/N` to `N-1/N`."""
         return [f"{index}/{self.partitions}" for index in range(self.partitions)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Partition":  # noqa: ARG002 # Bytewax's signature
-        """Begin to read ahead, behind the rowid `resume_state`."""
-        return _Partition(self, for_part, BEFORE_ALL if resume_state is None else resume_state)
+    def build_part(
+        self,
+        step_id: str,  # noqa: ARG002 # Bytewax's signature
+        for_part: str,
+        resume_state: str | None,
+    ) -> "_Partition":
+        """Start to read ahead.
+
+        Raises:
+            CannotStartError: there is a state to resume from.
+        """
+        if resume_state is not None:
+            error = CannotStartError(
+                f"Can't resume reading `{self.path}` from a recovery store",
+                why="what is undelivered stands in the database itself",
+                advice="Run without the recovery store (`-r`): every run goes on where the last "
+                "one ended.",
+            )
+            self.run_state.fail(error)
+            raise error
+        return _Partition(self, for_part)
 
 
-class _Partition(StatefulSourcePartition[Page, int]):
-    def __init__(self, source: UndeliveredSource, name: str, after: int) -> None:
+class _Partition(StatefulSourcePartition[Page, str]):
+    def __init__(self, source: UndeliveredSource, name: str) -> None:
         self._source = source
         self._name = name
-        self._last_rowid = after
         self._pages_read = 0
         self._pages: queue.Queue[Page | BaseException | None] = queue.Queue(PAGES_AHEAD)
         self._stop = threading.Event()
@@ -121,38 +137,38 @@ class _Partition(StatefulSourcePartition[Page, int]):
         self._pages_read += 1
         if self._pages_read % PAGES_A_RELEASE == 0:
             pa.default_memory_pool().release_unused()
-        self._last_rowid = _last_rowid(page)
         self._source.run_state.add_discovered(page.events.num_rows)
         return [page]
 
-    def snapshot(self) -> int:
-        return self._last_rowid
+    def snapshot(self) -> str:
+        return STATE
 
     def close(self) -> None:
         self._stop.set()
         self._reader.join()
 
     def _read_ahead(self) -> None:
-        last = self._last_rowid
+        where = "at its start"
         try:
-            with closing(self._source.connect(self._source.path)) as connection:
-                pages = read_pages(connection, self._name, last, self._source)
+            with (
+                closing(self._source.connect(self._source.path)) as connection,
+                closing(read_pages(connection, self._name, self._source)) as pages,
+            ):
                 while (page := self._read(pages)) is not None:
-                    last = _last_rowid(page)
+                    where = f"behind rowid `{page.events['rowid'][-1]}`"
                     if not self._hand_over(page):
                         return
             self._hand_over(None)
         except DATABASE_ERRORS as cause:
-            where = "at its beginning" if last == BEFORE_ALL else f"behind rowid `{last}`"
             self._hand_over(
                 InterruptedRunError(
                     f"Reading `{self._source.path}` failed {where} in partition `{self._name}`",
-                    why=f"{sqlite_says(cause)}",
+                    why=sqlite_says(cause),
                     advice=CHECK_DISK,
                     retry=rerun_helps(cause),
                 )
             )
-        except BaseException as cause:  # noqa: BLE001 # whatever it is, the flow must see it rather than wait for ever
+        except BaseException as cause:  # noqa: BLE001 # else the flow would wait for ever
             self._hand_over(cause)
 
     def _read(self, pages: Iterator[Page]) -> Page | None:
@@ -173,68 +189,132 @@ class _Partition(StatefulSourcePartition[Page, int]):
         return False
 
 
-def read_pages(connection: Any, part: str, after: int, source: UndeliveredSource) -> Iterator[Page]:
-    """The pages of partition `part`, named `i/N`, behind the rowid `after`; every statement is a read transaction of its own."""
-    with closing(BlockReader(connection)) as blocks, closing(ListingReader(connection)) as lists:
+def next_undelivered(connection: Connection) -> str:
+    """The statement for the first undelivered rowid behind another."""
+    return f"""
+        SELECT rowid
+        FROM ceramic_one_event {indexed_by(connection, "ceramic_one_event", "delivered")}
+        WHERE delivered IS NULL AND rowid > ? ORDER BY rowid LIMIT 1
+    """  # constants and a name
+
+
+def undelivered(connection: Connection) -> str:
+    """The statement for the undelivered events behind one rowid and up to another."""
+    return f"""
+        SELECT {_NAMED}
+        FROM ceramic_one_event {indexed_by(connection, "ceramic_one_event", "delivered")}
+        WHERE delivered IS NULL AND rowid > ? AND rowid <= ? ORDER BY rowid
+    """  # constants and a name
+
+
+def read_pages(
+    connection: Connection, part: str, source: UndeliveredSource, after: int = BEFORE_ALL
+) -> Generator[Page, None, None]:
+    """The pages of the partition `part`, named `i/N`, behind the rowid `after`.
+
+    Every statement is a read transaction of its own, so the WAL never grows because of it.
+    """
+    sizes = source.sizes
+    with (
+        closing(BlockReader(connection, sizes)) as blocks,
+        closing(EventBlockReader(connection, sizes)) as event_blocks,
+    ):
+        pages = _Pages(blocks, event_blocks if source.event_blocks else None, sizes)
         few: list[pa.RecordBatch] = []
-        for events in _runs(connection, part, after):
+        for events in _runs(connection, part, sizes.run_rows, after):
             # a page of few events costs as much as one of hundreds
-            if sum(run.num_rows for run in few) + events.num_rows > LOOKED_UP_ROWS and few:
-                yield from _with_blocks(pa.concat_batches(few), blocks, lists, source)
+            if few and sum(map(len, few)) + len(events) > sizes.looked_up_rows:
+                yield from pages.of(pa.concat_batches(few))
                 few = []
             few.append(events)
         if few:
-            yield from _with_blocks(pa.concat_batches(few), blocks, lists, source)
+            yield from pages.of(pa.concat_batches(few))
 
 
-def _runs(connection: Any, part: str, after: int) -> Iterator[pa.RecordBatch]:
-    """The undelivered events of each run of a partition that has any."""
+def _runs(connection: Connection, part: str, rows: int, after: int) -> Iterator[pa.RecordBatch]:
+    """The undelivered events behind a rowid, of each run of so many rowids that has any."""
     index, partitions = map(int, part.split("/"))
+    find_next, find = next_undelivered(connection), undelivered(connection)
     with connection.cursor() as cursor:
-        while (first := _first(cursor, after)) is not None:
-            run = first // RUN_ROWS
+        while (first := _rowid(cursor.execute(find_next, bound(after)))) is not None:
+            run = first // rows
             run += (index - run) % partitions
-            if run * RUN_ROWS > LAST:
+            if run * rows > LAST:
                 return
-            after = max(after, run * RUN_ROWS - 1)
-            last = min((run + 1) * RUN_ROWS - 1, LAST)
-            yield from query(connection, EVENTS, (after, last)).combine_chunks().to_batches()
+            after = max(after, run * rows - 1)
+            last = min((run + 1) * rows - 1, LAST)
+            found = cursor.execute(find, bound(after, last)).fetch_arrow_table()
+            yield from found.combine_chunks().to_batches()
             after = last
 
 
-def _first(cursor: Any, after: int) -> int | None:
-    """The first undelivered rowid behind `after`."""
-    found = cursor.execute(NEXT, bound(after)).fetch_arrow_table()
+def _rowid(cursor: Cursor) -> int | None:
+    """The rowid in the first row that a cursor has to give."""
+    found = cursor.fetch_arrow_table()
     return int(found["rowid"][0].as_py()) if found.num_rows else None
 
 
-def _with_blocks(
-    events: pa.RecordBatch, blocks: BlockReader, lists: ListingReader, source: UndeliveredSource
-) -> Iterator[Page]:
-    """Pages of these events with their blocks: one, or more where the blocks are large."""
-    cid = events["cid"]
-    multihash = root_multihashes(cid)
-    try:
-        fits = blocks.read_window(multihash) or events.num_rows <= LOOKED_UP_ROWS
-    except WindowTooLargeError:
-        fits = False
-    if not fits:
-        half = events.num_rows // 2
-        yield from _with_blocks(events.slice(0, half), blocks, lists, source)
-        yield from _with_blocks(events.slice(half), blocks, lists, source)
-        return
-    root = blocks.find(multihash)
-    payload = blocks.find(payload_multihashes(root))
-    columns = [events["rowid"], cid, root, payload, events["order_key"]]
-    if not source.event_blocks:
-        yield Page(_raw([*columns, pa.array([b""] * len(cid), pa.binary())]))
-        return
-    yield Page(_raw([*columns, lists.read(cid)]), blocks.others())
+class _Pages:
+    """Makes pages of events."""
+
+    def __init__(
+        self, blocks: BlockReader, event_blocks: EventBlockReader | None, sizes: PageSizes
+    ) -> None:
+        self._blocks = blocks
+        self._event_blocks = event_blocks
+        self._sizes = sizes
+
+    def of(self, events: pa.RecordBatch) -> Iterator[Page]:
+        """These events in as many pages as their blocks take."""
+        while events.num_rows:
+            roots = root_multihashes(events["cid"])
+            count = self._blocks.read_window(roots)
+            if not count and events.num_rows > self._sizes.looked_up_rows:
+                # half of them may lie together
+                half = events.num_rows // 2
+                yield from self.of(events.slice(0, half))
+                events = events.slice(half)
+                continue
+            count = count or events.num_rows
+            yield from self._with_blocks(events.slice(0, count), roots.slice(0, count))
+            events = events.slice(count)
+
+    def _with_blocks(self, events: pa.RecordBatch, roots: pa.Array) -> Iterator[Page]:
+        """These events, cut where the blocks of a page have too many bytes."""
+        root, beside = self._blocks.find(roots), None
+        event_blocks = (
+            self._event_blocks.read(events["cid"])
+            if self._event_blocks
+            else pa.array([b""] * len(roots), pa.binary())
+        )
+        for some in cut(root.size, self._sizes.page_bytes):
+            some_root = self._blocks.whole(roots[some], root[some])
+            named = payload_multihashes(some_root)
+            payload = self._blocks.find(named)
+            for few in cut(root[some].size + payload.size, self._sizes.page_bytes):
+                start, count = some.start + few.start, few.stop - few.start
+                few_events = events.slice(start, count)
+                raw = [
+                    few_events["rowid"],
+                    few_events["cid"],
+                    some_root[few],
+                    self._blocks.whole(named[few], payload[few]),
+                    few_events["order_key"],
+                    event_blocks.slice(start, count),
+                ]
+                if beside is None and self._event_blocks:
+                    # the first page of a window brings what lies beside all its events
+                    beside = self._blocks.beside()
+                yield Page(pa.record_batch(raw, schema=RAW), beside or BLOCKS.empty_table())
+                beside = BLOCKS.empty_table()
 
 
-def _raw(columns: list[pa.Array]) -> pa.RecordBatch:
-    return pa.record_batch(columns, schema=RAW)
-
-
-def _last_rowid(page: Page) -> int:
-    return int(page.events["rowid"][-1].as_py())
+def cut(size: NDArray[np.int64], most: int) -> Iterator[slice]:
+    """Slices of n values, each of `most` together at most or of one value."""
+    ends = size.cumsum()
+    start = 0
+    while start < len(size):
+        before = ends[start] - size[start]
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
+        yield slice(start, stop)
+        start = stop

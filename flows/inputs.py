@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from connectors import page_sizes
+from connectors.page_sizes import PageSizes
 from connectors.run_state import RunState
 from connectors.source import PARTITIONS, UndeliveredSource
-from connectors.sqlite import connect
-from flows.lookups import LookUps
+from connectors.sqlite import Connection, connect
+from flows.lookups import LookUps, LookUpSettings
 
 
 class Inputs:
@@ -22,16 +23,27 @@ class Inputs:
         path: Path,
         run_state: RunState | None = None,
         *,
-        connect: Callable[[Path], Any] = connect,
+        connect: Callable[[Path], Connection] = connect,
         partitions: int = PARTITIONS,
         check_node: bool = True,
+        settings: LookUpSettings = LookUpSettings(),  # noqa: B008 # frozen
+        sizes: PageSizes | None = None,
     ) -> None:
         self.run_state = run_state or RunState()
         self.source = UndeliveredSource(
-            path, self.run_state, partitions, connect, event_blocks=check_node
+            path,
+            self.run_state,
+            partitions,
+            connect,
+            event_blocks=check_node,
+            sizes=sizes or page_sizes.PAGE_SIZES,
         )
         self.look_ups = LookUps(
-            path, connect, check_node=check_node, measure=self.run_state.measure
+            path,
+            connect,
+            check_node=check_node,
+            measure=self.run_state.measure,
+            settings=settings,
         )
 
     def close(self) -> None:

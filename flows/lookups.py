@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 
 from connectors.database import read_schema
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.event_blocks import LISTED, joined
+from connectors.event_blocks import joined, of_event
 from connectors.lookup import (
     BLOCK,
-    DELIVERED_INITS,
     EVENT_WITH_BLOCKS,
     LookUp,
+    delivered_inits,
     known_event,
     looking_up,
 )
@@ -82,7 +82,7 @@ class LookUps:
         self._settings = settings
         self._blocks = LookUp(path, BLOCK, connect)
         self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
-        self._lists = LookUp(path, LISTED, connect)
+        self._lists = LookUp(path, of_event, connect)
         share = 1 - settings.inits_share
         self.check = (
             NodeCheck(
@@ -146,12 +146,12 @@ class LookUps:
             enough = max(1, int(highest * settings.scan_share))
             if scalar(connection, FEW_UNDELIVERED, (enough,)) < enough:
                 return None
-            last = 0
+            statement, last = delivered_inits(connection), 0
             while last < highest:
                 if self._closing.is_set():
                     return None
                 after, last = last, min(last + settings.scan_rows, highest)
-                found = query(connection, DELIVERED_INITS, (after, last))["cid"]
+                found = query(connection, statement, (after + 1, last))["cid"]
                 if found.num_chunks and not inits.add(found.combine_chunks().cast(pa.binary())):
                     return None
         inits.seal()

@@ -94,6 +94,7 @@ class Reason(StrEnum):
     ORDER_KEY = "order key is no event id"
     EVENT_BLOCKS_UNREADABLE = "event blocks unreadable"
     OTHER_ROOT = "another block is flagged as root"
+    SERVED_AS_OTHER = "a node would serve it as another event"
     BLOCK_TOO_LARGE = "block larger than 4 MiB"
     NOT_LISTED = "a block is not listed for it"
     SIGNATURES_EMPTY = "no signature"

@@ -82,3 +82,15 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 def test_the_room_of_the_terminal_loads_nothing() -> None:
     assert not (ROOT / "flows" / "terminal" / "__init__.py").read_text()
+
+
+@pytest.mark.parametrize("room", OURS)
+def test_the_folders_of_the_tests_are_those_of_the_rooms(room: str) -> None:
+    for folder in (ROOT / "tests" / room).rglob("*/"):
+        if folder.is_dir() and folder.name != "__pycache__":
+            assert (ROOT / folder.relative_to(ROOT / "tests")).is_dir(), folder
+
+
+@pytest.mark.parametrize("room", OURS)
+def test_a_user_of_the_packages_sees_their_types(room: str) -> None:
+    assert (ROOT / room / "py.typed").is_file()

@@ -32,6 +32,6 @@ op.inspect("unreadable", events.rejected)
 streams = order("order", events.links, look_up=inputs.look_ups.parents)
 op.inspect("left", streams.left)
 
-# one partition numbers them as they come, a batch in one transaction
+# one partition numbers them and writes the numbers, all of these in one transaction
 ordered = op.key_on("one_sink", streams.ordered, lambda _: "db")
-op.output("sink", ordered, DeliveredSink(DATABASE, 1000, run_state))
+op.output("sink", ordered, DeliveredSink(DATABASE, run_state))

@@ -30,7 +30,7 @@ _OPTIONS = [
         "--partitions",
         type=click.IntRange(1, 256),
         default=_DEFAULTS.partitions,
-        show_default=True,
+        show_default="half of the cores, at most 8",
         help="Readers, each of every N-th run of rows.",
     ),
     click.option(

@@ -7,6 +7,7 @@ import click
 from flows.jobs.run import RunOptions
 from flows.jobs.status import left
 from flows.terminal.console import output_options, print_json, print_message, print_result
+from flows.terminal.words import counted
 from operators.schemas import Reason
 
 
@@ -16,8 +17,9 @@ from operators.schemas import Reason
 @click.argument("database", type=click.Path(path_type=Path))
 @output_options
 def command(database: Path, *, quiet: bool, as_json: bool) -> None:
-    """List the events that are missing in DATABASE and that others wait for: their CIDs, one a line, sorted.
+    """List the events that others wait for and that DATABASE does not hold.
 
+    Their CIDs are printed one a line, sorted.
     With them an operator can fetch the events from another node. Nothing is changed, and a node may
     be running.
     """
@@ -29,6 +31,5 @@ def command(database: Path, *, quiet: bool, as_json: bool) -> None:
         print_result("\n".join(missing))
     if not quiet:
         waiting = found.summary.run_state.reasons[Reason.PREV_MISSING]
-        print_message(
-            f"{len(missing):,} missing events, for which {waiting:,} wait",
-        )
+        waits = f"{waiting:,} {'waits' if waiting == 1 else 'wait'}"
+        print_message(f"{counted(len(missing), 'missing event')}, for which {waits}")

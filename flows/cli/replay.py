@@ -4,12 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from flows.cli.flow_options import flow_options
 from flows.cli.page_option import page_option, write
+from flows.cli.summary import summary_table
 from flows.jobs.replay import replay
-from flows.jobs.replay_result import Replay
 from flows.jobs.run import RunOptions
 from flows.report.output_file import require_writable
 from flows.report.throughput import Sample, sampled
@@ -69,41 +68,28 @@ def command(
         from flows.report.answers import replay_page  # noqa: PLC0415 # a page is seldom wanted
 
         write(page, out, lambda stuck: replay_page(replayed, stuck, samples))
+    verification = replayed.verification
     if as_json:
         print_json(replayed.to_json())
     else:
-        print_result(_table(replayed))
-    verification = replayed.verification
+        passed = verification is not None and verification.is_good
+        verdict = {"verification": "passed" if passed else "failed"} if verification else {}
+        more = verdict | {
+            "files": f"{len(replayed.files):,}",
+            "seconds": f"{replayed.summary.seconds:.1f}",
+        }
+        print_result(summary_table(replayed.summary, more))
     if verification is not None and not verification.is_good:
+        rules = "`, `".join(sorted(verification.failed))
+        advice = (
+            "This is a defect of ceramic-order: please report it."
+            if options.check_node
+            else "`--check node` would not deliver them."
+        )
         print_message(
-            f"The log breaks `{'`, `'.join(sorted(verification.failed))}`; `ceramic-order verify {snapshot} --log {out}` lists the events. "
-            + (
-                "This is a defect of ceramic-order: please report it."
-                if options.check_node
-                else "`--check node` would not deliver them."
-            ),
+            f"The log breaks `{rules}`. `ceramic-order verify {snapshot} --log {out}` lists the "
+            f"events. {advice}",
             style="red",
         )
         return 1
     return int(strict and bool(replayed.summary.run_state.reasons))
-
-
-def _table(replayed: Replay) -> Table:
-    summary = replayed.summary
-    run_state = summary.run_state
-    table = Table(show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_row("discovered", f"{run_state.discovered:,}")
-    table.add_row("delivered", f"{run_state.delivered:,}")
-    if run_state.first_number is not None:
-        table.add_row("numbers", f"{run_state.first_number:,} to {run_state.last_number:,}")
-    table.add_row("waiting", f"{summary.waiting:,}")
-    table.add_row("rejected", f"{summary.rejected:,}")
-    for reason, count in sorted(run_state.reasons.items()):
-        table.add_row(f"  {reason}", f"{count:,}")
-    if replayed.verification is not None:
-        table.add_row("verification", "passed" if replayed.verification.is_good else "failed")
-    table.add_row("files", f"{len(replayed.files):,}")
-    table.add_row("seconds", f"{summary.seconds:.1f}")
-    return table

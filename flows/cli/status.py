@@ -59,12 +59,12 @@ def _counts(events: int, undelivered: int) -> tuple[str, str, str]:
 
 def _facts(found: Status) -> str:
     highest = "none" if found.highest_number is None else f"{found.highest_number:,}"
-    migration = "not recorded" if found.migration is None else str(found.migration)
+    migration = "not recorded" if found.schema.migration is None else str(found.schema.migration)
     return "\n".join(
         [
             f"streams         {found.streams:,}",
             f"highest number  {highest}",
-            f"schema          {found.version}, migration {migration}",
+            f"schema          {found.schema.version}, migration {migration}",
             f"in use          {'yes, another process has it open' if found.in_use else 'no'}",
         ]
     )

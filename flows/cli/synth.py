@@ -1,24 +1,20 @@
 """`ceramic-order synth`."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from connectors.run_state import Phases
 from flows.synth.database import Order, write_database
 from flows.synth.streams import Population
 from flows.terminal.console import (
     output_options,
     print_json,
-    print_message,
     print_result,
-    stderr_console,
 )
-from flows.terminal.progress import LINE_SECONDS
+from flows.terminal.progress import shown_progress
+from flows.terminal.words import counted
 
 SHARE = click.FloatRange(0.0, 1.0)
 
@@ -101,38 +97,24 @@ def command(
             f"`{delivered}` is more than the {streams} of --streams.", param_hint="--delivered"
         )
     population = Population(streams, length, forks, missing, delivered, seed)
-    with _shown_progress(streams * length, quiet=quiet) as progress:
-        counts = write_database(out, population, order, progress)
+    phases = Phases()
+    # each event is made, and then stored
+    phases.start_phase("making events", 2 * streams * length)
+    with shown_progress(phases, quiet=quiet):
+        counts = write_database(out, population, order, phases.advance)
     if as_json:
-        print_json({"database": str(out), "streams": streams, **asdict(counts), "seed": seed})
+        options = {
+            "length": length,
+            "forks": forks,
+            "order": order,
+            "share_missing": missing,
+            "streams_delivered": delivered,
+            "seed": seed,
+        }
+        where = {"database": str(out.resolve()), "streams": streams}
+        print_json({**where, **asdict(counts), **options})
         return
-    print_result(f"{out}: {counts.events:,} events in {streams:,} streams")
+    print_result(f"{out}: {counted(counts.events, 'event')} in {counted(streams, 'stream')}")
     print_result(f"{counts.delivered:,} delivered, {counts.deliverable:,} to deliver")
     if counts.missing:
         print_result(f"{counts.missing:,} left out, {counts.waiting:,} waiting for them")
-
-
-@contextmanager
-def _shown_progress(events: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A function that takes numbers of events made and of events stored, and shows how far that is."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    live = stderr_console().is_terminal and not quiet
-    done, lines = 0, 0
-    started = time.monotonic()
-    with Progress(*columns, console=stderr_console(), transient=True, disable=not live) as bar:
-        task = bar.add_task(f"{events:,} events", total=2 * events)
-
-        def advance(count: int) -> None:
-            nonlocal done, lines
-            done += count
-            bar.advance(task, count)
-            if not live and not quiet and time.monotonic() - started > (lines + 1) * LINE_SECONDS:
-                lines += 1
-                print_message(f"{50 * done / events:.0f} % of {events:,} events")
-
-        yield advance

@@ -1,24 +1,19 @@
 """`ceramic-order verify`."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from connectors.run_state import Phases
 from flows.cli.page_option import page_option
 from flows.report.output_file import require_writable
 from flows.terminal.console import (
     output_options,
     print_json,
-    print_message,
     print_result,
-    stderr_console,
 )
-from flows.terminal.progress import LINE_SECONDS
+from flows.terminal.progress import shown_progress
 from flows.verify.verification import Finding, Verification, Violation
 from flows.verify.verify import MEMORY_LIMIT, verify
 
@@ -80,7 +75,8 @@ def command(
     """
     if page is not None:
         require_writable(page, database, "a page")
-    with _shown_progress(quiet=quiet) as on_progress:
+    phases = Phases()
+    with shown_progress(phases, quiet=quiet):
         verification = verify(
             database,
             baseline=baseline,
@@ -88,7 +84,7 @@ def command(
             hashes=hashes,
             report=report,
             memory_limit=memory_limit,
-            on_progress=on_progress,
+            on_progress=phases.reach,
         )
     if page is not None:
         from flows.report.answers import verify_page  # noqa: PLC0415 # a page is seldom wanted
@@ -114,6 +110,11 @@ def _print(verification: Verification) -> None:
             print_result(f"  {_line(violation)}")
         if finding.violations > len(shown):
             print_result(f"  and {finding.violations - len(shown):,} more")
+    if verification.unknown_hashes:
+        print_result(
+            f"\nThe hash function of {verification.unknown_hashes:,} blocks is not known, "
+            "so their bytes were not compared with it."
+        )
 
 
 def _table(verification: Verification) -> Table:
@@ -145,29 +146,3 @@ def _line(violation: Violation) -> str:
     related = "" if violation.related is None else f" ({violation.related})"
     old = " [already in baseline]" if violation.in_baseline else ""
     return f"{violation.cid or '-'}{number}: {violation.detail}{related}{old}"
-
-
-@contextmanager
-def _shown_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A function that is told the step, how far it is and how far it goes, and shows it."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    live = stderr_console().is_terminal and not quiet
-    told = time.monotonic()
-    with Progress(*columns, console=stderr_console(), transient=True, disable=not live) as bar:
-        task = bar.add_task("opening", total=None)
-
-        def on_progress(step: str, done: int, total: int) -> None:
-            nonlocal told
-            if bar.tasks[0].description != step:
-                bar.reset(task, description=step)
-            bar.update(task, completed=done, total=total)
-            if not live and not quiet and time.monotonic() - told > LINE_SECONDS:
-                told = time.monotonic()
-                print_message(f"{step}: {done:,} of {total:,}")
-
-        yield on_progress

@@ -15,12 +15,12 @@ from connectors.scratch import Scratch
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar
 from flows.jobs.replay_result import Replay, versions
-from flows.jobs.run import Job, RunOptions, Summary, run_into
+from flows.jobs.run import Job, RunOptions, Summary, planned, run_into
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
 from flows.terminal.console import print_message
-from flows.terminal.progress import LINE_SECONDS
+from flows.terminal.progress import shown_progress
 from flows.terminal.signals import stopped_by_signals
 from flows.verify.verification import Verification
 from flows.verify.verify import verify
@@ -83,6 +83,8 @@ class Replaying:
             self._schema = read_schema(connection, self.path)
             self._sqlite = scalar(connection, "SELECT sqlite_version()")
             first_number = highest_number(connection, self.path) + 1
+        self._scratch = Scratch(self._log.partial)
+        self._plan = planned(self.path, self._options, self.reader, self._scratch, writes=False)
         report = ReportSink(self._log.partial, LEFT, WAITING, self.run_state)
         return LogSink(
             self._log.partial,
@@ -94,8 +96,7 @@ class Replaying:
 
     def job(self) -> Job:
         """The flow that is to be run."""
-        scratch = Scratch(self._log.partial)
-        return Job(self.path, self._options, self.run_state, self.reader, scratch)
+        return Job(self.path, self._options, self.run_state, self.reader, self._scratch, self._plan)
 
     def complete(self, sink: LogSink, *, counted: bool = False, verified: bool = False) -> Replay:
         """Publish the log."""
@@ -104,8 +105,10 @@ class Replaying:
             digest = order_digest(self._log.partial, Path(spill))
             log = log_facts(self._log.partial, Path(spill)) if counted else None
         summary = Summary(
-            self.path, self.run_state, time.monotonic() - self._started, self._options
+            self.path, self.run_state, time.monotonic() - self._started, self._options, self._plan
         )
+        with shown_progress(self.run_state, quiet=self._options.quiet):
+            verification = self._verify() if verified else None
         replayed = Replay(
             summary=summary,
             size=self.path.stat().st_size,
@@ -113,7 +116,7 @@ class Replaying:
             journals=self.reader.journals,
             files=files,
             digest=digest,
-            verification=self._verify() if verified else None,
+            verification=verification,
             log=log,
             versions=versions(self._sqlite),
         )
@@ -123,17 +126,12 @@ class Replaying:
 
     def _verify(self) -> Verification:
         file, log = self.reader.file, self._log.partial
-        told = time.monotonic()
-
-        def tell(step: str, done: int, total: int) -> None:
-            nonlocal told
-            if not self._options.quiet and time.monotonic() - told > LINE_SECONDS:
-                told = time.monotonic()
-                print_message(f"verifying, {step}: {done:,} of {total:,}")
-
-        found = verify(file, log=log, on_progress=tell)
+        progress = self.run_state.reach
+        found = verify(file, log=log, is_log_published=False, on_progress=progress)
+        if found.is_good:
+            return found
         # only a baseline tells old damage from new, but comparing with one takes half as long again
-        return found if found.is_good else verify(file, baseline=file, log=log, on_progress=tell)
+        return verify(file, baseline=file, log=log, is_log_published=False, on_progress=progress)
 
     def abandon(self) -> None:
         """Remove what is not published; safe to call twice, and from another thread."""

@@ -34,19 +34,18 @@ class Replay:
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `--json` and of `replay.json`, a written contract (flows/cli/README.md)."""
+        """The document of `--json` and of `replay.json`, a written contract.
+
+        flows/cli/README.md lists its fields.
+        """
         counts = self.summary.to_json()
-        del counts["database"], counts["batches"]
+        for of_a_run in ("dry_run", "batches", "durable"):
+            del counts[of_a_run]
         return {
-            "snapshot": str(self.summary.database),
-            "size": self.size,
-            "schema": {
-                "migration": self.schema.migration,
-                "has_init_cid": self.schema.has_init_cid,
-            },
-            "private_copy": bool(self.journals),
             **counts,
-            "check": "node" if self.summary.options.check_node else "links",
+            "size": self.size,
+            "schema": self.schema.to_json(),
+            "private_copy": bool(self.journals),
             "order_digest": self.digest,
             "verification": self.verification
             and {

@@ -1,5 +1,6 @@
 """The main job as a function: order a database in place, or find out what that would do."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,34 +14,36 @@ import pyarrow as pa
 
 from connectors.claim import Claim, MovedError, claim
 from connectors.database import locate
-from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.errors import InterruptedRunError
 from connectors.report import ReportSink
-from connectors.run_state import RunState
+from connectors.run_state import CHECKPOINT, READING, RunState
 from connectors.scratch import Scratch
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.snapshot import Reader
-from connectors.source import PARTITIONS
+from connectors.source import PARTITIONS, UndeliveredSource
 from connectors.sqlite import (
     CHECK_DISK,
     DATABASE_ERRORS,
     Connection,
     execute,
+    query,
     rerun_helps,
     scalar,
-    sqlite_errors,
     sqlite_says,
+    starting,
 )
 from flows.inputs import Inputs
+from flows.jobs.plan import Plan, make_plan
 from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted, nothing_changed, run_flow
+from flows.lookups import LookUpSettings
 from flows.memory import Memory, default_limit, share_out
 from flows.order import Sink, build_flow
+from flows.terminal.console import print_message
 from flows.terminal.progress import shown_progress
 from flows.terminal.signals import stopped_by_signals
 from operators.order import OrderSettings
 from operators.schemas import LEFT, WAITING, Measure, unmeasured
 from operators.spill import SpillSettings
-
-COUNT_UNDELIVERED = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
 
 COUNT_WITHOUT_INDEX = "SELECT count(*) FROM ceramic_one_event NOT INDEXED WHERE delivered IS NULL"
 
@@ -48,6 +51,9 @@ SEEN_OF_ALL = 10
 """The table is counted after a run that read at least one event in so many: counting takes 0.2
 us a row, ordering ten times that."""
 
+
+PLAN_SHOWN = 100_000
+"""Undelivered events from which on the plan is shown: fewer take about a second."""
 
 ALWAYS_COUNTED = 1_000_000
 """Rows up to which the table is counted in any case; that takes 0.2 s."""
@@ -75,10 +81,13 @@ class RunOptions:
     order: OrderSettings = field(default_factory=OrderSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)
 
+    shares: Memory | None = None
+    """How the memory is shared out; None: by the limit."""
+
     @cached_property
     def memory(self) -> Memory:
         """What each part of the run may take."""
-        return share_out(self.memory_limit or default_limit())
+        return self.shares or share_out(self.memory_limit or default_limit())
 
 
 @dataclass(frozen=True)
@@ -91,8 +100,36 @@ class Job:
     connect: Callable[[Path], Connection]
     scratch: Scratch
     """For what does not fit in memory; the caller's to close."""
+    plan: Plan
     kept: Kept = nothing_changed
     """What is left if it stops midway."""
+
+
+def planned(
+    path: Path,
+    options: RunOptions,
+    connect: Callable[[Path], Connection],
+    scratch: Scratch,
+    *,
+    writes: bool = True,
+    must_end: bool = True,
+) -> Plan:
+    """The plan of a run on what `connect` opens; `make_plan` says what the rest means.
+
+    Raises:
+        CannotStartError: the database can't be read, or there is too little memory or disk.
+    """
+    source = UndeliveredSource(path, RunState(), 1, connect, event_blocks=options.check_node)
+    with starting(path), closing(connect(path)) as connection:
+        return make_plan(
+            connection,
+            source,
+            options.memory,
+            scratch.parent,
+            batch_rows=options.batch_rows,
+            writes=writes,
+            must_end=must_end,
+        )
 
 
 @dataclass(frozen=True)
@@ -103,20 +140,40 @@ class Summary:
     run_state: RunState
     seconds: float
     options: RunOptions
+    plan: Plan
+
+    is_dry: bool = False
+
+    @property
+    def waiting_reasons(self) -> dict[str, int]:
+        """Events that wait for another event, by reason."""
+        return {name: n for name, n in sorted(self.run_state.reasons.items()) if name in WAITING}
+
+    @property
+    def rejected_reasons(self) -> dict[str, int]:
+        """Events that were rejected themselves, by reason."""
+        reasons = sorted(self.run_state.reasons.items())
+        return {name: n for name, n in reasons if name not in WAITING}
 
     @property
     def waiting(self) -> int:
         """Events that wait for another event."""
-        return sum(count for reason, count in self.run_state.reasons.items() if reason in WAITING)
+        return sum(self.waiting_reasons.values())
 
     @property
     def rejected(self) -> int:
         """Events that were rejected themselves."""
-        return self.run_state.reasons.total() - self.waiting
+        return sum(self.rejected_reasons.values())
+
+    @property
+    def events_per_second(self) -> int:
+        """Delivered events in a second of the whole run."""
+        return round(self.run_state.delivered / self.seconds) if self.seconds else 0
 
     def to_json(self) -> dict[str, Any]:
         """The document of `--json`, a written contract (flows/cli/README.md)."""
-        run_state = self.run_state
+        run_state, options = self.run_state, self.options
+        batches = {} if self.is_dry else {"batches": run_state.batches}
         return {
             "database": str(self.database),
             "discovered": run_state.discovered,
@@ -127,11 +184,17 @@ class Summary:
             "inits": run_state.inits,
             "first_number": run_state.first_number,
             "last_number": run_state.last_number,
-            "batches": run_state.batches,
+            **batches,
             "seconds": round(self.seconds, 3),
-            "events_per_second": round(run_state.delivered / self.seconds) if self.seconds else 0,
-            "partitions": self.options.partitions,
-            "memory_limit": self.options.memory.limit,
+            "events_per_second": self.events_per_second,
+            "dry_run": self.is_dry,
+            "check": "node" if options.check_node else "links",
+            "partitions": options.partitions,
+            "batch_rows": options.batch_rows,
+            "memory_limit": options.memory.limit,
+            "durable": options.durable,
+            "wal_bytes": run_state.wal_bytes,
+            "plan": self.plan.to_json(),
         }
 
 
@@ -152,24 +215,30 @@ def run(database: Path, options: RunOptions) -> Summary:
         stack.callback(held.close)
         execute(held.connection, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
         scratch = stack.enter_context(closing(Scratch(path.parent)))
+        plan = planned(path, options, held.connect, scratch)
         settings = replace(
             options.sink,
-            batch_rows=options.batch_rows,
+            batch_rows=plan.batch_rows,
             durable=options.durable,
             memory_bytes=options.memory.sink,
             spill_folder=scratch.folder,
         )
-        job = Job(path, options, run_state, held.connect, scratch, batches_kept)
+        job = Job(path, options, run_state, held.connect, scratch, plan, batches_kept)
+        _show_plan(plan, options)
         with _in_place(held, run_state):
             run_into(job, DeliveredSink(path, run_state, settings), report)
             # one waits for the disk, the other for the processor
-            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside:
-                taken_in = beside.submit(_take_log_in, held.connection, path, run_state)
+            run_state.start_phase(CHECKPOINT)
+            with (
+                shown_progress(run_state, quiet=options.quiet),
+                ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside,
+            ):
+                checkpointed = beside.submit(_checkpoint, held.connection, path, run_state)
                 _require_all_seen(held, run_state)
-                taken_in.result()
+                run_state.wal_bytes = checkpointed.result()
         with run_state.measure("close", 0):
             held.close()
-    return Summary(path, run_state, time.monotonic() - started, options)
+    return Summary(path, run_state, time.monotonic() - started, options, plan)
 
 
 @contextmanager
@@ -186,15 +255,36 @@ def _in_place(held: Claim, run_state: RunState) -> Iterator[None]:
         raise interrupted(error, run_state, batches_kept) from error
 
 
-def _take_log_in(connection: Any, path: Path, run_state: RunState) -> None:
-    """Bring the write-ahead log into the database, and both onto the disk; SQLite would do so at the last close, but tells of no failure.
+def _show_plan(plan: Plan, options: RunOptions) -> None:
+    """Say before the work what it takes, where that is worth a line."""
+    if plan.undelivered >= PLAN_SHOWN and not options.quiet:
+        print_message(f"{plan}.")
+
+
+def _checkpoint(connection: Connection, path: Path, run_state: RunState) -> int:
+    """Bring the WAL into the database, and both onto the disk.
+
+    SQLite would do so at the last close, but reports no failure there. A reader that came during
+    the run and stays, as a backup does, keeps pages in the WAL: that is then synced as it is.
+
+    Returns:
+        The bytes of the WAL that could not be brought into the database.
 
     Raises:
         InterruptedRunError: the disk does not take it.
     """
     try:
         with run_state.measure("checkpoint", 0):
-            execute(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+            answer = query(connection, "PRAGMA wal_checkpoint(PASSIVE)").to_pylist()[0]
+            pages = answer["log"] - answer["checkpointed"]
+            if pages <= 0:
+                return 0
+            wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(wal)
+            finally:
+                os.close(wal)
+            return int(pages * scalar(connection, "PRAGMA page_size"))
     except DATABASE_ERRORS as cause:
         error = InterruptedRunError(
             f"Checkpointing `{path}` failed",
@@ -264,9 +354,11 @@ def dry_run(
         with closing(reader(path)) as connection:
             reader.require_orderable(connection)
         with closing(Scratch()) as scratch:
-            job = Job(path, options, run_state, reader, scratch)
+            plan = planned(path, options, reader, scratch, must_end=False)
+            _show_plan(plan, options)
+            job = Job(path, options, run_state, reader, scratch, plan)
             run_into(job, DryRunSink(run_state), report)
-    return Summary(path, run_state, time.monotonic() - started, options)
+    return Summary(path, run_state, time.monotonic() - started, options, plan, is_dry=True)
 
 
 def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
@@ -275,18 +367,19 @@ def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
     Raises:
         InterruptedRunError: it did not come to its end; its parts say what is kept.
     """
-    events = _count(job)
     options, run_state = job.options, job.run_state
+    memory, events = options.memory, job.plan.undelivered
     inputs = Inputs(
         job.path,
         run_state,
         connect=job.connect,
         partitions=options.partitions,
         check_node=options.check_node,
+        settings=LookUpSettings(memory.check, job.scratch.folder),
     )
-    memory = options.memory
     spill = SpillSettings(job.scratch.folder, memory.shard, memory.partitions(events))
-    progress = shown_progress(run_state, lambda: events, quiet=options.quiet)
+    run_state.start_phase(READING, events)
+    progress = shown_progress(run_state, quiet=options.quiet)
     with closing(inputs), options.watch(run_state), progress:
         flow = build_flow(inputs, sink, report, spill=spill, settings=options.order)
         run_flow(flow, run_state, partitions=options.partitions, kept=job.kept)
@@ -294,15 +387,6 @@ def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
         report.publish()
     except InterruptedRunError as error:
         raise interrupted(error, run_state, job.kept) from error
-
-
-def _count(job: Job) -> int:
-    """The undelivered events, by the index."""
-    with (
-        sqlite_errors(f"Reading `{job.path}` failed", CannotStartError),
-        closing(job.connect(job.path)) as connection,
-    ):
-        return int(scalar(connection, COUNT_UNDELIVERED))
 
 
 def _prepared_report(

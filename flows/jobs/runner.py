@@ -40,7 +40,13 @@ Kept: TypeAlias = Callable[[RunState], str]
 def batches_kept(run_state: RunState) -> str:
     """What a stopped run leaves."""
     events, batches = run_state.delivered, run_state.batches
-    return f"`{events}` events in `{batches}` whole batches are delivered and kept."
+    said = f"{_counted(events, 'event')} in {_counted(batches, 'whole batch', 'whole batches')}"
+    return f"{said} {'is' if events == 1 else 'are'} delivered and kept."
+
+
+def _counted(number: int, noun: str, plural: str | None = None) -> str:
+    """As in an error: the value in backticks."""
+    return f"`{number}` {noun if number == 1 else plural or noun + 's'}"
 
 
 def nothing_changed(run_state: RunState) -> str:  # noqa: ARG001 # as `batches_kept`

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.database import highest_number, locate, read_schema
+from connectors.database import Schema, highest_number, locate, read_schema
 from connectors.run_state import RunState
 from connectors.snapshot import Reader
-from connectors.sqlite import query, scalar, sqlite_errors
+from connectors.sqlite import query, sqlite_errors
 from flows.jobs.run import RunOptions, Summary, dry_run
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.terminal.signals import stopped_by_signals
@@ -51,9 +51,7 @@ class Status:
     database: Path
     in_use: bool
     """Another process has it open."""
-    migration: int | None
-    version: str
-    """Of the node, as far as the columns of the event table tell."""
+    schema: Schema
     kinds: dict[str, Kind]
     """By the codec of an event's CID (signed events are dag-jose) and by whether it begins a
     stream; blocks are not read."""
@@ -84,7 +82,7 @@ class Status:
         return {
             "database": str(self.database),
             "in_use": self.in_use,
-            "schema": {"migration": self.migration, "version": self.version},
+            "schema": self.schema.to_json(),
             "events": self.events,
             "streams": self.streams,
             "delivered": self.events - self.undelivered,
@@ -166,7 +164,6 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
                 connection, COUNTS.format(noted=noted, is_init=IS_INIT.format(noted=noted))
             ).to_pylist()
         highest = highest_number(connection, path)
-        version = _version(connection, has_init_cid=schema.has_init_cid)
     kinds = {name: Kind(0, 0) for name in ("init", "unsigned init", "data", "time", "other")}
     for row in counts:
         name = _kind(row["is_jose"], row["is_cbor"], row["is_init"])
@@ -176,8 +173,7 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
     return Status(
         database=path,
         in_use=reader.in_use,
-        migration=schema.migration,
-        version=version,
+        schema=schema,
         kinds=kinds,
         highest_number=highest or None,
         estimated=sum(row["estimated"] for row in counts),
@@ -204,13 +200,3 @@ def _kind(is_jose: int, is_cbor: int, is_init: int) -> str:
     if is_cbor:
         return "unsigned init" if is_init else "time"
     return "other"
-
-
-def _version(connection: Any, *, has_init_cid: bool) -> str:
-    if not has_init_cid:
-        return "before v0.36"
-    found = scalar(
-        connection,
-        "SELECT count(*) FROM pragma_table_info('ceramic_one_event') WHERE name = 'is_time_event'",
-    )
-    return "v0.38 or later" if found else "v0.36 or v0.37"

@@ -47,6 +47,10 @@ _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.ORDER_KEY: ("has an order key that is no event id", _LOST),
     Reason.EVENT_BLOCKS_UNREADABLE: ("has a row of event blocks that a node can't read", _LOST),
     Reason.OTHER_ROOT: ("has another block, or none, flagged as its root", _LOST),
+    Reason.SERVED_AS_OTHER: (
+        "is a time event in a form that a node would serve under another CID",
+        _LOST,
+    ),
     Reason.BLOCK_TOO_LARGE: ("has a block of more than 4 MiB, which a node can't read", _LOST),
     Reason.NOT_LISTED: ("needs a block that the node has not listed for it", _FETCH),
     Reason.SIGNATURES_EMPTY: ("has no signature, so a node could not serve it", _LOST),

@@ -59,9 +59,6 @@ def stderr_console() -> Console:
     return _Console(stderr=True, force_interactive=sys.stderr.isatty(), soft_wrap=True)
 
 
-story = stderr_console  # until flows.jobs uses the new name
-
-
 @cache
 def stdout_console() -> Console:
     """The console on stdout, for tables that a person reads."""

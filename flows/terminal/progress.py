@@ -1,107 +1,144 @@
-"""Progress on stderr: a live display on a terminal, a plain line every few seconds elsewhere."""
+"""The one progress display: how far a command is, on stderr.
+
+On a terminal it is one line that is drawn again and again. Elsewhere, and where a terminal can't
+move its cursor, it is a plain line every few seconds. It only reads what the command notes in its
+`Phases`.
+"""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
 
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.live import Live
+from rich.text import Text
 
-from connectors.run_state import RunState
-from flows.terminal.console import story
-
-LINE_SECONDS = 5.0
-"""Between two plain lines."""
-
-REDRAW_SECONDS = 0.25
+from connectors.run_state import Phases, RunState
+from flows.terminal.console import print_message, stderr_console
 
 START_SECONDS = 2.0
-"""How long a run waits at the most for its display: a terminal that takes nothing must not keep it."""
+"""Seconds that a command waits for its display: a terminal that takes nothing must not keep it."""
+
+
+@dataclass(frozen=True)
+class ProgressSettings:
+    """How often a display shows something."""
+
+    line_seconds: float = 5.0
+    """Seconds between two plain lines: a log of an hour's run stays below 1,000 lines."""
+    redraws_per_second: float = 4
+    """How often the line on a terminal is drawn: often enough to be seen moving."""
+
+
+SETTINGS = ProgressSettings()
+
+BAR_COLUMNS = 20
+"""Columns of the bar, where there is room for one."""
+
+MOST_SECONDS_LEFT = 99 * 3600
+"""Above this a time left is a guess that nobody can use."""
+
+GAP = "  "
 
 
 @contextmanager
-def shown_progress(run_state: RunState, count: Callable[[], int], *, quiet: bool) -> Iterator[None]:
-    """Show how far a run is, until the block ends.
-
-    `count` tells how many events there are to read; it runs beside the flow, because counting takes
-    seconds in a large database.
-    """
+def shown_progress(
+    phases: Phases, *, quiet: bool, settings: ProgressSettings = SETTINGS
+) -> Iterator[None]:
+    """Show how far `phases` are until the block ends."""
     if quiet:
         yield
         return
-    started, done = threading.Event(), threading.Event()
-    show = _draw if story().is_interactive else _print_lines
+    started, ended = threading.Event(), threading.Event()
+    console = stderr_console()
+    is_drawn = console.is_interactive and not console.is_dumb_terminal
+    show = _draw if is_drawn else _print_lines
     display = threading.Thread(
-        target=show, args=(run_state, count, started, done), name="progress", daemon=True
+        target=show, args=(phases, settings, started, ended), name="progress", daemon=True
     )
     display.start()
-    # the flow takes stderr over as it begins, and the first thing that is written, which hides the
+    # a flow takes stderr over as it starts, and the first thing that is written, which hides the
     # cursor, would go with it
     started.wait(START_SECONDS)
     try:
         yield
     finally:
-        done.set()
+        ended.set()
         display.join()
 
 
 def _draw(
-    run_state: RunState, count: Callable[[], int], started: threading.Event, done: threading.Event
+    phases: Phases, settings: ProgressSettings, started: threading.Event, ended: threading.Event
 ) -> None:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    # the flow lends and takes back sys.stderr meanwhile, so rich must not
-    with Progress(
-        *columns, console=story(), transient=True, redirect_stdout=False, redirect_stderr=False
-    ) as progress:
+    console, began = stderr_console(), time.monotonic()
+
+    def line() -> Text:
+        parts = _parts(phases, time.monotonic() - began)
+        return Text(fitted(parts, console.width), no_wrap=True, overflow="crop")
+
+    # a flow lends and takes back sys.stderr meanwhile, so rich must not
+    with Live(
+        console=console,
+        get_renderable=line,
+        refresh_per_second=settings.redraws_per_second,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ):
         started.set()
-        task = progress.add_task("counting", total=None)
-        threading.Thread(
-            target=lambda: progress.update(task, total=2 * count()), daemon=True
-        ).start()
-        while not done.wait(REDRAW_SECONDS):
-            _redraw(progress, task, run_state)
-
-
-def _redraw(progress: Progress, task: TaskID, run_state: RunState) -> None:
-    # an event is half done when it is read: shuffled rows are delivered only when most of them have
-    # been read
-    completed = run_state.discovered + run_state.delivered + run_state.reasons.total()
-    progress.update(
-        task, completed=completed, description=_counts(run_state, progress.tasks[0].elapsed or 0.0)
-    )
+        ended.wait()
 
 
 def _print_lines(
-    run_state: RunState, count: Callable[[], int], started: threading.Event, done: threading.Event
+    phases: Phases, settings: ProgressSettings, started: threading.Event, ended: threading.Event
 ) -> None:
     started.set()
     began = time.monotonic()
-    if done.wait(LINE_SECONDS):
-        return
-    total = count()
-    while not done.is_set():
-        story().print(
-            f"{_counts(run_state, time.monotonic() - began)}, of {total:,} undelivered",
-            highlight=False,
-        )
-        done.wait(LINE_SECONDS)
+    while not ended.wait(settings.line_seconds):
+        parts = _parts(phases, time.monotonic() - began)
+        print_message(", ".join(part for part in parts if part and not part.startswith("[")))
 
 
-def _counts(run_state: RunState, seconds: float) -> str:
-    left = run_state.discovered - run_state.delivered
-    rate = run_state.delivered / seconds if seconds else 0.0
-    return f"read {run_state.discovered:,}, delivered {run_state.delivered:,}, waiting {left:,}, {rate:,.0f} events/s"
+def _parts(phases: Phases, elapsed: float) -> list[str]:
+    """What there is to say, the most important first; empty: not known."""
+    name, done, total, seconds = phases.current()
+    parts = [name or "starting"]
+    if total:
+        share = min(done / total, 1.0)
+        filled = round(share * BAR_COLUMNS)
+        parts += [
+            f"{100 * share:.0f} %",
+            _left(seconds, done, total),
+            f"{done:,} of {total:,}",
+            f"[{'=' * filled}{' ' * (BAR_COLUMNS - filled)}]",
+        ]
+    parts.append(f"after {clock(elapsed)}")
+    if isinstance(phases, RunState):
+        rate = phases.delivered / elapsed if elapsed else 0.0
+        parts += [f"delivered {phases.delivered:,}", f"{rate:,.0f} events/s"]
+    return parts
+
+
+def _left(seconds: float, done: int, total: int) -> str:
+    if not done:
+        return ""
+    left = seconds * (total - done) / done
+    return "" if left > MOST_SECONDS_LEFT else f"{clock(max(left, 0.0))} left"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `m:ss` or `h:mm:ss`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def fitted(parts: Sequence[str], columns: int) -> str:
+    """As many of these parts as fit into a line of so many columns, the first ones first."""
+    said = [part for part in parts if part]
+    ends = accumulate(len(part) + len(GAP) for part in said)
+    # the last column stays free: some terminals break the line there
+    fitting = [part for part, end in zip(said, ends, strict=True) if end - len(GAP) < columns]
+    return GAP.join(fitting or said[:1])

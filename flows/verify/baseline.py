@@ -12,13 +12,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.sqlite import query, scalar
+from connectors.sqlite import Connection, query, scalar
 from flows.verify.derive import sql
 from flows.verify.load import Progress, insert
-from flows.verify.rows import BATCH_ROWS, LONG_VALUE, connect_still, stream
+from flows.verify.rows import BATCH_ROWS, LONG_VALUE, connect_immutable, stream
 
 CHANGE = pa.schema(
     [
@@ -35,7 +36,10 @@ _BEHIND_ALL = (1 << 63) - 1
 _NOT_COMPARED = ("ceramic_one_event", "delivered")
 _CID_COLUMNS = {"ceramic_one_event": "cid", "ceramic_one_event_block": "event_cid"}
 _DEFINITIONS = "SELECT name, type || ' ' || coalesce(sql, '') AS definition FROM sqlite_master"
-_TABLES = "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow') AND name <> 'sqlite_schema'"
+_TABLES = """
+    SELECT name, wr FROM pragma_table_list
+    WHERE schema = 'main' AND type IN ('table', 'shadow') AND name <> 'sqlite_schema'
+"""
 _COLUMNS = "SELECT name, pk FROM pragma_table_info(?)"
 
 
@@ -47,7 +51,7 @@ class _Both(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """How a table is read: each value as bytes, so that pages can be compared whatever the types of their values."""
+    """How a table is read: each value as bytes, so that pages of values of any types compare."""
 
     name: str
     columns: list[str]
@@ -69,7 +73,10 @@ class _Table(NamedTuple):
         )
 
     def select(self, *, with_long: bool) -> str:
-        """SELECT all rows in the columns of `schema`; `types` tells values of the same bytes apart."""
+        """SELECT all rows in the columns of `schema`.
+
+        `types` distinguishes values of the same bytes.
+        """
         quoted = [_quoted(column) for column in self.columns]
         types = " || ".join(f"typeof({column})" for column in quoted)
         is_long = " OR ".join(f"coalesce(length({column}) > {LONG_VALUE}, 0)" for column in quoted)
@@ -92,12 +99,14 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def compare(tables: Any, database: Path, baseline: Path, on_rows: Progress) -> None:
-    """Fill `change` with every row that was added, removed or altered, and everything that is defined differently.
+def compare_with_baseline(
+    tables: duckdb.DuckDBPyConnection, database: Path, baseline: Path, on_rows: Progress
+) -> None:
+    """Fill `change` with every row that was added, removed or altered, and every other definition.
 
     Args:
         tables: a DuckDB connection with the tables of sql/stored.sql.
-        database: the database to judge.
+        database: the database to verify.
         baseline: its copy from before.
         on_rows: is told how many rows have been compared, and about how many there are.
 
@@ -107,7 +116,10 @@ def compare(tables: Any, database: Path, baseline: Path, on_rows: Progress) -> N
     with ExitStack() as opened:
         readers = opened.enter_context(ThreadPoolExecutor(2))
         both = _Both(
-            *(opened.enter_context(closing(connect_still(path))) for path in (database, baseline))
+            *(
+                opened.enter_context(closing(connect_immutable(path)))
+                for path in (database, baseline)
+            )
         )
         _note(tables, _redefined(both))
         shared = _shared_tables(both)
@@ -130,7 +142,9 @@ def compare(tables: Any, database: Path, baseline: Path, on_rows: Progress) -> N
                 _compare_pages(tables, both, table, readers, on_page)
 
 
-def _note(tables: Any, changes: list[tuple[str, int | None, bytes | None, str]]) -> None:
+def _note(
+    tables: duckdb.DuckDBPyConnection, changes: list[tuple[str, int | None, bytes | None, str]]
+) -> None:
     columns = zip(*changes, strict=True) if changes else ((),) * len(CHANGE)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, CHANGE, strict=True)]
     insert(tables, "change", pa.table(arrays, schema=CHANGE))
@@ -181,8 +195,8 @@ def _shared_tables(both: _Both) -> list[_Table]:
     return shared
 
 
-def _compare_whole(tables: Any, both: _Both, table: _Table) -> None:
-    # no table of the node is WITHOUT ROWID; that it differs is all that is told of one
+def _compare_whole(tables: duckdb.DuckDBPyConnection, both: _Both, table: _Table) -> None:
+    # no table of the node is WITHOUT ROWID; that it differs is all that is said of one
     select = f"{table.select(with_long=True)} ORDER BY {', '.join(map(_quoted, table.key))}"
     with stream(both.now, select) as now, stream(both.before, select) as before:
         if any(a is None or b is None or not a.equals(b) for a, b in zip_longest(now, before)):
@@ -190,7 +204,7 @@ def _compare_whole(tables: Any, both: _Both, table: _Table) -> None:
 
 
 def _compare_pages(
-    tables: Any,
+    tables: duckdb.DuckDBPyConnection,
     both: _Both,
     table: _Table,
     readers: ThreadPoolExecutor,
@@ -216,7 +230,7 @@ def _compare_pages(
         on_page(pages.now.num_rows)
 
 
-def _page(connection: Any, select: str, behind: int, schema: pa.Schema) -> pa.Table:
+def _page(connection: Connection, select: str, behind: int, schema: pa.Schema) -> pa.Table:
     page = query(connection, select, (behind,))
     # without rows the driver can't tell the types
     return page if page.num_rows else schema.empty_table()
@@ -226,7 +240,7 @@ def _long_rows(page: pa.Table) -> set[int]:
     return set(page.filter(pc.equal(page["is_long"], 1))["id"].to_pylist())
 
 
-def _compare_long(tables: Any, both: _Both, table: _Table, row: int) -> None:
+def _compare_long(tables: duckdb.DuckDBPyConnection, both: _Both, table: _Table, row: int) -> None:
     now, before = (
         query(one, f"{table.select(with_long=True)} WHERE rowid = ?", (row,)) for one in both
     )

@@ -1,7 +1,8 @@
 """Ask every rule, and keep what it finds in the table `violation`."""
 
 from collections.abc import Mapping
-from typing import Any
+
+import duckdb
 
 from flows.verify.cids import cid_text
 from flows.verify.derive import sql
@@ -17,7 +18,9 @@ _VIOLATION = (
 )
 
 
-def judge(tables: Any, given: Mapping[str, bool], on_rules: Progress) -> tuple[Finding, ...]:
+def check_rules(
+    tables: duckdb.DuckDBPyConnection, given: Mapping[str, bool], on_rules: Progress
+) -> tuple[Finding, ...]:
     """Run the rules on the tables of facts.
 
     Args:
@@ -39,12 +42,15 @@ def judge(tables: Any, given: Mapping[str, bool], on_rules: Progress) -> tuple[F
     return tuple(findings)
 
 
-def _ask(tables: Any, rule: Rule) -> Finding:
+def _ask(tables: duckdb.DuckDBPyConnection, rule: Rule) -> Finding:
     text = sql(f"rules/{rule.name}").rstrip().removesuffix(";")
     tables.execute(
         f"INSERT INTO violation SELECT $rule, * FROM (\n{text}\n)", {"rule": rule.name}
     ).fetchall()  # our own file
-    counts = "SELECT count(*) FILTER (NOT in_baseline), count(*) FILTER (in_baseline) FROM violation WHERE rule = $rule"
+    counts = """
+        SELECT count(*) FILTER (NOT in_baseline), count(*) FILTER (in_baseline)
+        FROM violation WHERE rule = $rule
+    """
     ((new, old),) = tables.execute(counts, {"rule": rule.name}).fetchall()
     first = tables.execute(
         "SELECT cid, number, related, detail, in_baseline FROM violation WHERE rule = $rule"

@@ -1,7 +1,6 @@
-"""CIDs as the verifier reads them: from the bytes of links, from text, and back to text (FORMAT.md, CIDs and blocks)."""
+"""CIDs as the verifier reads them, in the bytes of links, and as text (FORMAT.md, CIDs and blocks)."""
 
-from base64 import b32decode, b32encode
-from collections.abc import Iterator
+from base64 import b32encode
 
 _CBOR_SHA256 = b"\x01\x71\x12\x20"
 _CID_V0 = b"\x12\x20"
@@ -9,76 +8,80 @@ _JOSE_SHA256 = b"\x01\x85\x01\x12\x20"
 _DIGEST_BYTES = 32
 _CBOR_BYTES = len(_CBOR_SHA256) + _DIGEST_BYTES
 _JOSE_BYTES = len(_JOSE_SHA256) + _DIGEST_BYTES
+_V0_TEXT_LENGTH = 46
 _MAX_DIGEST_BYTES = 64
 """The node's CID type has no room for a longer digest."""
-_MAX_VARINT_BYTES = 9
+_MAX_VARINT_BYTES = 10
+_MAX_NUMBER = (1 << 64) - 1
 _MORE_BYTES = 0x80
-_ALPHABETS = {
-    "z": "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz",
-    "k": "0123456789abcdefghijklmnopqrstuvwxyz",
-    "f": "0123456789abcdef",
-}
-"""Multibase prefixes whose digits make up one number; no CID begins with a zero byte, so none is
-lost in it."""
 
 
 class Link(bytes):
-    """The binary CID of a DAG-CBOR link: a type of its own, so that a byte string is never taken for one."""
+    """The binary CID of a DAG-CBOR link: a type of its own, so that no byte string passes for one."""
 
     __slots__ = ()
 
 
-def read_link(cid: bytes) -> Link:
-    """The CID behind the leading zero of a link; like the node's decoder it lets bytes pass that follow a whole CID.
+def read_link(content: bytes) -> Link:
+    """The CID behind the leading zero of a link; like the node's decoder, this cuts what follows it.
 
     Raises:
         ValueError: it does not begin with a CID.
     """
     # nearly all links, and this runs once for each of them
-    if (len(cid) == _JOSE_BYTES and cid[:5] == _JOSE_SHA256) or (
-        len(cid) == _CBOR_BYTES and cid[:4] == _CBOR_SHA256
+    if (len(content) == _JOSE_BYTES and content[:5] == _JOSE_SHA256) or (
+        len(content) == _CBOR_BYTES and content[:4] == _CBOR_SHA256
     ):
-        return Link(cid)
-    if _length(cid) is None:
+        return Link(content)
+    cid = cid_at_start(content)
+    if cid is None:
         raise ValueError("a link that is no CID")
     return Link(cid)
 
 
-def is_cid(cid: bytes) -> bool:
-    """Whether these bytes are exactly one CID, of version 1 or the older version 0 (a bare SHA-256 multihash)."""
-    if cid[:4] == _CBOR_SHA256:
-        return len(cid) == _CBOR_BYTES
-    return _length(cid) == len(cid)
+def cid_at_start(content: bytes) -> bytes | None:
+    """The CID with which these bytes begin, None if they begin with none.
+
+    It has version 1, or the older version 0: a SHA-256 multihash alone.
+    """
+    if len(content) == _CBOR_BYTES and content[:4] == _CBOR_SHA256:
+        return content
+    if content[:2] == _CID_V0:
+        end = len(_CID_V0) + _DIGEST_BYTES
+        return content[:end] if len(content) >= end else None
+    end = 0
+    numbers = []
+    for _ in ("version", "codec", "hash function", "digest bytes"):
+        number, end = _varint(content, end)
+        numbers.append(number)
+    version, digest_bytes = numbers[0], numbers[3]
+    end += digest_bytes
+    is_cid = (
+        version == 1
+        and -1 not in numbers
+        and digest_bytes <= _MAX_DIGEST_BYTES
+        and end <= len(content)
+    )
+    return content[:end] if is_cid else None
 
 
-def _length(cid: bytes) -> int | None:
-    """The length of the CID at the beginning of these bytes, None if there is none."""
-    if cid[:2] == _CID_V0:
-        length = len(_CID_V0) + _DIGEST_BYTES
-        return length if len(cid) >= length else None
-    numbers = iter(cid)
-    version, codec, hash_code, digest = (_varint(numbers) for _ in range(4))
-    left = len(bytes(numbers))
-    if (
-        version != 1
-        or codec is None
-        or hash_code is None
-        or digest is None
-        or digest > min(left, _MAX_DIGEST_BYTES)
-    ):
-        return None
-    return len(cid) - left + digest
-
-
-def _varint(numbers: Iterator[int]) -> int | None:
+def _varint(content: bytes, start: int) -> tuple[int, int]:
+    """A number and where it ends; -1: there is none."""
     value = 0
-    for place in range(_MAX_VARINT_BYTES):
-        byte = next(numbers, _MORE_BYTES)
+    for place, byte in enumerate(content[start : start + _MAX_VARINT_BYTES]):
         value |= (byte % _MORE_BYTES) << 7 * place
         if byte < _MORE_BYTES:
             # a longer form of a number than it needs is none
-            return value if byte or not place else None
-    return None
+            is_number = (byte or not place) and value <= _MAX_NUMBER
+            return (value, start + place + 1) if is_number else (-1, start)
+    return -1, start
+
+
+def multihash(cid: bytes) -> bytes:
+    """The multihash in a CID; a CID of version 0 is nothing else."""
+    if cid[:2] == _CID_V0:
+        return cid
+    return cid[_varint(cid, 1)[1] :]
 
 
 def cid_text(cid: bytes) -> str:
@@ -86,22 +89,6 @@ def cid_text(cid: bytes) -> str:
     return "b" + b32encode(cid).decode().rstrip("=").lower()
 
 
-def cid_of_text(text: str) -> bytes | None:
-    """The binary CID of this base32, base58, base36 or base16 text, None if it is no CID."""
-    base, digits = ("z", text) if text.startswith("Qm") else (text[:1], text[1:])
-    try:
-        cid = (
-            b32decode(digits.upper() + "=" * (-len(digits) % 8))
-            if base == "b"
-            else _number(digits, _ALPHABETS[base])
-        )
-    except (KeyError, ValueError):
-        return None
-    return cid if is_cid(cid) else None
-
-
-def _number(digits: str, alphabet: str) -> bytes:
-    value = 0
-    for digit in digits:
-        value = value * len(alphabet) + alphabet.index(digit)
-    return value.to_bytes((value.bit_length() + 7) // 8)
+def is_text_of_version_0(text: str) -> bool:
+    """Whether a text is base58 without its prefix, as CIDs of version 0 are written."""
+    return text.startswith("Qm") and len(text) == _V0_TEXT_LENGTH

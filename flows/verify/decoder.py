@@ -1,26 +1,26 @@
-"""Decode the block table, in this process or in several of their own: Python decodes in one thread of a process only.
+"""Decode the block table, in this process or in several: Python decodes in one thread of each.
 
     python -m flows.verify.decoder DATABASE PART PARTS [hashes]
 
-writes Arrow streams to stdout, one after the other: each is one table of `READINGS` or
+writes Arrow streams to stdout, concatenated: each is one table of `READINGS` or
 `WRONG_HASH`, named in its schema's metadata.
 """
 
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from hashlib import sha256
+from hashlib import sha1, sha3_256, sha256, sha512
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
+from Crypto.Hash import keccak
 
-from connectors.sqlite import scalar, sqlite_says
+from connectors.sqlite import Connection, scalar, sqlite_says
 from flows.verify.blocks import read_blocks
-from flows.verify.keccak import keccak_256
-from flows.verify.rows import LONG_VALUE, READ_ERRORS, connect_still, rowids, stream
+from flows.verify.rows import LONG_VALUE, READ_ERRORS, connect_immutable, rowids, stream
 
 SLICE_ROWS = 65_536
 """Blocks whose readings are handed on together, or somewhat fewer, so that all parts have as
@@ -44,10 +44,13 @@ WRONG_HASH = pa.schema(
 """Blocks whose bytes do not have the hash that their multihash names."""
 
 _HASHES: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x11\x14": lambda block: sha1(block, usedforsecurity=False).digest(),
     b"\x12\x20": lambda block: sha256(block).digest(),
-    b"\x1b\x20": keccak_256,
+    b"\x13\x40": lambda block: sha512(block).digest(),
+    b"\x16\x20": lambda block: sha3_256(block).digest(),
+    b"\x1b\x20": lambda block: keccak.new(digest_bits=256, data=block).digest(),
 }
-"""Hash code and digest length of a multihash to the function (FORMAT.md, CIDs and blocks)."""
+"""How a multihash begins, its code and the length of its digest, to the function."""
 
 # no block is empty, so an empty one stands for one that is read by itself
 _BLOCKS = f"""
@@ -58,10 +61,15 @@ _BLOCK = "SELECT CAST(coalesce(bytes, x'') AS BLOB) FROM ceramic_one_block WHERE
 
 
 class Decoded(NamedTuple):
-    """What some thousand blocks hold: tables of `READINGS` and `wrong_hash`, by name, and the number of blocks."""
+    """What some thousand blocks hold.
+
+    `tables` are those of `READINGS` and `wrong_hash`, by name, `blocks` is how many there are, and
+    `unknown_hashes` of how many the hash function is not known, if hashes are asked for.
+    """
 
     tables: dict[str, pa.Table]
     blocks: int
+    unknown_hashes: int
 
 
 class _Page(NamedTuple):
@@ -70,42 +78,46 @@ class _Page(NamedTuple):
     bytes: list[bytes]
 
 
-def decoded(path: Path, part: int = 0, parts: int = 1, *, hashes: bool) -> Iterator[Decoded]:
+def decoded(
+    path: Path, part: int = 0, parts: int = 1, *, hashes: bool
+) -> Generator[Decoded, None, None]:
     """Read and decode one of equal `parts` of all blocks.
 
     Raises:
         READ_ERRORS: SQLite can't read them.
     """
-    with closing(connect_still(path)) as connection:
+    with closing(connect_immutable(path)) as connection:
         ends = rowids(connection, "ceramic_one_block")
         slices = parts * max(1, min(-(-ends.span // (parts * SLICE_ROWS)), MOST_SLICES))
         rows_of_slice = max(1, -(-ends.span // slices))
         for first in range(ends.first + part * rows_of_slice, ends.last + 1, parts * rows_of_slice):
             held: list[dict[str, pa.Table]] = []
-            rows = size = 0
+            rows = size = unknown = 0
             for page in _pages(connection, first, min(first + rows_of_slice - 1, ends.last)):
                 with _no_cyclic_garbage_collection():
                     tables = read_blocks(page.multihash, page.bytes)
                 if hashes:
                     tables["wrong_hash"] = _wrong_hashes(page)
+                    unknown += sum(known[:2] not in _HASHES for known in page.multihash)
                 held.append(tables)
                 rows += len(page.id)
                 size += sum(table.nbytes for table in tables.values())
                 if size >= FLUSH_BYTES:
-                    yield _joined(held, rows)
-                    held, rows, size = [], 0, 0
-            yield _joined(held, rows)
+                    yield _joined(held, rows, unknown)
+                    held, rows, size, unknown = [], 0, 0, 0
+            yield _joined(held, rows, unknown)
 
 
-def _joined(parts: list[dict[str, pa.Table]], blocks: int) -> Decoded:
+def _joined(parts: list[dict[str, pa.Table]], blocks: int, unknown_hashes: int) -> Decoded:
     by_name: dict[str, list[pa.Table]] = {}
     for tables in parts:
         for name, table in tables.items():
             by_name.setdefault(name, []).append(table)
-    return Decoded({name: pa.concat_tables(tables) for name, tables in by_name.items()}, blocks)
+    whole = {name: pa.concat_tables(tables) for name, tables in by_name.items()}
+    return Decoded(whole, blocks, unknown_hashes)
 
 
-def _pages(connection: Any, first: int, last: int) -> Iterator[_Page]:
+def _pages(connection: Connection, first: int, last: int) -> Iterator[_Page]:
     with stream(connection, _BLOCKS, (first, last)) as batches:
         for page in map(_page, batches):
             while b"" in page.bytes:
@@ -127,15 +139,7 @@ def _wrong_hashes(page: _Page) -> pa.Table:
     wrong: list[tuple[int, bytes, str]] = []
     for rowid, multihash, block in zip(*page, strict=True):
         function = _HASHES.get(multihash[:2])
-        if function is None:
-            wrong.append(
-                (
-                    rowid,
-                    multihash,
-                    f"block row {rowid}: no hash function is known for `{multihash[:2].hex()}`",
-                )
-            )
-        elif function(block) != multihash[2:]:
+        if function is not None and function(block) != multihash[2:]:
             wrong.append((rowid, multihash, f"block row {rowid}: its bytes have another hash"))
     columns = zip(*wrong, strict=True) if wrong else ((),) * len(WRONG_HASH)
     return pa.table(
@@ -162,10 +166,10 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     path, part, parts, *options = sys.argv[1:]
     try:
-        for tables, blocks in decoded(
+        for tables, *counts in decoded(
             Path(path), int(part), int(parts), hashes="hashes" in options
         ):
-            counted = pa.table({"blocks": [blocks]})
+            counted = pa.table({"counts": counts})
             for name, table in {**tables, "counted": counted}.items():
                 schema = table.schema.with_metadata({"table": name})
                 with pa.ipc.new_stream(sys.stdout.buffer, schema) as writer:

@@ -1,8 +1,11 @@
-"""What follows from the stored rows: SQL alone, the files of `sql/facts` in the order of `STEPS` (each says what it makes)."""
+"""What follows from the stored rows, by SQL alone: each file of `sql/facts` says what it makes."""
 
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Any
+
+import duckdb
+
+from flows.verify.long_paths import follow_long_paths
 
 STEPS = ("event", "child", "witness", "need", "fault", "climb")
 
@@ -12,13 +15,13 @@ def sql(name: str) -> str:
     return files("flows.verify").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
 
 
-def run(tables: Any, statements: str) -> None:
+def run(tables: duckdb.DuckDBPyConnection, statements: str) -> None:
     """Run all statements of a text and drop their rows."""
     for statement in tables.extract_statements(statements):
         tables.execute(statement).fetchall()
 
 
-def conclude(tables: Any, on_steps: Callable[[int, int], None]) -> None:
+def derive(tables: duckdb.DuckDBPyConnection, on_steps: Callable[[int, int], None]) -> None:
     """Make the tables of facts that the rules ask.
 
     Args:
@@ -30,6 +33,7 @@ def conclude(tables: Any, on_steps: Callable[[int, int], None]) -> None:
         if step == "witness":
             while tables.execute("SELECT count(*) FROM way").fetchall() != [(0,)]:
                 run(tables, sql("facts/witness_step"))
+            follow_long_paths(tables)
         on_steps(done, len(STEPS))
     # whatever can be delivered hangs below something that can be delivered at once: without that
     # there is nothing to climb

@@ -1,21 +1,22 @@
-"""From the SQLite file to DuckDB tables: every row is read once, in rowid order, and blocks are decoded on the way."""
+"""From the SQLite file to DuckDB tables: rows are read once, blocks are decoded on the way."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
+import duckdb
 import pyarrow as pa
 
 from connectors.errors import InterruptedRunError
 from flows.verify.blocks import READINGS
 from flows.verify.decoder import UNREADABLE, Decoded, decoded
-from flows.verify.rows import EVENTS, LISTED, connect_still, rowids, stream
+from flows.verify.rows import EVENTS, LISTED, OTHER_NUMBERS, connect_immutable, rowids, stream
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -25,52 +26,91 @@ BLOCKS_FOR_PROCESSES = 100_000
 decoding half of this does."""
 POLL_SECONDS = 0.2
 
+_LISTED_COLUMNS = """
+    hash(event_cid) AS event,
+    hash(listed_cid(codec, multihash)) AS block,
+    root <> (listed_cid(codec, multihash) = event_cid)::BIGINT AS is_root_wrong
+"""
+"""Of what `flows.verify.rows.LISTED` selects, for the table `listed`."""
+
 Progress = Callable[[int, int], None]
 
 
 @dataclass
 class _Loading:
     blocks: int = 0
+    unknown_hashes: int = 0
     is_stopped: bool = False
 
 
 def insert(
-    tables: Any,
+    tables: duckdb.DuckDBPyConnection,
     table: str,
     incoming: pa.Table | pa.RecordBatchReader,  # noqa: ARG001 # DuckDB finds it by its name
     columns: str = "*",
 ) -> None:
     """Append Arrow rows to a DuckDB table, column by name."""
     # what is registered within a transaction is held until that ends
-    tables.execute(
-        f"INSERT INTO {table} BY NAME SELECT {columns} FROM incoming"
-    ).fetchall()  # a table of ours
+    tables.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM incoming").fetchall()
 
 
-def _create(tables: Any, table: str, incoming: pa.Table) -> None:  # noqa: ARG001 # as above
-    tables.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming").fetchall()  # a table of ours
+def _create(
+    tables: duckdb.DuckDBPyConnection,
+    table: str,
+    incoming: pa.Table,  # noqa: ARG001 # as above
+) -> None:
+    tables.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming").fetchall()
 
 
-def load_events(tables: Any, path: Path, table: str) -> None:
-    """Append the events of a ceramic database to a table (columns id, cid, number, is_no_integer: sql/stored.sql)."""
-    with closing(connect_still(path)) as connection, stream(connection, EVENTS) as events:
-        insert(tables, table, events)
+def insert_rows(
+    tables: duckdb.DuckDBPyConnection, table: str, path: Path, select: str, columns: str = "*"
+) -> None:
+    """Append the rows that a statement selects from an SQLite file to a DuckDB table.
+
+    Raises:
+        READ_ERRORS: SQLite can't read the file.
+    """
+    with closing(connect_immutable(path)) as connection, stream(connection, select) as rows:
+        try:
+            insert(tables, table, rows, columns)
+        except duckdb.InvalidInputException as cause:
+            # what SQLite said, in DuckDB's words around Arrow's: all that can fail here is reading
+            raise OSError(str(cause).rpartition("get_next failed(): ")[2]) from cause
+
+
+def load_events(tables: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
+    """Append the events of a ceramic database to a table like `stored_event` (sql/stored.sql)."""
+    insert_rows(tables, table, path, EVENTS)
+
+
+def load_baseline(tables: duckdb.DuckDBPyConnection, path: Path, baseline: Path) -> None:
+    """Fill `baseline_event`, and the tables of numbers that are none (sql/stored.sql)."""
+    load_events(tables, baseline, "baseline_event")
+    insert_rows(tables, "other_number", path, OTHER_NUMBERS)
+    insert_rows(tables, "baseline_other_number", baseline, OTHER_NUMBERS)
 
 
 def load_database(
-    tables: Any, path: Path, processes: int, on_blocks: Progress, *, hashes: bool
-) -> int:
-    """Fill `stored_event`, `listed`, the `block_*` tables and, if `hashes`, `wrong_hash` (sql/stored.sql).
+    tables: duckdb.DuckDBPyConnection,
+    path: Path,
+    processes: int,
+    on_blocks: Progress,
+    *,
+    hashes: bool,
+) -> tuple[int, int]:
+    """Fill `stored_event`, `listed`, the `block_*` tables and, if `hashes`, `wrong_hash`.
 
     Args:
         tables: a DuckDB connection.
         path: a ceramic database.
-        processes: how many decode if there are many blocks; without any, and with few blocks, this process does.
-        on_blocks: is told how many blocks are decoded, and about how many there are (the range of their rowids).
+        processes: how many decode if there are many blocks; without any, and with few blocks, this
+            process does.
+        on_blocks: is told how many blocks are decoded, and about how many there are: the range of
+            their rowids.
         hashes: compare the bytes of each block with its multihash.
 
     Returns:
-        How many blocks there are.
+        How many blocks there are, and of how many the hash function is not known.
 
     Raises:
         READ_ERRORS: SQLite can't read the file.
@@ -97,11 +137,13 @@ def load_database(
             for cursor in cursors:
                 cursor.interrupt()
             raise
-    return loading.blocks
+    return loading.blocks, loading.unknown_hashes
 
 
-def _sources(path: Path, processes: int, *, hashes: bool) -> tuple[list[Iterator[Decoded]], int]:
-    with closing(connect_still(path)) as connection:
+def _sources(
+    path: Path, processes: int, *, hashes: bool
+) -> tuple[list[Generator[Decoded, None, None]], int]:
+    with closing(connect_immutable(path)) as connection:
         expected = rowids(connection, "ceramic_one_block").span
     if expected < BLOCKS_FOR_PROCESSES or not processes:
         return [decoded(path, hashes=hashes)], expected
@@ -110,26 +152,30 @@ def _sources(path: Path, processes: int, *, hashes: bool) -> tuple[list[Iterator
     ], expected
 
 
-def _load_rows(tables: Any, path: Path) -> None:
+def _load_rows(tables: duckdb.DuckDBPyConnection, path: Path) -> None:
     load_events(tables, path, "stored_event")
-    with closing(connect_still(path)) as connection, stream(connection, LISTED) as listed:
-        insert(tables, "listed", listed, "hash(event_cid) AS event, hash(multihash) AS block")
+    insert_rows(tables, "listed", path, LISTED, _LISTED_COLUMNS)
 
 
-def _keep(tables: Any, source: Iterator[Decoded], loading: _Loading) -> None:
+def _keep(
+    tables: duckdb.DuckDBPyConnection, source: Generator[Decoded, None, None], loading: _Loading
+) -> None:
     # many small inserts into a table that has rows cost four times as much if each is a transaction
     tables.begin()
-    with closing(cast("Any", source)):
+    with closing(source):
         for part in source:
             for name, rows in part.tables.items():
                 insert(tables, name, rows)
             loading.blocks += part.blocks
+            loading.unknown_hashes += part.unknown_hashes
             if loading.is_stopped:
                 return
     tables.commit()
 
 
-def _decoded_elsewhere(path: Path, part: int, parts: int, *, hashes: bool) -> Iterator[Decoded]:
+def _decoded_elsewhere(
+    path: Path, part: int, parts: int, *, hashes: bool
+) -> Generator[Decoded, None, None]:
     # -P: a folder `flows` where the user stands must not be taken for ours
     command = [sys.executable, "-P", "-m", "flows.verify.decoder", str(path), str(part), str(parts)]
     if hashes:
@@ -146,9 +192,9 @@ def _decoded_elsewhere(path: Path, part: int, parts: int, *, hashes: bool) -> It
                 table = pa.ipc.open_stream(out).read_all()
                 name = table.schema.metadata[b"table"].decode()
                 yield (
-                    Decoded({}, table["blocks"][0].as_py())
+                    Decoded({}, *table["counts"].to_pylist())
                     if name == "counted"
-                    else Decoded({name: table}, 0)
+                    else Decoded({name: table}, 0, 0)
                 )
             words = errors.read().decode(errors="replace").strip()
             code = process.wait()

@@ -1,49 +1,131 @@
-"""The log of a replay: Parquet files `order-*.parquet` with the columns delivered, cid, stream, prev, kind, rowid."""
+"""The log of a replay: the order, what was left undelivered, and the document that counts both."""
 
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from connectors.errors import CannotStartError
+from connectors.paths import plain_folder
+from flows.verify.derive import run, sql
+from flows.verify.load import insert
 
-PATTERN = "order-*.parquet"
-_ROWS = "SELECT delivered, cid, stream, prev, kind, rowid FROM read_parquet($paths)"
+ORDER = "order-*.parquet"
+"""Files of the order, in its order when sorted by name."""
+LEFT = ("waiting", "rejected")
+"""What was left undelivered is listed in a file `NAME.parquet` for each of these."""
+DOCUMENT = "replay.json"
+_PAIRS = pa.schema([("what", pa.string()), ("value", pa.string())])
+
+COUNTS = ("delivered", *LEFT, "first_number", "last_number", "order_digest")
+"""Fields of the document that are held against the files (sql/log_found.sql)."""
+
+_ORDER_ROWS = """
+    SELECT delivered AS number, cid, stream, prev, kind, rowid AS id,
+        $before + file_row_number AS place
+    FROM read_parquet($paths, file_row_number = true)
+"""
+_LEFT_ROWS = "SELECT rowid AS id, cid, reason, $name AS list FROM read_parquet($paths)"
 
 
-def check_log(tables: Any, folder: Path) -> None:
-    """See whether `load_log` will find a log, without reading its rows.
+class Log:
+    """The folder of a log."""
 
-    Raises:
-        CannotStartError: as `load_log`, as far as the first file tells.
-    """
-    _read(tables, folder, f"DESCRIBE {_ROWS}")
+    def __init__(self, folder: Path, *, published: bool) -> None:
+        """Look at a folder without reading its rows.
+
+        Args:
+            folder: the folder that `replay --out` named.
+            published: whether it must hold the document; a replay verifies its log before that.
+
+        Raises:
+            CannotStartError: it holds no log.
+        """
+        self.folder = folder
+        self._published = published
+        self._order = sorted(folder.glob(ORDER)) if folder.is_dir() else []
+        if not self._order:
+            raise CannotStartError(
+                f"`{folder}` holds no `{ORDER}`, so it is no log",
+                advice="Name the folder that `replay --out` wrote.",
+            )
+
+    def check(self, tables: duckdb.DuckDBPyConnection) -> None:
+        """See whether `load` will find the columns of a log, as far as the first file shows.
+
+        Raises:
+            CannotStartError: it is no log.
+        """
+        self._read(tables, f"DESCRIBE {_ORDER_ROWS}", self._order, before=0)
+
+    def load(self, tables: duckdb.DuckDBPyConnection) -> None:
+        """Fill `log`, `log_left`, `log_said` and `log_found` (sql/stored.sql).
+
+        Raises:
+            CannotStartError: a file is no part of a log.
+        """
+        found: dict[str, str] = {}
+        before = 0
+        for file in self._order:
+            self._read(tables, f"INSERT INTO log BY NAME {_ORDER_ROWS}", [file], before=before)
+            ((rows,),) = tables.execute("SELECT count(*) FROM log").fetchall()
+            found[f"rows of {file.name}"] = str(rows - before)
+            before = rows
+        for name in LEFT:
+            file = self.folder / f"{name}.parquet"
+            if file.is_file():
+                found[file.name] = "there"
+                statement = f"INSERT INTO log_left BY NAME {_LEFT_ROWS}"
+                self._read(tables, statement, [file], name=name)
+        if self._published:
+            said = {DOCUMENT: "there", **{f"{name}.parquet": "there" for name in LEFT}}
+            document = self._document()
+            if document is not None:
+                found[DOCUMENT] = "there"
+                said |= document
+            _fill(tables, "log_said", said)
+        _fill(tables, "log_found", found)
+        run(tables, sql("log_found"))
+
+    def _document(self) -> dict[str, str] | None:
+        """What the document says, by what it says it of; None: there is no document."""
+        try:
+            document = json.loads((self.folder / DOCUMENT).read_bytes())
+            rows = {f"rows of {file['name']}": file["events"] for file in document["files"]}
+            counts = {name: document[name] for name in COUNTS}
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return {name: str(value) for name, value in {**rows, **counts}.items()}
+
+    def _read(
+        self,
+        tables: duckdb.DuckDBPyConnection,
+        statement: str,
+        files: Sequence[Path],
+        **parameters: Any,
+    ) -> None:
+        with self._explained(), plain_folder(self.folder) as plain:
+            paths = [f"{plain}/{file.name}" for file in files]
+            tables.execute(statement, {"paths": paths, **parameters}).fetchall()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.OutOfMemoryException:
+            raise
+        except (duckdb.Error, OSError) as cause:
+            raise CannotStartError(
+                f"Can't read the log in `{self.folder}`",
+                why=str(cause).splitlines()[0],
+                advice="Replay the snapshot again into an empty folder.",
+            ) from cause
 
 
-def load_log(tables: Any, folder: Path) -> None:
-    """Fill `log` (sql/stored.sql) from all log files of a folder.
-
-    Raises:
-        CannotStartError: no folder, no log file in it, or a file that is no log.
-    """
-    _read(tables, folder, f"INSERT INTO log {_ROWS}")
-
-
-def _read(tables: Any, folder: Path, statement: str) -> None:
-    paths = sorted(folder.glob(PATTERN)) if folder.is_dir() else []
-    if not paths:
-        raise CannotStartError(
-            f"`{folder}` holds no `{PATTERN}`, so it is no log",
-            advice="Name the folder that `replay --out` wrote.",
-        )
-    try:
-        tables.execute(statement, {"paths": [str(path) for path in paths]}).fetchall()
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as cause:
-        reason = str(cause).splitlines()[0]
-        raise CannotStartError(
-            f"Can't read the log in `{folder}`",
-            why=f"{reason}",
-            advice="Replay the snapshot again into an empty folder.",
-        ) from cause
+def _fill(tables: duckdb.DuckDBPyConnection, table: str, rows: Mapping[str, str]) -> None:
+    columns = {"what": list(rows), "value": list(rows.values())}
+    insert(tables, table, pa.table(columns, schema=_PAIRS))

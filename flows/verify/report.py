@@ -1,12 +1,12 @@
 """The report of a verification: every violation, as Parquet."""
 
 from pathlib import Path
-from typing import Any
 
+import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from connectors.errors import CannotStartError
+from connectors.paths import ParquetWriter
 from flows.verify.cids import cid_text
 
 FILE = "violations.parquet"
@@ -47,13 +47,17 @@ def prepare_report(folder: Path | None) -> None:
         ) from cause
 
 
-def write_report(tables: Any, folder: Path) -> None:
-    """Write all rows of the table `violation` to `violations.parquet`, in place of an earlier one when it is complete."""
+def write_report(tables: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Write the table `violation` to `violations.parquet`.
+
+    An earlier one is replaced when the new one is complete.
+    """
     partial = folder / f".{FILE}.partial"
     rows = tables.sql(
-        "SELECT rule, cid, number, related, detail, in_baseline FROM violation ORDER BY rule, number, cid"
+        "SELECT rule, cid, number, related, detail, in_baseline FROM violation"
+        " ORDER BY rule, number, cid"
     )
-    with pq.ParquetWriter(partial, VIOLATIONS, compression="zstd") as file:
+    with ParquetWriter(partial, VIOLATIONS, compression="zstd") as file:
         for batch in rows.to_arrow_reader(BATCH_ROWS):
             columns = {name: batch[name] for name in batch.schema.names}
             for name in ("cid", "related"):

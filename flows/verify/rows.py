@@ -1,13 +1,13 @@
-"""Rows of SQLite tables as Arrow batches: always whole tables in rowid order, never a look-up for each event."""
+"""Rows of SQLite tables as Arrow batches: whole tables in rowid order, never single look-ups."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from connectors.sqlite import SqliteError, connect, scalar
+from connectors.sqlite import Connection, SqliteError, connect, scalar
 
 BATCH_ROWS = 2048
 LONG_VALUE = 8_192
@@ -16,20 +16,43 @@ LONG_VALUE = 8_192
 READ_ERRORS = (SqliteError, pa.ArrowException, OSError)
 """What a damaged file raises, depending on who reads its next page."""
 
+# the places of a varint of up to ten bytes in a BLOB, from the fourth byte on
+_NETWORK_ENDS = " ".join(
+    f"WHEN substr(order_key, {4 + length - 1}, 1) < x'80' THEN {length}" for length in range(1, 11)
+)
+_HAS_EVENT_ID = f"""
+    typeof(order_key) = 'blob' AND (
+        order_key IN (x'', x'ff') OR (
+            substr(order_key, 1, 3) = x'ce0105'
+            AND length(order_key) >= 23 + CASE {_NETWORK_ENDS} ELSE length(order_key) END
+        )
+    )"""
+"""An event id is the bytes ce 01 05, a varint, and 20 bytes at least; two marks count as well."""
+
 # ADBC takes a column's type from its first rows and fails at another one later, so every column is
 # made to have one type
-EVENTS = """
+EVENTS = f"""
     SELECT rowid AS id, CAST(coalesce(cid, x'') AS BLOB) AS cid,
         CASE typeof(delivered) WHEN 'integer' THEN delivered END AS number,
-        typeof(delivered) NOT IN ('integer', 'null') AS is_no_integer
+        typeof(delivered) NOT IN ('integer', 'null') AS is_no_integer,
+        {_HAS_EVENT_ID} AS has_event_id
     FROM ceramic_one_event ORDER BY rowid"""
 LISTED = """
-    SELECT CAST(coalesce(event_cid, x'') AS BLOB) AS event_cid, CAST(coalesce(block_multihash, x'') AS BLOB) AS multihash
+    SELECT CAST(coalesce(event_cid, x'') AS BLOB) AS event_cid,
+        CAST(coalesce(block_multihash, x'') AS BLOB) AS multihash,
+        CASE typeof(codec) WHEN 'integer' THEN codec ELSE -1 END AS codec,
+        CASE typeof(root) WHEN 'integer' THEN root <> 0 ELSE -1 END AS root
     FROM ceramic_one_event_block ORDER BY rowid"""
+OTHER_NUMBERS = """
+    SELECT rowid AS id, quote(delivered) AS value FROM ceramic_one_event
+    WHERE typeof(delivered) NOT IN ('integer', 'null') ORDER BY rowid"""
 
 
-def connect_still(path: Path) -> Any:
-    """Open a file that nobody writes to and beside which there is no journal: what a static `connectors.snapshot.Reader` opens."""
+def connect_immutable(path: Path) -> Connection:
+    """Open a file that nobody writes to and beside which there is no journal.
+
+    A static `connectors.snapshot.Reader` says which file that is.
+    """
     return connect(path, "ro", immutable=True)
 
 
@@ -41,11 +64,11 @@ class Rowids(NamedTuple):
 
     @property
     def span(self) -> int:
-        """How many rows there are at the most."""
+        """How many rows there are at most."""
         return self.last - self.first + 1
 
 
-def rowids(connection: Any, table: str) -> Rowids:
+def rowids(connection: Connection, table: str) -> Rowids:
     """The ends of a table."""
     # SQLite looks up one end of a table, but scans for both in one SELECT
     first, last = (
@@ -56,7 +79,7 @@ def rowids(connection: Any, table: str) -> Rowids:
 
 @contextmanager
 def stream(
-    connection: Any, sql: str, parameters: tuple[int, ...] = ()
+    connection: Connection, sql: str, parameters: tuple[int, ...] = ()
 ) -> Iterator[pa.RecordBatchReader]:
     """Run one SQLite statement and read its rows in batches of `BATCH_ROWS`."""
     with connection.cursor() as cursor:

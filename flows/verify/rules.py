@@ -33,6 +33,11 @@ RULES = (
         "block-readable",
         "Each block that a delivered event needs can be read as what it is needed for.",
     ),
+    Rule(
+        "root-flagged",
+        "The list of blocks of a delivered event flags its root block, and no other.",
+    ),
+    Rule("order-key-valid", "The order key of a delivered event is an event id."),
     Rule("signature-present", "The envelope of a delivered event has a signature."),
     Rule(
         "witness-proves-prev",
@@ -44,9 +49,12 @@ RULES = (
     Rule("nothing-else-changed", "Nothing but `delivered` differs from the baseline.", "baseline"),
     Rule(
         "log-row-real",
-        "Each row of the log is an event of the database, with the stream, prev and kind of its blocks.",
+        "Each row of the log is an event of the database, with the stream, prev and kind "
+        "of its blocks.",
         "log",
     ),
-    Rule("log-order", "The numbers of the log are unique, and parents come first.", "log"),
+    Rule("log-order", "The numbers of the log rise by one, and parents come first.", "log"),
+    Rule("log-left", "The log lists each event that it leaves undelivered, and no other.", "log"),
+    Rule("log-document", "The files of the log hold what its document says.", "log"),
     Rule("log-agrees", "The log and the database hold the same deliveries.", "log"),
 )

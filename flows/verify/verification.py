@@ -1,4 +1,4 @@
-"""What a verification found, and how it is told to programs."""
+"""What a verification found, and its document for programs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,8 @@ class Verification:
     events: int
     delivered: int
     blocks: int
+    unknown_hashes: int | None
+    """Blocks with a hash of a function that is not known; None: hashes were not asked for."""
     findings: tuple[Finding, ...]
     """One for each of `RULES`, in their order."""
     seconds: float
@@ -71,8 +73,9 @@ class Verification:
     def to_json(self) -> dict[str, Any]:
         """The document of `verify --json`, a contract.
 
-        `database`, `baseline`, `log` (paths as text, the latter two null if not given); `ok` (no
-        new violation); `events`, `delivered`, `undelivered`, `blocks` (counts); `violations` and
+        `database`, `baseline`, `log` (resolved paths, the latter two null if not given); `ok` (no
+        new violation); `events`, `delivered`, `undelivered`, `blocks` (counts); `unknown_hashes`
+        (blocks with a hash of a function that is not known, null without `--hashes`); `violations` and
         `in_baseline` (sums over the rules: new damage, and old damage that was already in the
         baseline); `seconds` (float), `events_per_second` (integer); and `rules`, a list in a fixed
         order of `{"rule", "promise", "status", "needs", "violations", "in_baseline", "first"}`:
@@ -82,14 +85,15 @@ class Verification:
         none.
         """
         return {
-            "database": str(self.database),
-            "baseline": self.baseline and str(self.baseline),
-            "log": self.log and str(self.log),
+            "database": str(self.database.resolve()),
+            "baseline": self.baseline and str(self.baseline.resolve()),
+            "log": self.log and str(self.log.resolve()),
             "ok": self.is_good,
             "events": self.events,
             "delivered": self.delivered,
             "undelivered": self.events - self.delivered,
             "blocks": self.blocks,
+            "unknown_hashes": self.unknown_hashes,
             "violations": sum(finding.violations for finding in self.findings),
             "in_baseline": sum(finding.in_baseline for finding in self.findings),
             "seconds": round(self.seconds, 3),

@@ -28,9 +28,15 @@ from operators.check.needs import (
     needs_of_signed,
     needs_of_times,
 )
-from operators.check.shared import FetchBlocks, SharedBlocks, read_capability, read_node, read_proof
-from operators.check.single import (
+from operators.check.shared import (
     LARGEST_BLOCK,
+    FetchBlocks,
+    SharedBlocks,
+    read_capability,
+    read_node,
+    read_proof,
+)
+from operators.check.single import (
     Failures,
     FetchEventBlocks,
     SingleCheck,
@@ -87,6 +93,10 @@ _READABLE = frozenset({INIT, UNSIGNED_INIT, DATA, TIME})
 
 _BEGIN = USUAL_ENTRY - DIGEST
 """Bytes before the digest of an entry."""
+
+FEWEST_FETCHED, MOST_FETCHED = 64, 512
+"""Blocks that are fetched in one look-up: more once they turn out to be small, because they may
+have megabytes each."""
 
 LARGEST_KEPT = pa.scalar(1024, pa.int32())
 """Bytes; a capability has about 700, a proof less than 200."""
@@ -239,14 +249,26 @@ class NodeCheck:
         wanted = [key for key in multihashes_of(needs) if not self._is_remembered(key)]
         if not wanted:
             return
-        found = self._blocks(pa.array(wanted, pa.binary()))
-        self._fetched = {key: found.get(key) for key in wanted}
-        records, _ = read_usual(
-            pa.array(found.keys(), pa.binary()), pa.array(found.values(), pa.binary())
-        )
-        self._store.add(records)
+        first, count = 0, FEWEST_FETCHED
+        while first < len(wanted):
+            size = self._fetch_some(wanted[first : first + count])
+            first += count
+            count = MOST_FETCHED if size <= count * LARGEST_KEPT.as_py() else FEWEST_FETCHED
         for some in open_ones:
             some.pass_those_that_meet(judge_by_kept(some.needs, self._store), passed)
+
+    def _fetch_some(self, wanted: list[bytes]) -> int:
+        """Fetch blocks and keep those of the usual forms; how many bytes they have all together."""
+        found = self._blocks(pa.array(wanted, pa.binary()))
+        small = LARGEST_KEPT.as_py()
+        # what is large is fetched again by whoever looks at its event alone
+        self._fetched |= {
+            key: block for key in wanted if (block := found.get(key)) is None or len(block) <= small
+        }
+        contents = pa.array(found.values(), pa.binary())
+        records, _ = read_usual(pa.array(found.keys(), pa.binary()), contents)
+        self._store.add(records)
+        return int(contents.nbytes)
 
     def _is_remembered(self, multihash: bytes) -> bool:
         """Whether a block was looked up before, and is of no use or in another form."""

@@ -1,4 +1,7 @@
-"""The blocks that events share: capabilities, proofs and witness nodes, each fetched and read about once (FORMAT.md)."""
+"""The blocks that events share: capabilities, proofs and witness nodes (FORMAT.md).
+
+Each is fetched and read about once; what is remembered of them is bounded in bytes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,38 +11,56 @@ import pyarrow as pa
 from libipld import decode_dag_cbor
 
 from operators.encoding.cid import Cid, read_cid
-from operators.encoding.dagcbor import is_beyond_node, linked_items, linked_keys
+from operators.encoding.dagcbor import (
+    MAX_DEPTH,
+    MAX_TYPED_DEPTH,
+    is_beyond,
+    is_link,
+    item_offsets,
+    link_at,
+    may_be_deeper,
+)
+from operators.encoding.typed import Value, is_none
 from operators.schemas import Reason
 
 FetchBlocks = Callable[[pa.Array], dict[bytes, bytes]]
 """From distinct multihashes to those blocks of them that the database holds."""
 
-REMEMBERED_BLOCKS = 32_768
-"""Shared blocks of one generation, and there are two; of at most 600 bytes each."""
+LARGEST_BLOCK = 4 * 1024 * 1024
+"""Bytes of a block and its CID together: what a node reads at most."""
 
-_SHORT = 255
-"""A link to a CID from this length on has a longer head."""
+REMEMBERED_BYTES = 8 * 1024 * 1024
+"""Of the shared blocks of one generation, and there are two."""
+
+ENTRY_BYTES = 600
+"""What Python takes for what is remembered of a block, beside the block itself."""
+
+FETCHED_TOGETHER = 32
+"""Blocks that are fetched and read in one call: they may have megabytes each."""
 
 Content = TypeVar("Content")
 Link = Cid
 """What a link leads to."""
-Node = tuple[Link | None, ...]
-"""The links of a witness node by index; None: that item is no link."""
 
 
 @dataclass(slots=True)
 class SharedBlocks(Generic[Content]):
-    """What is in the blocks that events share, by multihash; a reason stands for one that is of no use."""
+    """What is in the blocks that events share, by multihash.
+
+    A reason stands for a block that is of no use.
+    """
 
     fetch: FetchBlocks
     read: Callable[[bytes], Content | Reason]
     missing: Reason
     """Stands for a block that is not there."""
+    size: int = 0
+    """About how many bytes are recent."""
     recent: dict[bytes, Content | Reason] = field(default_factory=dict)
     older: dict[bytes, Content | Reason] = field(default_factory=dict)
 
     def get(self, wanted: set[bytes]) -> dict[bytes, Content | Reason]:
-        """What is in each of the blocks; those not remembered are fetched in one call."""
+        """What is in each of the blocks; those not remembered are fetched."""
         found = {}
         absent = []
         for key in wanted:
@@ -50,79 +71,140 @@ class SharedBlocks(Generic[Content]):
                     absent.append(key)
                     continue
                 self.recent[key] = content
+                self.size += _bytes_of(content)
             found[key] = content
-        if absent:
-            blocks = self.fetch(pa.array(absent, pa.binary()))
-            for key in absent:
-                found[key] = self.recent[key] = (
-                    self.read(blocks[key]) if key in blocks else self.missing
-                )
+        for first in range(0, len(absent), FETCHED_TOGETHER):
+            some = absent[first : first + FETCHED_TOGETHER]
+            blocks = self.fetch(pa.array(some, pa.binary()))
+            for key in some:
+                block = blocks.get(key)
+                found[key] = self.recent[key] = self.missing if block is None else self.read(block)
+                self.size += _bytes_of(found[key])
         return found
 
     def forget(self) -> None:
         """Drop what has not been wanted for a generation."""
-        if len(self.recent) >= REMEMBERED_BLOCKS:
-            self.older, self.recent = self.recent, {}
+        if self.size >= REMEMBERED_BYTES:
+            self.older, self.recent, self.size = self.recent, {}, 0
+
+
+def _bytes_of(content: object) -> int:
+    return ENTRY_BYTES + (content.size if isinstance(content, Node) else 0)
 
 
 def _decoded(block: bytes) -> Any:
+    """What a block holds, None if it can't be decoded, or is too large or too deep for a node."""
+    if len(block) + _CID_BYTES > LARGEST_BLOCK:
+        return None
     try:
-        return decode_dag_cbor(block)
+        content = decode_dag_cbor(block)
     except (ValueError, RecursionError):
         return None
+    if may_be_deeper(block, MAX_TYPED_DEPTH) and is_beyond(content, MAX_TYPED_DEPTH):
+        return None
+    return content
 
 
-_CAPABILITY = {
-    "h": ("t",),
-    "p": ("aud", "domain", "iat", "iss", "nonce", "version"),
-    "s": ("t", "s"),
-}
+_CID_BYTES = 36
+"""Of the CID under which a node lists nearly every block."""
+
+_HEADER_TYPES = frozenset({"eip4361", "caip122"})
+_SIGNATURE_TYPES = frozenset(
+    {
+        "eip191",
+        "eip1271",
+        "solana:ed25519",
+        "tezos:ed25519",
+        "stacks:secp256k1",
+        "webauthn:p256",
+        "jws",
+    }
+)
+_GRANT = ("aud", "domain", "iat", "iss", "nonce", "version")
+"""Texts of a capability's payload that must be there."""
+_MAYBE_GRANT = ("exp", "nbf", "requestId", "statement")
+"""Texts of it that may be null or absent."""
+
+_METADATA_DEPTH = 126
+"""Lists and maps inside each other in the metadata of a capability's signature: they are read
+untagged, three steps deep."""
+_LEAST_INTEGER = -(1 << 63)
 
 
 def read_capability(block: bytes) -> bool | Reason:
-    """Whether a block is a capability `{h: {t}, p: {aud, domain, iat, iss, nonce, version, ...}, s: {t, s}}`."""
-    fields = _decoded(block)
-    if not isinstance(fields, dict):
+    """Whether a block is a capability (FORMAT.md, The four kinds of event)."""
+    content = _decoded(block)
+    parts = content if isinstance(content, dict) else {}
+    if not all(isinstance(parts.get(name), dict) for name in ("h", "p", "s")):
         return Reason.CAPABILITY_UNREADABLE
-    for part, names in _CAPABILITY.items():
-        held = fields.get(part)
-        if not isinstance(held, dict) or not all(isinstance(held.get(name), str) for name in names):
-            return Reason.CAPABILITY_UNREADABLE
-    return True
+    header, grant, signature = (
+        Value(parts[name], block, (name,)).fields(tuple(parts[name]), 0) or {}
+        for name in ("h", "p", "s")
+    )
+    metadata = parts["s"].get("m")
+    resources = grant.get("resources")
+    readable = (
+        _is_one_of(header.get("t"), _HEADER_TYPES)
+        and _is_one_of(signature.get("t"), _SIGNATURE_TYPES)
+        and _is_text(signature.get("s"))
+        and all(_is_text(grant.get(name)) for name in _GRANT)
+        and all(is_none(grant.get(name)) or _is_text(grant.get(name)) for name in _MAYBE_GRANT)
+        and (resources is None or resources.content is None or resources.is_texts())
+        and (metadata is None or not is_beyond(metadata, _METADATA_DEPTH, _LEAST_INTEGER))
+    )
+    return readable or Reason.CAPABILITY_UNREADABLE
+
+
+def _is_text(value: Value | None) -> bool:
+    return value is not None and value.is_text()
+
+
+def _is_one_of(value: Value | None, texts: frozenset[str]) -> bool:
+    return value is not None and isinstance(value.content, str) and value.content in texts
 
 
 def read_proof(block: bytes) -> Link | Reason:
     """The root that a proof `{chainId: text, root: link, txHash: link, txType: text}` names."""
-    fields = _decoded(block)
-    if not isinstance(fields, dict) or not {"chainId", "root", "txHash", "txType"} <= fields.keys():
+    content = _decoded(block)
+    names = ("chainId", "root", "txHash", "txType")
+    if not isinstance(content, dict):
         return Reason.PROOF_UNREADABLE
-    root = fields["root"]
-    if (
-        not isinstance(fields["chainId"], str)
-        or not isinstance(fields["txType"], str)
-        or not isinstance(root, bytes)
-    ):
-        return Reason.PROOF_UNREADABLE
-    usual = len(root) < _SHORT and block.startswith(
-        b"\xa4\x64root\xd8\x2a\x58%c\x00%b\x66txHash\xd8\x2a" % (len(root) + 1, root)
+    fields = Value(content, block).fields(names, 0) or {}
+    readable = (
+        len(fields) == len(names)
+        and fields["chainId"].is_text()
+        and fields["txType"].is_text()
+        and is_link(block, "root")
+        and is_link(block, "txHash")
     )
-    return (
-        _link_to(root)
-        if usual or {"root", "txHash"} <= linked_keys(block)
-        else Reason.PROOF_UNREADABLE
-    )
+    root = fields["root"].cid() if readable else None
+    return root or Reason.PROOF_UNREADABLE
+
+
+class Node:
+    """The items of a witness node: its block, and where in it each item begins."""
+
+    def __init__(self, block: bytes) -> None:
+        self._block = block
+        self._offsets = item_offsets(block)
+        self.size = len(block) + self._offsets.itemsize * len(self._offsets)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def link(self, index: int) -> Link | None:
+        """The link at this index, None if there is none."""
+        if index >= len(self._offsets):
+            return None
+        cid = link_at(self._block, self._offsets[index])
+        return None if cid is None else read_cid(cid)
 
 
 def read_node(block: bytes) -> Node | Reason:
-    """The links of a witness node, a list."""
-    items = _decoded(block)
-    if not isinstance(items, list) or is_beyond_node(block, items):
+    """The items of a witness node, a list."""
+    content = _decoded(block)
+    if not isinstance(content, list):
         return Reason.WITNESS_UNREADABLE
-    return tuple(
-        _link_to(item) if linked else None
-        for item, linked in zip(items, linked_items(block), strict=True)
-    )
-
-
-def _link_to(cid: bytes) -> Link:
-    return read_cid(cid) or Cid(cid, None, cid)
+    if may_be_deeper(block, MAX_DEPTH) and is_beyond(content, MAX_DEPTH):
+        return Reason.WITNESS_UNREADABLE
+    return Node(block)

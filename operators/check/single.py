@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 from libipld import decode_dag_cbor
 
-from operators.check.shared import FetchBlocks, Link, Node, SharedBlocks
-from operators.encoding.cid import Cid, is_multihash, read_cid, read_cid_text
+from operators.check.shared import LARGEST_BLOCK, FetchBlocks, Link, Node, SharedBlocks
+from operators.encoding.cid import CBOR, Cid, is_multihash, read_cid, read_cid_text
+from operators.encoding.dagcbor import encode_head
+from operators.encoding.envelope import Envelope, read_envelope
 from operators.encoding.event_blocks import unpack
 from operators.encoding.layouts import Rows
 from operators.encoding.protected import read_cap
+from operators.encoding.typed import Value
 from operators.schemas import Reason
-
-LARGEST_BLOCK = 4 * 1024 * 1024
-"""Bytes of a block and its CID together: what a node reads at most."""
 
 FetchEventBlocks = Callable[[pa.Array], pa.Array]
 """From distinct CIDs of events to all event blocks of each, packed."""
@@ -48,15 +47,13 @@ class SingleCheck:
         for row, own, envelope, payload in zip(
             rows.tolist(), _own(raw, rows), envelopes, payloads, strict=True
         ):
-            fields = decode_dag_cbor(envelope.as_py())
-            if not fields["signatures"]:
+            signed = _envelope(envelope.as_py())
+            cid = signed.payload
+            if not signed.signatures or cid is None:
                 failed[row] = Reason.SIGNATURES_EMPTY
                 continue
-            cid = read_cid(fields["payload"])
-            if cid is None:
-                continue
             needed[row] = [own, cid]
-            capability = named_capability(_protected(fields["signatures"][0]))
+            capability = named_capability(signed.protected)
             if capability is not None:
                 named[row] = capability.multihash
                 needed[row].append(capability)
@@ -72,14 +69,18 @@ class SingleCheck:
 
     def fail_time(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
         """Those of the rows, time events, that a node could not serve."""
-        blocks = raw["root"].take(pa.array(rows))
+        failed: Failures = {}
+        for first in range(0, len(rows), WAYS_TOGETHER):
+            failed |= self._fail_some_times(raw, rows[first : first + WAYS_TOGETHER])
+            self.nodes.forget()
+        return failed
+
+    def _fail_some_times(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
+        blocks = raw["root"].take(pa.array(rows)).to_pylist()
         ways = [
-            _Way.of(row, own, decode_dag_cbor(block.as_py()))
+            _Way.of(row, own, block)
             for row, own, block in zip(rows.tolist(), _own(raw, rows), blocks, strict=True)
         ]
-        for way, block in zip(ways, blocks, strict=True):
-            if _is_too_large(way.needed[0], block):
-                way.fail(Reason.BLOCK_TOO_LARGE)
         proofs = self.proofs.get({way.proof for way in ways})
         for way in ways:
             way.begin(proofs[way.proof])
@@ -154,6 +155,13 @@ class SingleCheck:
 SPARE_TOGETHER = 16
 """Blocks that nothing needs which are fetched in one look-up: they may have megabytes each."""
 
+WAYS_TOGETHER = 32
+"""Time events that go down their trees at the same time: a node of each is in memory, and may have
+megabytes."""
+
+MOST_STEPS = 64
+"""Indices of a path: a tree so deep anchors more events than there can be."""
+
 _NO_INDEX = 2**64
 """No list is so long."""
 
@@ -175,10 +183,21 @@ class _Way:
     failure: Reason | None = None
 
     @classmethod
-    def of(cls, row: int, own: Cid, fields: dict[str, Any]) -> "_Way":
-        proof, prev, text = _link(fields["proof"]), _link(fields["prev"]), fields["path"]
-        steps = [_index(part) for part in reversed(text.split("/"))] if text else []
-        return cls(row, proof.multihash, prev, steps, [own, proof], own)
+    def of(cls, row: int, own: Cid, block: bytes) -> "_Way":
+        names = ("id", "prev", "proof", "path")
+        fields = Value(decode_dag_cbor(block), block).fields(names, len(names)) or {}
+        stream, prev, proof = (fields[name].cid() or own for name in names[:3])
+        text = fields["path"].text() or ""
+        way = cls(row, proof.multihash, prev, [], [own, proof], own)
+        if len(own.binary) + len(block) > LARGEST_BLOCK:
+            way.fail(Reason.BLOCK_TOO_LARGE)
+        elif text.count("/") >= MOST_STEPS:
+            way.fail(Reason.WITNESS_PATH)
+        elif own.codec != CBOR or block != _time_block(stream, prev, proof, text):
+            way.fail(Reason.SERVED_AS_OTHER)
+        elif text:
+            way.path = [_index(part) for part in reversed(text.split("/"))]
+        return way
 
     def fail(self, reason: Reason) -> None:
         self.failure = reason
@@ -201,13 +220,40 @@ class _Way:
             return False
         self.needed.append(self.at)
         step = self.path.pop()
-        link = node[step] if step < len(node) else None
+        link = node.link(step)
         if link is not None and self.path:
             self.at = link
             return True
         if link != self.prev:
             self.failure = Reason.WITNESS_PATH
         return False
+
+
+def _time_block(stream: Cid, prev: Cid, proof: Cid, path: str) -> bytes:
+    """The time event as a node encodes it."""
+    text = path.encode()
+    return b"".join(
+        (
+            b"\xa4\x62id",
+            _encoded_link(stream),
+            b"\x64path",
+            encode_head(3, len(text)),
+            text,
+            b"\x64prev",
+            _encoded_link(prev),
+            b"\x65proof",
+            _encoded_link(proof),
+        )
+    )
+
+
+def _encoded_link(cid: Cid) -> bytes:
+    return b"\xd8\x2a" + encode_head(2, len(cid.binary) + 1) + b"\x00" + cid.binary
+
+
+def _envelope(block: bytes) -> Envelope:
+    """An envelope that has been read before."""
+    return read_envelope(block, decode_dag_cbor(block)) or Envelope(None, 0, b"")
 
 
 def _link(cid: bytes) -> Cid:
@@ -220,7 +266,8 @@ def _index(part: str) -> int:
     digits = part.removeprefix("+")
     if not digits.isascii() or not digits.isdecimal():
         return _NO_INDEX
-    return int(digits) if len(digits) <= _MOST_DIGITS else int(digits.lstrip("0")[:21] or "0")
+    significant = digits.lstrip("0")
+    return int(significant or "0") if len(significant) <= _MOST_DIGITS else _NO_INDEX
 
 
 _MOST_DIGITS = 20
@@ -234,11 +281,6 @@ def _own(raw: pa.RecordBatch, rows: Rows) -> list[Cid]:
 
 def _is_too_large(cid: Cid, block: pa.Scalar) -> bool:
     return bool(len(cid.binary) + block.as_buffer().size > LARGEST_BLOCK)
-
-
-def _protected(signature: object) -> bytes:
-    protected = signature.get("protected") if isinstance(signature, dict) else None
-    return protected if isinstance(protected, bytes) else b""
 
 
 def named_capability(protected: bytes) -> Cid | None:

@@ -66,34 +66,28 @@ def unpack(packed: bytes) -> Iterator[EventBlock]:
         at += length
 
 
-def pack_by_event(
-    event: NDArray[np.int64],
-    events: int,
+def pack_rows(
+    event_rows: NDArray[np.int64],
     multihash: pa.Array,
     codec: NDArray[np.int64],
     root: NDArray[np.int64],
 ) -> pa.Array:
-    """The packed entries of each of `events` events, from rows in any order.
+    """The packed entries of each of some events, from rows in the order of the events.
 
     Args:
-        event: of each of n rows, the index of the event for which it lists a block; `events` or
-            more: none of these.
-        events: how many there are.
+        event_rows: how many rows each event has.
         multihash: of the n blocks.
         codec: of the n blocks; NO_CODEC where a node can't read the row.
         root: 1 where the row is flagged as root, else 0.
     """
-    by_event = np.argsort(event, kind="stable")
-    first_rows = np.searchsorted(event[by_event], np.arange(events + 1))
-    rows = by_event[: first_rows[-1]]
-    multihash = multihash.take(pa.array(rows))
+    first_rows = np.append(0, event_rows.cumsum())
     data, start, end = spans(multihash)
-    heads = np.empty(len(rows), dtype=HEAD)
-    heads["codec"], heads["root"], heads["length"] = codec[rows], root[rows], end - start
+    heads = np.empty(len(codec), dtype=HEAD)
+    heads["codec"], heads["root"], heads["length"] = codec, root, end - start
     if (heads["length"] == USUAL_MULTIHASH).all():
-        entries = np.empty((len(rows), USUAL_ENTRY), dtype=np.uint8)
-        entries[:, : HEAD.itemsize] = heads.view(np.uint8).reshape(len(rows), HEAD.itemsize)
-        entries[:, HEAD.itemsize :] = _usual(data, start, len(rows))
+        entries = np.empty((len(codec), USUAL_ENTRY), dtype=np.uint8)
+        entries[:, : HEAD.itemsize] = heads.view(np.uint8).reshape(len(codec), HEAD.itemsize)
+        entries[:, HEAD.itemsize :] = _usual(data, start, len(codec))
         ends = first_rows * USUAL_ENTRY
         content = pa.py_buffer(entries)
     else:
@@ -102,7 +96,7 @@ def pack_by_event(
         ends = np.concatenate([np.zeros(1, dtype=np.int64), joined_ends])[first_rows]
         content = joined.buffers()[2]
     offsets = pa.py_buffer(ends.astype(np.int32))
-    return pa.Array.from_buffers(pa.binary(), events, [None, offsets, content])
+    return pa.Array.from_buffers(pa.binary(), len(event_rows), [None, offsets, content])
 
 
 def _usual(data: Bytes, start: NDArray[np.int64], rows: int) -> NDArray[np.uint8]:

@@ -97,12 +97,18 @@ _TOGETHER = 256
 """Values that are decoded in one call. What they are decoded into fits into the cache and is
 freed before the next are: all those of a page in one call took four times as long."""
 
+_BYTES_TOGETHER = 131_072
+"""Of these values: an empty map is one byte, and 64 decoded."""
+
 _EMPTY_LIST = 0x80
 """Larger bytes alone begin a list or map with something in it."""
 
 _TEXT, _TEXT_OF_ONE_BYTE = 0x60, 0x78
 """The head of an empty text, and that of one whose length takes one more byte; between them, the
 head holds it."""
+
+_LONG_TEXT = 24
+"""From this length on a text takes a head of two bytes."""
 
 _NO_ASCII = 0x80
 """From here on a byte is none, and the length of a text takes one byte below."""
@@ -211,7 +217,8 @@ def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     head = data[start]
     start = start + np.where(head < _TEXT_OF_ONE_BYTE, 1, 2)
     length = end - start
-    usual = (
+    # a node writes a long head only where it must
+    usual = ((head < _TEXT_OF_ONE_BYTE) | (length >= _LONG_TEXT)) & (
         (head <= _TEXT_OF_ONE_BYTE) & ((length == 0) | (length % 2 == 1)) & (length < 2 * DEEPEST)
     )
     depth = np.where(usual, (length + 1) // 2, 0)
@@ -232,8 +239,11 @@ def _are_values(encoded: pa.BinaryArray, *, are_texts: bool) -> bool:
     data = data.copy()
     put(data, start, bytes([0x40 + _FENCE]) + fence + b"\x81")
     suspects = _may_be_beyond_node(data, start + _BEFORE_EACH, end)
-    for first in range(0, len(encoded), _TOGETHER):
-        last = min(first + _TOGETHER, len(encoded)) - 1
+    last = -1
+    while last + 1 < len(encoded):
+        first = last + 1
+        fits = int(np.searchsorted(end, start[first] + _BYTES_TOGETHER, side="right"))
+        last = min(first + _TOGETHER, max(fits, first + 1), len(encoded)) - 1
         values = _decode_each(data[start[first] : end[last]].tobytes(), fence, last + 1 - first)
         if values is None:
             return False

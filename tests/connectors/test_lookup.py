@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import InterruptedRunError
-from connectors.lookup import BLOCK, DELIVERED_INITS, EVENT_WITH_BLOCKS, LookUp, known_event
+from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
 from connectors.sqlite import connect, query
 from flows.lookups import LookUps, LookUpSettings
 from flows.synth.events import Event, data_event, init_event, time_event
@@ -91,7 +91,7 @@ def test_look_ups_go_by_key(tmp_path: Path) -> None:
             ), plan
 
 
-def test_a_database_that_cannot_be_read_is_told_when_it_is_asked(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_read_is_reported_when_it_is_asked(tmp_path: Path) -> None:
     with (
         closing(LookUps(tmp_path / "missing.db")) as look_ups,
         pytest.raises(InterruptedRunError, match=r"missing\.db.* failed"),
@@ -115,15 +115,6 @@ def test_delivered_inits_are_known_with_and_without_a_scan(
     assert {row["cid"]: (row["stream"], row["delivered"]) for row in found.to_pylist()} == {
         event.cid: (event.stream.cid, at < 19) for at, event in enumerate(events)
     }
-
-
-def test_the_scan_of_delivered_inits_goes_by_rows(tmp_path: Path) -> None:
-    path = store(tmp_path / "node.db", chain(50))
-    with closing(connect(path)) as connection:
-        plan = query(connection, f"EXPLAIN QUERY PLAN {DELIVERED_INITS}", [0, 9])["detail"]
-    assert plan.to_pylist() == [
-        "SEARCH ceramic_one_event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
-    ]
 
 
 def test_a_scan_that_is_under_way_ends_when_the_look_ups_are_closed(tmp_path: Path) -> None:

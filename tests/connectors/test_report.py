@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         report(tmp_path / "file" / "below")
 
 
-def test_a_report_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".waiting.parquet.partial").mkdir()
     with pytest.raises(InterruptedRunError, match="Can't write the report"):
         report(tmp_path, left("cycle"))

@@ -4,27 +4,34 @@ import re
 import threading
 from collections import defaultdict
 from contextlib import closing
-from itertools import count
+from datetime import timedelta
+from itertools import count, pairwise
 from pathlib import Path
 from random import Random
+from time import sleep
 
+import bytewax.operators as op
+import numpy as np
 import pyarrow as pa
 import pytest
-from bytewax.testing import poll_next_batch
+from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import TestingSink, poll_next_batch, run_main
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from connectors.blocks import BlockReader, WindowTooLargeError
-from connectors.errors import InterruptedRunError
-from connectors.event_blocks import EXTENT, LISTED, ListingReader
-from connectors.event_blocks import WINDOW as LISTED_WINDOW
+from connectors.blocks import BlockReader
+from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.event_blocks import EventBlockReader
+from connectors.page_sizes import PAGE_SIZES, PageSizes
 from connectors.run_state import RunState
-from connectors.source import EVENTS, NEXT, RUN_ROWS, UndeliveredSource
-from connectors.sqlite import bound, connect, execute, query
+from connectors.source import UndeliveredSource, cut
+from connectors.sqlite import connect, execute, query
 from flows.synth.database import create_database, insert_events
 from flows.synth.events import block, build_event, data_event, init_event, sign
-from flows.synth.schema import SchemaVersion
 from operators.encoding.envelope import payload_multihash
 from operators.encoding.event_blocks import EventBlock, pack, unpack
 from operators.schemas import BLOCKS, RAW, Page
@@ -36,31 +43,35 @@ _names = count()
 Row = tuple[int, bytes, bytes, bytes, bytes, bytes]
 
 
-def source_of(path: Path, partitions: int, run_state: RunState | None = None) -> UndeliveredSource:
-    return UndeliveredSource(path, run_state or RunState(), partitions)
+def source_of(
+    path: Path,
+    partitions: int,
+    run_state: RunState | None = None,
+    sizes: PageSizes = PAGE_SIZES,
+) -> UndeliveredSource:
+    return UndeliveredSource(path, run_state or RunState(), partitions, sizes=sizes)
 
 
-def pages_of(
-    source: UndeliveredSource, part: str, resume_state: int | None = None
-) -> list[tuple[Page, int]]:
-    """All pages of one partition, each with the resume state behind it."""
-    partition = source.build_part("source", part, resume_state)
+def pages_of(source: UndeliveredSource, part: str) -> list[Page]:
+    """All pages of one partition."""
+    partition = source.build_part("source", part, None)
     pages = []
     try:
         while True:
-            (page,) = poll_next_batch(partition)  # type: ignore[no-untyped-call] # Bytewax's stub
-            pages.append((page, partition.snapshot()))
+            if found := partition.next_batch():
+                pages += found
+            else:
+                # a loop without a pause would keep the interpreter from the thread that reads
+                sleep(0.0002)
     except StopIteration:
         return pages
     finally:
         partition.close()
 
 
-def rows_of(pages: list[tuple[Page, int]]) -> list[Row]:
+def rows_of(pages: list[Page]) -> list[Row]:
     return [
-        tuple(row[name] for name in RAW.names)
-        for page, _ in pages
-        for row in page.events.to_pylist()
+        tuple(row[name] for name in RAW.names) for page in pages for row in page.events.to_pylist()
     ]
 
 
@@ -80,7 +91,8 @@ def expected_rows(path: Path) -> list[Row]:
             listed[row["event_cid"]].add(one)
         rows = query(
             connection,
-            "SELECT rowid, cid, order_key FROM ceramic_one_event WHERE delivered IS NULL ORDER BY rowid",
+            "SELECT rowid, cid, order_key FROM ceramic_one_event WHERE delivered IS NULL "
+            "ORDER BY rowid",
         ).to_pylist()
     found = []
     for row in rows:
@@ -103,72 +115,50 @@ def with_sorted_lists(rows: list[Row]) -> list[Row]:
     return [(*row[:5], pack(sorted(unpack(row[5])))) for row in rows]
 
 
-@settings(max_examples=50, deadline=None, print_blob=True)
-@given(
-    forest=forests(),
-    partitions=st.integers(1, 5),
+page_sizes = st.builds(
+    PageSizes,
     run_rows=st.integers(1, 12),
     looked_up_rows=st.integers(1, 20),
-    slack=st.integers(0, 3),
-    rows_an_event=st.integers(0, 8),
+    page_bytes=st.sampled_from([1, 1000, 2**20]),
     window_bytes=st.sampled_from([1, 2000, 2**20]),
+    window_slack=st.integers(0, 3),
+    window_rows_an_event=st.integers(0, 8),
     part_rows=st.integers(1, 20),
+    large_bytes=st.sampled_from([0, 300, 2**20]),
+    event_block_rows_an_event=st.sampled_from([0, 3, 24]),
+)
+
+
+@settings(max_examples=12, deadline=None, print_blob=True)
+@given(
+    forest=forests(),
+    ways=st.lists(st.tuples(st.integers(1, 3), page_sizes), min_size=4, max_size=4),
 )
 def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
-    tmp_path_factory: pytest.TempPathFactory,
-    forest: Forest,
-    *,
-    partitions: int,
-    run_rows: int,
-    looked_up_rows: int,
-    slack: int,
-    rows_an_event: int,
-    window_bytes: int,
-    part_rows: int,
+    tmp_path_factory: pytest.TempPathFactory, forest: Forest, ways: list[tuple[int, PageSizes]]
 ) -> None:
     path = forest.store(tmp_path_factory.getbasetemp() / f"source-{next(_names)}.db")
-    run_state = RunState()
-    source = source_of(path, partitions, run_state)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("connectors.source.RUN_ROWS", run_rows)
-        patch.setattr("connectors.source.LOOKED_UP_ROWS", looked_up_rows)
-        patch.setattr("connectors.blocks.WINDOW_SLACK", slack)
-        patch.setattr("connectors.blocks.WINDOW_ROWS_AN_EVENT", rows_an_event)
-        patch.setattr("connectors.blocks.WINDOW_BYTES", window_bytes)
-        patch.setattr("connectors.blocks.SAMPLE_ROWS", 1 + part_rows // 2)
-        patch.setattr("connectors.blocks.PART_ROWS", part_rows)
-        pages = {part: pages_of(source, part) for part in source.list_parts()}
-    every = [row for part in pages.values() for row in rows_of(part)]
-    assert with_sorted_lists(sorted(every)) == expected_rows(path)
-    assert all(rows_of(part) == sorted(rows_of(part)) for part in pages.values())
-    assert all(
-        page.events.schema == RAW and page.beside.schema == BLOCKS
-        for part in pages.values()
-        for page, _ in part
-    )
-    assert (run_state.discovered, run_state.partitions_read) == (len(every), partitions)
+    expected = expected_rows(path)
+    for partitions, sizes in ways:
+        run_state = RunState()
+        source = source_of(path, partitions, run_state, sizes)
+        parts = [pages_of(source, part) for part in source.list_parts()]
+        every = [row for pages in parts for row in rows_of(pages)]
+        assert with_sorted_lists(sorted(every)) == expected
+        assert all(rows_of(pages) == sorted(rows_of(pages)) for pages in parts)
+        assert all(
+            (page.events.schema, page.beside.schema) == (RAW, BLOCKS)
+            for pages in parts
+            for page in pages
+        )
+        assert (run_state.discovered, run_state.partitions_read) == (len(every), partitions)
 
 
-@pytest.mark.parametrize("partitions", [1, 3])
-def test_a_partition_goes_on_behind_the_last_row_it_emitted(
-    tmp_path: Path, partitions: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("connectors.source.RUN_ROWS", 4)
-    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 4)
-    source = source_of(store(tmp_path / "node.db", chain(30)), partitions)
-    for part in source.list_parts():
-        pages = pages_of(source, part)
-        for done, (_, state) in enumerate(pages, start=1):
-            assert rows_of(pages_of(source, part, state)) == rows_of(pages[done:])
-
-
-def test_runs_with_few_undelivered_events_are_read_as_one_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("connectors.source.RUN_ROWS", 8)
-    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 4)
+def test_runs_with_few_undelivered_events_are_read_as_one_page(tmp_path: Path) -> None:
     delivered = [None if at in {3, 20, 21, 50, *range(64, 72), 90} else at + 1 for at in range(100)]
-    pages = pages_of(source_of(store(tmp_path / "node.db", chain(100), delivered), 1), "0/1")
+    path = store(tmp_path / "node.db", chain(100), delivered)
+    sizes = PageSizes(run_rows=8, looked_up_rows=4)
+    pages = pages_of(source_of(path, 1, sizes=sizes), "0/1")
     assert [[rowid - 1 for rowid, *_ in rows_of([page])] for page in pages] == [
         [3, 20, 21, 50],
         [*range(64, 71)],
@@ -176,16 +166,32 @@ def test_runs_with_few_undelivered_events_are_read_as_one_page(
     ]
 
 
-def test_before_its_first_page_a_partition_goes_on_at_the_start(tmp_path: Path) -> None:
-    source = source_of(store(tmp_path / "node.db", chain(3)), 1)
-    partition = source.build_part("source", "0/1", None)
-    state = partition.snapshot()
-    partition.close()
-    assert len(rows_of(pages_of(source, "0/1", state))) == 2
+def test_what_is_left_of_an_earlier_run_is_not_resumed_from_a_recovery_store(
+    tmp_path: Path,
+) -> None:
+    path = store(tmp_path / "node.db", chain(3))
+    init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call] # Bytewax's stub
+    config = RecoveryConfig(tmp_path)  # type: ignore[no-untyped-call] # likewise
+
+    run_state = RunState()
+
+    def run_flow() -> list[Page]:
+        pages: list[Page] = []
+        flow = Dataflow("resumed")
+        op.output("out", op.input("in", flow, source_of(path, 1, run_state)), TestingSink(pages))
+        every_item = timedelta(0)
+        run_main(flow, recovery_config=config, epoch_interval=every_item)  # type: ignore[no-untyped-call]
+        return pages
+
+    assert len(rows_of(run_flow())) == 2
+    with pytest.raises(BytewaxRuntimeError):
+        run_flow()
+    assert isinstance(run_state.failure, CannotStartError)
+    assert "Can't resume reading" in str(run_state.failure)
 
 
 @pytest.mark.parametrize(
-    "rowid", [-(2**62), -RUN_ROWS, -1, 0, 5 * RUN_ROWS - 1, 5 * RUN_ROWS, 2**62, 2**63 - 1]
+    "rowid", [-(2**62), -8192, -1, 0, 5 * 8192 - 1, 5 * 8192, 2**62, 2**63 - 1]
 )
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_any_rowid_is_read_and_delivered(tmp_path: Path, rowid: int, partitions: int) -> None:
@@ -238,40 +244,23 @@ def test_blocks_are_found_wherever_they_lie(tmp_path: Path) -> None:
     ) == expected_rows(tmp_path / "node.db")
 
 
-def test_large_blocks_make_small_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.blocks.WINDOW_BYTES", 300_000)
-    monkeypatch.setattr("connectors.blocks.WINDOW_SLACK", 0)
+def test_large_blocks_make_small_pages(tmp_path: Path) -> None:
     init = init_event(1)
     events = [data_event(init.stream, init.cid, f"{index}" + "x" * 100_000) for index in range(20)]
-    pages = pages_of(source_of(store(tmp_path / "node.db", [init, *events]), 1), "0/1")
-    assert sum(page.events.num_rows for page, _ in pages) == 20
-    assert max(page.events.num_rows for page, _ in pages) <= 4
-
-
-def test_a_window_is_found_too_large_by_its_first_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    init = init_event(1)
-    events = [data_event(init.stream, init.cid, f"{index}" + "x" * 10_000) for index in range(600)]
     path = store(tmp_path / "node.db", [init, *events])
-    monkeypatch.setattr("connectors.blocks.WINDOW_BYTES", 4_000_000)
-    monkeypatch.setattr("connectors.blocks.WINDOW_SLACK", 0)
-    parts: list[object] = []
+    pages = pages_of(source_of(path, 1, sizes=PageSizes(page_bytes=350_000)), "0/1")
+    assert [page.events.num_rows for page in pages] == [3, 3, 3, 3, 3, 3, 2]
+    assert with_sorted_lists(rows_of(pages)) == expected_rows(path)
 
-    def noted(*parameters: int | bytes | str) -> pa.RecordBatch:
-        parts.append(parameters)
-        return bound(*parameters)
 
-    monkeypatch.setattr("connectors.blocks.bound", noted)
-    with closing(connect(path)) as connection, closing(BlockReader(connection)) as blocks:
-        roots = query(
-            connection,
-            "SELECT multihash FROM ceramic_one_block WHERE length(bytes) < 1000 ORDER BY rowid",
-        )["multihash"]
-        with pytest.raises(WindowTooLargeError):
-            blocks.read_window(roots.combine_chunks())
-    # the rows of the first and the last root, and one part of what is between
-    assert len(parts) == 3
+@given(st.lists(st.integers(0, 10), max_size=30).map(np.array), st.integers(1, 30))
+def test_a_page_is_cut_only_where_it_must_be(size: NDArray[np.int64], most: int) -> None:
+    slices = list(cut(size.astype(np.int64), most))
+    assert [at for some in slices for at in range(some.start, some.stop)] == [*range(len(size))]
+    for some, after in pairwise([*slices, None]):
+        assert some is not None
+        assert size[some].sum() <= most or some.stop == some.start + 1
+        assert after is None or size[some].sum() + size[after.start] > most
 
 
 def _damage(path: Path, table: str) -> None:
@@ -295,7 +284,7 @@ def test_a_damaged_file_ends_the_partition_with_an_error(tmp_path: Path, table: 
     _damage(path, table)
     run_state = RunState()
     with pytest.raises(
-        InterruptedRunError, match=re.escape(f"Reading `{path}` failed at its beginning")
+        InterruptedRunError, match=re.escape(f"Reading `{path}` failed at its start")
     ):
         pages_of(source_of(path, 1, run_state), "0/1")
     assert isinstance(run_state.failure, InterruptedRunError)
@@ -304,83 +293,34 @@ def test_a_damaged_file_ends_the_partition_with_an_error(tmp_path: Path, table: 
 
 
 def test_a_database_that_vanished_ends_the_partition_with_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InterruptedRunError, match="failed at its beginning"):
+    with pytest.raises(InterruptedRunError, match="failed at its start"):
         pages_of(source_of(tmp_path / "missing.db", 1), "0/1")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_partition_that_nobody_reads_any_more_can_be_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("connectors.source.RUN_ROWS", 1)
-    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 1)
-    partition = source_of(store(tmp_path / "node.db", chain(50)), 1).build_part(
-        "source", "0/1", None
-    )
+def test_a_partition_that_nobody_reads_any_more_can_be_closed(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(50))
+    run_state = RunState()
+    sizes = PageSizes(run_rows=1, looked_up_rows=1)
+    partition = source_of(path, 1, run_state, sizes).build_part("source", "0/1", None)
     poll_next_batch(partition)  # type: ignore[no-untyped-call] # Bytewax's stub
     partition.close()
+    assert run_state.failure is None
     assert "read 0/1" not in {thread.name for thread in threading.enumerate()}
 
 
-def _plan(path: Path, statement: str, parameters: int) -> list[str]:
-    with closing(connect(path)) as connection:
-        plan = query(connection, f"EXPLAIN QUERY PLAN {statement}", [0] * parameters)
-    steps: list[str] = plan["detail"].to_pylist()
-    return steps
-
-
-BY_DELIVERED = r"SEARCH \w+ USING (COVERING )?INDEX \w+ \(delivered=\? AND rowid>\?{}\)"
-BY_ROWID = r"SEARCH \w+ USING INTEGER PRIMARY KEY \(rowid>\? AND rowid<\?\)"
-
-
-@pytest.mark.parametrize("analyzed", [False, True])
-@pytest.mark.parametrize("version", ["v0.30", "v0.36", "v0.38"])
-def test_undelivered_rows_are_found_by_the_index_on_delivered(
-    tmp_path: Path, version: SchemaVersion, *, analyzed: bool
-) -> None:
-    path = store(
-        tmp_path / "node.db",
-        [*chain(60, 1), *chain(60, 2)],
-        [*range(1, 61), *[None] * 60],
-        schema_version=version,
-    )
-    if analyzed:
-        with closing(connect(path, "rw")) as connection:
-            execute(connection, "ANALYZE")
-    plan = _plan(path, NEXT, 1)
-    assert re.fullmatch(BY_DELIVERED.format(""), "; ".join(plan))
-    # a run of rowids is short, so with statistics SQLite may as well walk over it
-    by_rowid = f"|{BY_ROWID}" if analyzed else ""
-    assert re.fullmatch(
-        BY_DELIVERED.format(r" AND rowid<\?") + by_rowid, "; ".join(_plan(path, EVENTS, 2))
-    )
-
-
-@pytest.mark.parametrize("analyzed", [False, True])
-def test_lists_of_blocks_are_found_by_rowid_or_by_the_index_on_events(
-    tmp_path: Path, *, analyzed: bool
-) -> None:
-    path = store(tmp_path / "node.db", chain(60))
-    if analyzed:
-        with closing(connect(path, "rw")) as connection:
-            execute(connection, "ANALYZE")
-    assert re.fullmatch(BY_ROWID, "; ".join(_plan(path, LISTED_WINDOW, 2)))
-    for statement in (EXTENT, LISTED):
-        assert re.fullmatch(
-            r"SEARCH \w+ USING (COVERING )?INDEX \w+ \(event_cid=\?\)",
-            "; ".join(_plan(path, statement, 1)),
-        )
-
-
 @pytest.mark.parametrize("rows_an_event", [0, 24])
-def test_a_listing_reader_finds_what_lies_beside_the_events_in_their_order(
-    tmp_path: Path, rows_an_event: int, monkeypatch: pytest.MonkeyPatch
+def test_event_blocks_are_found_by_range_and_by_index_in_the_order_of_the_events(
+    tmp_path: Path, rows_an_event: int
 ) -> None:
-    monkeypatch.setattr("connectors.event_blocks.WINDOW_ROWS_AN_EVENT", rows_an_event)
     events = chain(40)
     path = store(tmp_path / "node.db", events)
     wanted = [events[7], events[3]._replace(cid=b"unknown"), *events[9:30]]
-    with closing(connect(path)) as connection, closing(ListingReader(connection)) as reader:
+    sizes = PageSizes(event_block_rows_an_event=rows_an_event)
+    with (
+        closing(connect(path)) as connection,
+        closing(EventBlockReader(connection, sizes)) as reader,
+    ):
         found = reader.read(pa.array([event.cid for event in wanted], pa.binary())).to_pylist()
         assert reader.read(pa.array([b"unknown"], pa.binary())).to_pylist() == [b""]
     for event, listed in zip(wanted, found, strict=True):
@@ -389,23 +329,27 @@ def test_a_listing_reader_finds_what_lies_beside_the_events_in_their_order(
         assert sorted(unpack(listed)) == sorted(expected)
 
 
-def test_a_block_reader_finds_each_of_many_in_their_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("large_bytes", [0, 200, 2**20])
+def test_blocks_are_found_in_the_order_in_which_they_are_asked_for(
+    tmp_path: Path, large_bytes: int
+) -> None:
     events = chain(40)
     path = store(tmp_path / "node.db", events)
     wanted = [one for event in events for one in event.blocks]
     Random(2).shuffle(wanted)
-    multihashes = [
-        b"",
-        *(one.multihash for one in wanted),
-        b"\x12\x20" + bytes(32),
-        wanted[0].multihash,
-    ]
-    with closing(connect(path)) as connection, closing(BlockReader(connection)) as reader:
+    multihashes = pa.array(
+        [b"", *(one.multihash for one in wanted), b"\x12\x20" + bytes(32), wanted[0].multihash],
+        pa.binary(),
+    )
+    contents = [b"", *(one.content for one in wanted), b"", wanted[0].content]
+    sizes = PageSizes(large_bytes=large_bytes)
+    with closing(connect(path)) as connection, closing(BlockReader(connection, sizes)) as reader:
         for window in (
             [wanted[0].multihash],
             [events[0].cid[-34:], events[-1].cid[-34:]],
             [bytes(34)],
         ):
             reader.read_window(pa.array(window, pa.binary()))
-            found = reader.find(pa.array(multihashes, pa.binary())).to_pylist()
-            assert found == [b"", *(one.content for one in wanted), b"", wanted[0].content]
+            found = reader.find(multihashes)
+            assert found.size.tolist() == [len(content) for content in contents]
+            assert reader.whole(multihashes, found).to_pylist() == contents

@@ -113,7 +113,8 @@ class Faults:
     times: int = 0
     calls: Literal["change", "read", "main"] = "change"
     error_number: int = 0
-    log: Path | None = None
+    changes: Path | None = None
+    """A file that receives every change."""
 
     def environment(self, library: Path, database: Path) -> Mapping[str, str]:
         """The variables that make a child suffer."""
@@ -126,7 +127,9 @@ class Faults:
             "FAULTS_CALLS": self.calls,
             "FAULTS_ERRNO": str(self.error_number),
         }
-        return variables if self.log is None else variables | {"FAULTS_LOG": str(self.log)}
+        if self.changes is None:
+            return variables
+        return variables | {"FAULTS_CHANGES": str(self.changes)}
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-/* Stands between a process and its disk (LD_PRELOAD): makes chosen calls on one database fail, kill, hang or crawl, and keeps a log.
+/* Stands between a process and its disk (LD_PRELOAD): makes chosen calls on one database fail, kill, hang or crawl, and records them.
 
    FAULTS_DATABASE  path of the database; its -wal, -shm and other companions (any file whose path begins with it) count too
    FAULTS_CALLS     which calls are counted: "change" (create, write, truncate, sync), "read", or "main": changes of the database file
@@ -6,7 +6,7 @@
    FAULTS_FIRST     the first call, counted from 1, that goes wrong; 0 or absent: none
    FAULTS_TIMES     how many calls from then on go wrong; 0: all
    FAULTS_EFFECT    "fail" with FAULTS_ERRNO, "kill" (half of a write is done, then SIGKILL), "hang", "slow" (20 ms each)
-   FAULTS_LOG       a file that receives every change, in order: see struct record */
+   FAULTS_CHANGES   a file that receives every change, in order: see struct record */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -35,7 +35,7 @@ struct record { /* little-endian, 24 bytes, followed by `length` bytes if `call`
 static uint8_t files[MAX_FILES];
 static pthread_mutex_t in_order = PTHREAD_MUTEX_INITIALIZER;
 static const char *database, *effect;
-static int counts_reads, counts_main, log_file = -1;
+static int counts_reads, counts_main, changes_file = -1;
 static long counted, first, times, error_number;
 
 static long number(const char *name) {
@@ -44,7 +44,7 @@ static long number(const char *name) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-    const char *calls = getenv("FAULTS_CALLS"), *log = getenv("FAULTS_LOG");
+    const char *calls = getenv("FAULTS_CALLS"), *changes = getenv("FAULTS_CHANGES");
     database = getenv("FAULTS_DATABASE");
     effect = getenv("FAULTS_EFFECT");
     counts_reads = calls && !strcmp(calls, "read");
@@ -52,7 +52,7 @@ __attribute__((constructor)) static void begin(void) {
     first = number("FAULTS_FIRST");
     times = number("FAULTS_TIMES");
     error_number = number("FAULTS_ERRNO");
-    if (log) log_file = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (changes) changes_file = syscall(SYS_openat, AT_FDCWD, changes, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
 
 static int file_of_path(const char *path) {
@@ -84,11 +84,11 @@ static int goes_wrong(int fd, const void *bytes, size_t length, off_t offset) {
 }
 
 static void keep(char call, int file, uint64_t offset, const void *bytes, uint64_t length) {
-    if (log_file < 0 || (file != MAIN && file != WAL)) return;
+    if (changes_file < 0 || (file != MAIN && file != WAL)) return;
     struct record record = {.call = call, .file = file, .offset = offset, .length = length};
     pthread_mutex_lock(&in_order);
-    if (syscall(SYS_write, log_file, &record, sizeof record) != sizeof record) abort();
-    if (length && syscall(SYS_write, log_file, bytes, length) != (long)length) abort();
+    if (syscall(SYS_write, changes_file, &record, sizeof record) != sizeof record) abort();
+    if (length && syscall(SYS_write, changes_file, bytes, length) != (long)length) abort();
     pthread_mutex_unlock(&in_order);
 }
 

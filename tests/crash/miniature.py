@@ -5,7 +5,8 @@ and ordered events into files, writes many batches, and checkpoints the WAL midw
 whose rows lie close together, and whenever the WAL has grown.
 """
 
-from connectors import source
+from connectors import page_sizes
+from connectors.page_sizes import PageSizes
 from connectors.sink import SinkSettings
 from flows.cli.main import main
 from flows.jobs.run import RunOptions
@@ -20,5 +21,5 @@ DEFAULTS = RunOptions(
 PAGE_ROWS = 32
 
 if __name__ == "__main__":
-    source.RUN_ROWS = source.LOOKED_UP_ROWS = PAGE_ROWS
+    page_sizes.PAGE_SIZES = PageSizes(run_rows=PAGE_ROWS, looked_up_rows=PAGE_ROWS)
     main(DEFAULTS)

@@ -16,7 +16,7 @@ MAIN, WAL = 1, 2
 NAMES = {MAIN: "node.db", WAL: "node.db-wal"}
 RECORD = struct.Struct("<cB6xQQ")
 FRAME_HEADER = 24
-"""Bytes before each page in the log; the second four are not zero in the last frame of a
+"""Bytes before each page in the WAL; the second four are not zero in the last frame of a
 transaction."""
 SECTOR = 512
 """What a disk writes whole."""
@@ -32,12 +32,12 @@ class Change:
     content: bytes
 
 
-def _changes(log: bytes) -> Iterator[Change]:
+def _changes(recorded: bytes) -> Iterator[Change]:
     at = 0
-    while at < len(log):
-        call, file, offset, length = RECORD.unpack_from(log, at)
+    while at < len(recorded):
+        call, file, offset, length = RECORD.unpack_from(recorded, at)
         at += RECORD.size
-        yield Change(call, file, offset, log[at : at + length])
+        yield Change(call, file, offset, recorded[at : at + length])
         at += length
 
 
@@ -138,7 +138,7 @@ class Recorded:
 
     @cached_property
     def restarts(self) -> list[int]:
-        """Which changes began the log anew, over what it held before."""
+        """Which changes started the WAL anew, over its older content."""
         return [
             at
             for at, change in enumerate(self.changes)
@@ -154,7 +154,7 @@ class Recorded:
 
 
 def is_frame(change: Change) -> bool:
-    """Whether the change is the header of a frame of the log."""
+    """Whether the change is the header of a frame of the WAL."""
     return change.file == WAL and change.call == b"w" and len(change.content) == FRAME_HEADER
 
 
@@ -162,9 +162,9 @@ def record(
     template: Template, folder: Path, library: Path, *options: str, program: Program = "flows"
 ) -> Recorded:
     """Run `ceramic-order run` on a copy of the template."""
-    database, log = template.copy(folder), folder / "changes"
+    database, changes = template.copy(folder), folder / "changes"
     ended = Children(folder, lambda: library).run(
-        database, *options, program=program, faults=Faults(log=log)
+        database, *options, program=program, faults=Faults(changes=changes)
     )
     assert ended.code == 0, ended
-    return Recorded(template, database, list(_changes(log.read_bytes())))
+    return Recorded(template, database, list(_changes(changes.read_bytes())))

@@ -153,18 +153,15 @@ def _some_bit(rng: Random, pages: list[int]) -> int:
 def test_a_flipped_bit_of_the_header_that_matters_is_refused(
     small: Template, children: Children
 ) -> None:
-    # magic, page size, versions for writing and reading, payload fractions, page count, schema
-    # format
-    assert _check_flips(
-        small, [8 * byte for byte in (0, 15, 16, 18, 19, 21, 31, 47)], children
-    ) == {2}
+    # magic, page size, version for reading, payload fractions, page count
+    assert _check_flips(small, [8 * byte for byte in (0, 16, 19, 21, 31)], children) == {2}
 
 
 def test_a_flipped_bit_of_any_page_is_named_or_harmless(
     small: Template, children: Children, rng: Random
 ) -> None:
     kinds = _pages_by_kind(small, children.folder)
-    bits = [_some_bit(rng, kinds[kind]) for kind in rng.sample(sorted(kinds), 10)]
+    bits = [_some_bit(rng, kinds[kind]) for kind in rng.sample(sorted(kinds), 6)]
     assert _check_flips(small, bits, children) == {0, 3}
 
 
@@ -172,7 +169,7 @@ def test_a_damaged_index_of_what_is_undelivered_hides_no_event(
     small: Template, children: Children, rng: Random
 ) -> None:
     leaves = _pages_by_kind(small, children.folder)["sqlite_autoindex_ceramic_one_event_2", "leaf"]
-    assert _check_flips(small, [_some_bit(rng, leaves) for _ in range(8)], children) <= {0, 2, 3}
+    assert _check_flips(small, [_some_bit(rng, leaves) for _ in range(4)], children) <= {0, 2, 3}
 
 
 @pytest.mark.soak

@@ -17,10 +17,10 @@ from tests.support.oracle import check, read
 
 
 @pytest.fixture(scope="module")
-def in_one_log(
+def in_one_wal(
     small: Template, tmp_path_factory: pytest.TempPathFactory, faults_library: Path
 ) -> Recorded:
-    """A run of some 40 batches, whose log reaches the database at the end."""
+    """A run of some 40 batches, with one checkpoint at the end."""
     recorded = record(
         small, tmp_path_factory.mktemp("recorded"), faults_library, "--batch-rows", "20"
     )
@@ -43,8 +43,8 @@ def checkpointed(
         program="tests.crash.miniature",
     )
     midway = [at for at in recorded.checkpoints if at < recorded.commits[-1]]
-    assert len(midway) > 5, "the log was not taken into the database while the run went on"
-    assert len(recorded.restarts) > 5, "the log was not begun anew"
+    assert len(midway) > 5, "there was no checkpoint while the run went on"
+    assert len(recorded.restarts) > 5, "the WAL was not started anew"
     return recorded
 
 
@@ -61,14 +61,14 @@ def grown(
         "20",
         program="tests.crash.miniature",
     )
-    assert len(recorded.restarts) > 2, "the log was not begun anew"
+    assert len(recorded.restarts) > 2, "the WAL was not started anew"
     assert len(recorded.commits) > 2 * len(recorded.checkpoints), (
-        "the log was taken in after every batch"
+        "there was a checkpoint after every batch"
     )
     return recorded
 
 
-RUNS = ("in_one_log", "checkpointed", "grown")
+RUNS = ("in_one_wal", "checkpointed", "grown")
 
 
 @pytest.fixture(params=RUNS)
@@ -80,7 +80,7 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
 
 def _check_moments(recorded: Recorded, rng: Random, moments: int, children: Children) -> None:
     before = recorded.template.contents
-    # half of the moments are around the ends of checkpoints, where the log is begun anew
+    # half of the moments are around the ends of checkpoints, where the WAL is started anew
     turns = [
         at + near for at in [*recorded.checkpoints, *recorded.restarts] for near in range(-3, 4)
     ]
@@ -131,9 +131,7 @@ def test_the_recorded_changes_are_all_there_were(recorded: Recorded, tmp_path: P
     assert rebuilt.read_bytes() == recorded.database.read_bytes()
 
 
-def test_a_batch_that_was_taken_into_the_database_is_never_lost(
-    checkpointed: Recorded, tmp_path: Path
-) -> None:
+def test_a_batch_before_a_checkpoint_is_never_lost(checkpointed: Recorded, tmp_path: Path) -> None:
     before = checkpointed.template.contents
     for checkpoint in checkpointed.checkpoints:
         disk = checkpointed.disk(checkpoint + 1)
@@ -150,11 +148,11 @@ def _events_lost(recorded: Recorded, folder: Path) -> int:
     """
     before = recorded.template.contents
     disk, committed, lost = Disk(recorded.template.path.read_bytes()), 0, 0
-    begun_after = 0
+    started_after = 0
     commits = set(recorded.commits)
     for at, change in enumerate(recorded.changes):
-        if is_frame(change) and begun_after < committed:
-            begun_after = committed
+        if is_frame(change) and started_after < committed:
+            started_after = committed
             kept = len(
                 check_stopped(before, disk.after_power_loss(lambda: "lost", lambda _: 0, folder))
             )
@@ -171,7 +169,7 @@ def _events_lost(recorded: Recorded, folder: Path) -> int:
     return lost
 
 
-def test_a_durable_run_has_synced_a_batch_before_it_begins_the_next(
+def test_a_durable_run_has_synced_a_batch_before_it_starts_the_next(
     small: Template, faults_library: Path, tmp_path: Path
 ) -> None:
     assert (
@@ -183,6 +181,6 @@ def test_a_durable_run_has_synced_a_batch_before_it_begins_the_next(
 
 
 def test_without_durable_the_newest_batches_may_be_lost(
-    in_one_log: Recorded, tmp_path: Path
+    in_one_wal: Recorded, tmp_path: Path
 ) -> None:
-    assert _events_lost(in_one_log, tmp_path) > 0
+    assert _events_lost(in_one_wal, tmp_path) > 0

@@ -79,7 +79,7 @@ def _check_signals(moments: int, large: Template, children: Children, rng: Rando
 def test_a_signal_at_any_moment_ends_the_run_with_one_line(
     large: Template, children: Children, rng: Random
 ) -> None:
-    _check_signals(12, large, children, rng)
+    _check_signals(6, large, children, rng)
 
 
 @pytest.mark.soak

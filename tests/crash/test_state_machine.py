@@ -1,6 +1,6 @@
 """A database through its life: events come and go, runs end or are stopped midway.
 
-Hypothesis chooses what happens next. After each run a model of a few lines tells which events must
+Hypothesis chooses what happens next. After each run a model of a few lines says which events must
 be delivered and why others are not.
 """
 

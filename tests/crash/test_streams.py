@@ -42,7 +42,7 @@ def test_an_error_that_nobody_can_read_keeps_its_exit_code(children: Children) -
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["table", "json"])
-def test_a_summary_on_a_full_disk_is_told_and_the_job_is_done(
+def test_a_summary_on_a_full_disk_is_reported_and_the_job_is_done(
     small: Template, children: Children, options: tuple[str, ...]
 ) -> None:
     database = small.copy(children.folder)

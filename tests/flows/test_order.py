@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.errors import CannotStartError
+from connectors.page_sizes import PageSizes
 from connectors.sqlite import execute
 from flows.order import get_flow
 from flows.synth.database import create_database
@@ -68,19 +69,17 @@ def test_exactly_the_deliverable_events_are_delivered(
 ) -> None:
     path = forest.store(tmp_path_factory.getbasetemp() / f"forest-{next(_names)}.db")
     before = read(path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("connectors.source.RUN_ROWS", cuts.page_rows)
-        patch.setattr("connectors.source.LOOKED_UP_ROWS", cuts.page_rows)
-        run_state = deliver(
-            path,
-            workers=cuts.workers,
-            partitions=cuts.partitions,
-            shards=cuts.shards,
-            batch_rows=cuts.batch_rows,
-            check_node=check_node,
-            settings=OrderSettings(settle_rows=cuts.settle_rows, recent_rows=cuts.recent_rows),
-            spill=cuts.spill(tmp_path_factory.getbasetemp() / f"spill-{next(_names)}"),
-        )
+    run_state = deliver(
+        path,
+        workers=cuts.workers,
+        partitions=cuts.partitions,
+        shards=cuts.shards,
+        batch_rows=cuts.batch_rows,
+        check_node=check_node,
+        settings=OrderSettings(settle_rows=cuts.settle_rows, recent_rows=cuts.recent_rows),
+        spill=cuts.spill(tmp_path_factory.getbasetemp() / f"spill-{next(_names)}"),
+        sizes=PageSizes(run_rows=cuts.page_rows, looked_up_rows=cuts.page_rows),
+    )
     after = read(path)
     assert run_state.delivered == len(
         check(before, after, forest.unservable if check_node else frozenset())
@@ -102,7 +101,9 @@ def test_another_database_is_refused(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["node.db"]
 
 
-def test_events_in_a_circle_are_told_and_stop_nothing_else(tmp_path: Path, workers: int) -> None:
+def test_events_in_a_circle_are_reported_and_stop_nothing_else(
+    tmp_path: Path, workers: int
+) -> None:
     """Nobody can make one, because a CID is a hash of its prev; a damaged database can hold one."""
     init, *others = chain(4)
     names = [block(bytes([at])).cid for at in range(3)]

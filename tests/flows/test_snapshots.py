@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.page_sizes import PageSizes
 from operators.order import OrderSettings
 from tests.support.job import deliver
 from tests.support.oracle import check, read
@@ -46,12 +47,9 @@ def test_a_second_run_delivers_nothing(path: Path, workers: int) -> None:
     assert read(path) == once
 
 
-def test_small_pages_settles_and_generations_change_nothing(
-    path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("connectors.source.RUN_ROWS", 7)
-    monkeypatch.setattr("connectors.source.LOOKED_UP_ROWS", 7)
+def test_small_pages_settles_and_generations_change_nothing(path: Path, workers: int) -> None:
     before = read(path)
     few = OrderSettings(settle_rows=3, recent_rows=5)
-    deliver(path, workers=workers, shards=2, batch_rows=9, settings=few)
+    sizes = PageSizes(run_rows=7, looked_up_rows=7)
+    deliver(path, workers=workers, shards=2, batch_rows=9, settings=few, sizes=sizes)
     assert len(check(before, read(path))) == NAMES[path.name]

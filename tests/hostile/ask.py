@@ -22,6 +22,8 @@ READABLE = {
     "block-present",
     "block-listed",
     "block-readable",
+    "root-flagged",
+    "order-key-valid",
     "signature-present",
     "witness-proves-prev",
 }

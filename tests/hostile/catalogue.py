@@ -153,6 +153,9 @@ def catalogue(stream: Stream, prev: bytes) -> dict[str, Hostile]:
     # these name no capability to a node
     bad["a capability that is no CID"] = Hostile(headed(b'{"cap":"ipfs://no"}'), None)
     bad["a capability that is a number"] = Hostile(headed(b'{"cap":1e999}'), None)
+    # a node takes a CID in bytes for a link
+    bad["prev a byte string"] = Hostile(data(without("", prev=prev)), None)
+    bad["id a byte string"] = Hostile(data(without("", id=stream.cid)), None)
     others: dict[str, tuple[Event, Reason]] = {
         "a payload with a tail": (data(plain + b"\x00"), Reason.NOT_DAG_CBOR),
         "a payload twice": (data(plain * 2), Reason.NOT_DAG_CBOR),
@@ -169,10 +172,8 @@ def catalogue(stream: Stream, prev: bytes) -> dict[str, Hostile]:
             data(b"\xa4" + ident + b"\x64data\xf6" + parent + parent),
             Reason.NOT_DAG_CBOR,
         ),
-        "prev a byte string": (data(without("", prev=prev)), Reason.NO_LINK),
         "prev null": (data(without("", prev=None)), Reason.NO_LINK),
         "prev a list": (data(without("", prev=[CID(prev)])), Reason.NO_LINK),
-        "id a byte string": (data(without("", id=stream.cid)), Reason.NO_LINK),
         "no id": (data(without("id")), Reason.NOT_AN_EVENT),
         "no prev": (data(without("prev")), Reason.NOT_AN_EVENT),
         "no data": (data(without("data")), Reason.NOT_AN_EVENT),
@@ -200,7 +201,7 @@ def catalogue(stream: Stream, prev: bytes) -> dict[str, Hostile]:
         ),
         "a path of 100,000 steps": (
             time_by(proof_of(leaf), "0/" * 100_000 + "0", leaf),
-            Reason.WITNESS_UNREADABLE,
+            Reason.WITNESS_PATH,
         ),
         "a path outside the node": (time_by(proof_of(leaf), "2", leaf), Reason.WITNESS_PATH),
         "a path backwards": (time_by(proof_of(leaf), "-1", leaf), Reason.WITNESS_PATH),

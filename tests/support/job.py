@@ -8,6 +8,7 @@ from pathlib import Path
 from bytewax.dataflow import Dataflow
 from bytewax.testing import cluster_main, run_main
 
+from connectors.page_sizes import PAGE_SIZES, PageSizes
 from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.sink import DeliveredSink, SinkSettings
@@ -74,6 +75,7 @@ def deliver(
     report: Path | None = None,
     settings: OrderSettings = OrderSettings(),  # noqa: B008 # frozen
     spill: SpillSettings | None = None,
+    sizes: PageSizes = PAGE_SIZES,
 ) -> RunState:
     """Run the main job on `path`.
 
@@ -86,7 +88,9 @@ def deliver(
     sink = DeliveredSink(path, run_state, sink_settings)
     reports = ReportSink(report, LEFT, WAITING, run_state)
     reports.prepare()
-    with closing(Inputs(path, run_state, partitions=partitions, check_node=check_node)) as inputs:
+    with closing(
+        Inputs(path, run_state, partitions=partitions, check_node=check_node, sizes=sizes)
+    ) as inputs:
         run_flow(
             build_flow(inputs, sink, reports, shards=shards, spill=spill, settings=settings),
             workers,

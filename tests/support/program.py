@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 """The checkout."""
 HANG_SECONDS = 120
 """After this time a program counts as hanging. Longer than any of them takes on a busy machine."""
-KEPT = re.compile(r"`(\d+)` events in `(\d+)` whole batches are delivered and kept")
+KEPT = re.compile(r"`(\d+)` events? in `(\d+)` whole batch(?:es)? (?:is|are) delivered")
 
 _MEASURED = """
 import os, sys

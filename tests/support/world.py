@@ -2,8 +2,9 @@
 
 # SQL of our own values
 
+import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from cbrrr import decode_dag_cbor
 
+from connectors.log import ORDER
 from connectors.sqlite import connect, execute, query, scalar
+from flows.report.digest import order_digest
 from flows.synth.database import create_database, insert_events
 from flows.synth.events import (
     Event,
@@ -23,6 +26,7 @@ from flows.synth.events import (
     init_event,
     time_event,
 )
+from operators.schemas import LEFT
 from tests.support.oracle import deliverable, read
 
 STEP = 10
@@ -59,6 +63,7 @@ def events() -> dict[str, Event]:
 WORLD = events()
 WAITING = ("orphan", "grandchild")
 DELIVERED = tuple(name for name in WORLD if name not in {"lost", *WAITING})
+ROWIDS = {name: rowid for rowid, name in enumerate((one for one in WORLD if one != "lost"), 1)}
 NUMBERS = {name: STEP * place for place, name in enumerate(DELIVERED, 1)}
 
 
@@ -162,26 +167,14 @@ def deliver(path: Path) -> Path:
     return path
 
 
-LOG = pa.schema(
-    [
-        pa.field("delivered", pa.int64()),
-        pa.field("cid", pa.binary()),
-        pa.field("stream", pa.binary()),
-        pa.field("prev", pa.binary()),
-        pa.field("kind", pa.dictionary(pa.int8(), pa.string())),
-        pa.field("rowid", pa.int64()),
-    ]
-)
-"""The columns of a replay's log."""
+LOG = pa.schema([field.with_nullable(True) for field in ORDER])
+"""The columns of a log, each of which a damaged one may lack."""
 
 LogRow = dict[str, Any]
 
 
 def log_rows(numbers: Mapping[str, int]) -> list[LogRow]:
     """The rows of a log that delivers these events of the world."""
-    rowids = {
-        name: rowid for rowid, name in enumerate((name for name in WORLD if name != "lost"), 1)
-    }
     return [
         {
             "delivered": number,
@@ -189,18 +182,54 @@ def log_rows(numbers: Mapping[str, int]) -> list[LogRow]:
             "stream": WORLD[name].init,
             "prev": WORLD[name].prev,
             "kind": WORLD[name].kind,
-            "rowid": rowids[name],
+            "rowid": ROWIDS[name],
         }
         for name, number in numbers.items()
     ]
 
 
-def write_log(folder: Path, rows: Sequence[LogRow]) -> Path:
-    """A log of two files, as a replay writes it; `folder`."""
+def left_rows(names: Iterable[str], reason: str) -> list[LogRow]:
+    """The rows of a list of undelivered events of the world."""
+    return [
+        {
+            "rowid": ROWIDS[name],
+            "cid": WORLD[name].cid,
+            "reason": reason,
+            "stream": WORLD[name].init,
+        }
+        for name in names
+    ]
+
+
+def write_log(
+    folder: Path,
+    rows: Sequence[LogRow],
+    *,
+    waiting: Iterable[str] = WAITING,
+    rejected: Iterable[str] = (),
+) -> Path:
+    """A log of two files, as a replay writes it, with its lists and its document; `folder`."""
     folder.mkdir()
     half = len(rows) // 2
+    files = []
     for number, part in enumerate((rows[:half], rows[half:])):
-        pq.write_table(
-            pa.Table.from_pylist(list(part), schema=LOG), folder / f"order-{number:05}.parquet"
-        )
+        name = f"order-{number:05}.parquet"
+        pq.write_table(pa.Table.from_pylist(list(part), schema=LOG), folder / name)
+        files.append({"name": name, "events": len(part)})
+    lists = {
+        "waiting": left_rows(waiting, "prev missing"),
+        "rejected": left_rows(rejected, "not an event"),
+    }
+    for name, left in lists.items():
+        pq.write_table(pa.Table.from_pylist(left, schema=LEFT), folder / f"{name}.parquet")
+    numbers = [row["delivered"] for row in rows if row["delivered"] is not None]
+    document = {
+        "delivered": len(rows),
+        **{name: len(left) for name, left in lists.items()},
+        "first_number": min(numbers, default=None),
+        "last_number": max(numbers, default=None),
+        "order_digest": order_digest(folder, folder),
+        "files": files,
+    }
+    (folder / "replay.json").write_text(json.dumps(document))
     return folder

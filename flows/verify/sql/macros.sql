@@ -1,14 +1,36 @@
--- The multihash in a binary CID: what is left behind the version and the codec (of one to three bytes), or all of a CIDv0.
-CREATE MACRO multihash(cid) AS array_slice(
-    cid,
-    CASE
-        WHEN cid < '\x01\x00'::BLOB THEN NULL
-        WHEN cid < '\x01\x80'::BLOB THEN 3
-        WHEN cid < '\x02'::BLOB THEN CASE
-            WHEN array_slice(cid, 3, 3) < '\x80'::BLOB THEN 4
-            WHEN array_slice(cid, 4, 4) < '\x80'::BLOB THEN 5
-        END
-        WHEN array_slice(cid, 1, 2) = '\x12\x20'::BLOB THEN 1
-    END,
-    octet_length(cid)
-);
+-- Where the multihash in a binary CID begins: behind the version and the codec, which has up to ten
+-- bytes of which the last is below 0x80.
+CREATE MACRO multihash_start(cid) AS CASE
+    WHEN cid >= '\x01\x00'::BLOB AND cid < '\x01\x80'::BLOB THEN 3
+    WHEN cid < '\x01\x80'::BLOB OR cid >= '\x02'::BLOB THEN NULL
+    WHEN array_slice(cid, 3, 3) < '\x80'::BLOB THEN 4
+    WHEN array_slice(cid, 4, 4) < '\x80'::BLOB THEN 5
+    WHEN array_slice(cid, 5, 5) < '\x80'::BLOB THEN 6
+    WHEN array_slice(cid, 6, 6) < '\x80'::BLOB THEN 7
+    WHEN array_slice(cid, 7, 7) < '\x80'::BLOB THEN 8
+    WHEN array_slice(cid, 8, 8) < '\x80'::BLOB THEN 9
+    WHEN array_slice(cid, 9, 9) < '\x80'::BLOB THEN 10
+    WHEN array_slice(cid, 10, 10) < '\x80'::BLOB THEN 11
+    WHEN array_slice(cid, 11, 11) < '\x80'::BLOB THEN 12
+END;
+
+-- The multihash in a binary CID; a CID of version 0 is nothing else.
+CREATE MACRO multihash(cid) AS CASE
+    WHEN array_slice(cid, 1, 2) = '\x12\x20'::BLOB THEN cid
+    ELSE array_slice(cid, multihash_start(cid), octet_length(cid))
+END;
+
+-- A number in seven bits a byte, the lowest first; all bytes but the last have 0x80 set.
+CREATE MACRO varint(number) AS unhex(array_to_string(list_transform(
+    range(0, (length(bin(number)) + 6) // 7),
+    LAMBDA place: printf('%02x',
+        ((number >> (7 * place)) & 127)
+        + CASE WHEN place + 1 < (length(bin(number)) + 6) // 7 THEN 128 ELSE 0 END)
+), ''));
+
+-- The CID under which the node finds a block that is listed with this codec.
+CREATE MACRO listed_cid(codec, block) AS CASE codec
+    WHEN 113 THEN '\x01\x71'::BLOB
+    WHEN 133 THEN '\x01\x85\x01'::BLOB
+    ELSE '\x01'::BLOB || varint(codec)
+END || block;

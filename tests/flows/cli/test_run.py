@@ -39,6 +39,12 @@ KEYS = {
     "events_per_second": int,
     "partitions": int,
     "memory_limit": int,
+    "dry_run": bool,
+    "check": str,
+    "batch_rows": int,
+    "durable": bool,
+    "plan": dict,
+    "wal_bytes": int,
 }
 """What `--json` prints, and no more."""
 
@@ -69,7 +75,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_json_document_is_the_documented_one(path: Path) -> None:
     before = read(path)
-    document = run_json(path, "--memory-limit", "1GB", "--partitions", "3")
+    document = run_json(path, "--memory-limit", "1GB", "--partitions", "3", "--batch-rows", "9")
     assert {key: type(value) for key, value in document.items()} == KEYS
     assert len(check(before, read(path))) == 6
     assert document | {"seconds": 0, "events_per_second": 0} == {
@@ -87,6 +93,12 @@ def test_the_json_document_is_the_documented_one(path: Path) -> None:
         "events_per_second": 0,
         "partitions": 3,
         "memory_limit": 10**9,
+        "dry_run": False,
+        "check": "node",
+        "batch_rows": 9,
+        "durable": False,
+        "wal_bytes": 0,
+        "plan": document["plan"],
     }
 
 
@@ -110,9 +122,17 @@ def test_a_second_run_delivers_nothing_and_changes_no_byte(path: Path) -> None:
 
 def test_a_table_is_printed_for_people_and_the_story_goes_to_stderr(path: Path) -> None:
     out, err = run(path)
-    assert re.search(
-        r"discovered\W+15\W+delivered\W+6\W+numbers\W+3 to 8\W+waiting\W+8\W+rejected\W+1", out
-    )
+    rows = [re.findall(r"[^│]+", line) for line in out.splitlines() if "│" in line]
+    assert [(name.rstrip()[1:], value.strip()) for name, value, *_ in rows][:-2] == [
+        ("discovered", "15"),
+        ("delivered", "6"),
+        ("numbers", "3 to 8"),
+        ("waiting", "8"),
+        ("  prev missing", "7"),
+        ("  prev rejected", "1"),
+        ("rejected", "1"),
+        ("  payload block missing", "1"),
+    ]
     assert err == ""
 
 
@@ -127,6 +147,7 @@ def test_nothing_live_is_drawn_where_there_is_no_terminal(path: Path, variable: 
 def test_a_dry_run_changes_no_byte_and_foretells_the_run(path: Path) -> None:
     before = bytes_of(path.parent)
     told = run_json(path, "--dry-run")
+    assert (told["dry_run"], told["check"], "batches" in told) == (True, "node", False)
     assert bytes_of(path.parent) == before
     assert (told["first_number"], told["last_number"]) == (None, None)
     done = run_json(path)
@@ -172,7 +193,7 @@ def test_strict_exits_1_if_an_event_was_not_delivered(path: Path, tmp_path: Path
     assert run_json(store(tmp_path / "whole.db", chain(3)), "--strict")["delivered"] == 2
 
 
-def test_undelivered_init_events_are_delivered_and_told(tmp_path: Path) -> None:
+def test_undelivered_init_events_are_delivered_and_reported(tmp_path: Path) -> None:
     _, err = run(store(tmp_path / "node.db", chain(3), [None] * 3))
     assert err == "Of these, 1 are init events, which a node stores as delivered.\n"
     assert sorted(number or 0 for number in read(tmp_path / "node.db").numbers.values()) == [

@@ -20,6 +20,7 @@ from connectors.log import ORDER
 from flows.jobs.replay import replay
 from flows.jobs.replay_result import Replay
 from flows.jobs.run import RunOptions, run
+from flows.memory import Memory
 from flows.report.digest import order_digest
 from flows.synth.database import write_database
 from flows.synth.events import data_event, init_event
@@ -148,7 +149,7 @@ def test_the_digest_does_not_depend_on_how_the_work_is_cut(synthetic: Path, tmp_
     cuts = [
         RunOptions(),
         RunOptions(partitions=1, batch_rows=1),
-        RunOptions(partitions=7, batch_rows=100, memory_limit=1),
+        RunOptions(partitions=7, batch_rows=100, shares=Memory(10**9, 10**6, 0, 1000)),
         RunOptions(partitions=16, batch_rows=10_000),
     ]
     replays = [
@@ -326,9 +327,9 @@ def test_the_document_says_what_was_replayed_by_what(synthetic: Path, tmp_path: 
     assert document == replayed.to_json()
     run_state = replayed.summary.run_state
     expected = {
-        "snapshot": str(synthetic),
+        "database": str(synthetic),
         "size": synthetic.stat().st_size,
-        "schema": {"migration": 20240809205108, "has_init_cid": True},
+        "schema": {"migration": 20240809205108, "version": "v0.38 or later"},
         "private_copy": False,
         "discovered": run_state.discovered,
         "delivered": run_state.delivered,

@@ -53,7 +53,7 @@ def test_events_are_counted_by_kind_in_every_version_of_the_schema(
         "other": Kind(0, 0),
     }
     assert (found.events, found.streams, found.undelivered, found.highest_number) == (5, 2, 2, 9)
-    assert found.version == VERSIONS[schema_version]
+    assert found.schema.version == VERSIONS[schema_version]
     assert found.estimated == (5 if schema_version == "v0.30" else 0)
 
 

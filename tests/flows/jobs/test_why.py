@@ -116,7 +116,7 @@ def circular() -> list[Event]:
     ]
 
 
-def test_a_circle_is_told(tmp_path: Path) -> None:
+def test_a_circle_is_reported(tmp_path: Path) -> None:
     init, first, second = circular()
     below = data_event(init.stream, second.cid, None)
     path = store(tmp_path / "node.db", [init, first, second, below])

@@ -112,7 +112,7 @@ def test_the_digest_is_the_documented_sum(tmp_path: Path) -> None:
     assert digest(tmp_path, rows) == "".join(f"{part:016x}" for part in sums)
 
 
-def test_a_log_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+def test_a_log_that_can_not_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "order-00000.parquet").write_bytes(b"PAR1 damaged PAR1")
     with pytest.raises(
         InterruptedRunError, match=r"Reading the new log failed: .* No part of it was left"

@@ -132,7 +132,7 @@ def test_people_see_it_with_the_summary_unless_quiet(path: Path, tmp_path: Path)
         (lambda _: Path("/dev/full"), "no regular file"),
     ],
 )
-def test_an_unwritable_file_is_told_before_the_run(
+def test_an_unwritable_file_is_reported_before_the_run(
     path: Path, tmp_path: Path, place: Callable[[Path], Path], reason: str
 ) -> None:
     (tmp_path / "link").symlink_to(path)

@@ -321,6 +321,11 @@ def test_the_json_document_tells_the_counts(tmp_path: Path) -> None:
         "delivered": counts.delivered,
         "deliverable": counts.deliverable,
         "waiting": counts.waiting,
+        "length": 5,
+        "forks": 0.2,
+        "order": "shuffled",
+        "share_missing": 0.1,
+        "streams_delivered": 2,
         "seed": 9,
     }
     assert all_rows(out) == all_rows(tmp_path / "again.db")

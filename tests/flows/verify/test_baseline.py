@@ -51,6 +51,18 @@ def test_a_changed_old_number_is_found(tmp_path: Path) -> None:
     assert found(after(tmp_path, set_number("leaf", "1000"))) == {"old-number-kept": (1, 0)}
 
 
+@pytest.mark.parametrize(
+    ("before", "now"), [("'soon'", "'sooner'"), ("75.5", "75.25"), ("x'01'", "1000")]
+)
+def test_an_old_value_that_is_no_number_and_has_changed_is_found(
+    tmp_path: Path, before: str, now: str
+) -> None:
+    baseline = change(store(tmp_path / "baseline"), set_number("leaf", before))
+    database = change(copy(baseline, "db"), set_number("leaf", now))
+    assert found(verify(database, baseline=baseline))["old-number-kept"] == (1, 0)
+    assert "old-number-kept" not in found(verify(baseline, baseline=baseline))
+
+
 def test_an_old_number_that_was_taken_away_is_found(tmp_path: Path) -> None:
     assert found(after(tmp_path, set_number("leaf", "NULL"))) == {
         "old-number-kept": (1, 0),
@@ -65,7 +77,7 @@ def test_a_new_number_in_a_gap_of_the_old_ones_is_found(tmp_path: Path) -> None:
 UNUSED = literal(LONG.multihash)
 CHANGES = {
     "an init CID": f"UPDATE ceramic_one_event SET init_cid = NULL WHERE {the('leaf')}",
-    "an order key": f"UPDATE ceramic_one_event SET order_key = order_key || x'00' WHERE {the('leaf')}",
+    "an order key": f"UPDATE ceramic_one_event SET order_key = CAST(order_key || x'00' AS BLOB) WHERE {the('leaf')}",
     "a type": f"UPDATE ceramic_one_event SET informant = CAST('a' AS BLOB) WHERE {the('leaf')}",
     "the rowid of an event": f"UPDATE ceramic_one_event SET rowid = 1000 WHERE {the('leaf')}",
     "a discovered time": f"UPDATE ceramic_one_event SET discovered = '2026-01-01 00:00:00' WHERE {the('leaf')}",
@@ -75,7 +87,7 @@ CHANGES = {
     ),
     "a block that is gone": f"DELETE FROM ceramic_one_block WHERE multihash = {UNUSED}",
     "a new block": "INSERT INTO ceramic_one_block VALUES (x'1220', x'00')",
-    "a listed block's codec": f"UPDATE ceramic_one_event_block SET codec = 0 WHERE event_{the('alone')} AND idx = 1",
+    "a listed block's place": f"UPDATE ceramic_one_event_block SET idx = 9 WHERE event_{the('alone')} AND idx = 1",
     "a new table": "CREATE TABLE delivered_order (rowid INTEGER PRIMARY KEY)",
     "an index that is gone": "DROP INDEX idx_ceramic_one_event_block_block_multihash",
     "a migration": "UPDATE _sqlx_migrations SET execution_time = 1 WHERE version = (SELECT max(version) FROM _sqlx_migrations)",

@@ -74,9 +74,13 @@ def without_block(name: str, index: int) -> Make:
     return changed(f"DELETE FROM ceramic_one_block WHERE multihash = {multihash(name, index)}")
 
 
+def listed(name: str, index: int) -> str:
+    """The condition that finds a row of the list of an event's blocks."""
+    return f"event_{the(name)} AND block_multihash = {multihash(name, index)}"
+
+
 def unlisted(name: str, index: int) -> Make:
-    listed = f"event_{the(name)} AND block_multihash = {multihash(name, index)}"
-    return changed(f"DELETE FROM ceramic_one_event_block WHERE {listed}")
+    return changed(f"DELETE FROM ceramic_one_event_block WHERE {listed(name, index)}")
 
 
 def with_bytes(name: str, index: int, content: bytes) -> Make:
@@ -219,7 +223,7 @@ CORPUS = [
         "block-readable",
         "a prev that is no link",
         with_bytes(
-            "first", PAYLOAD, encode_dag_cbor({"id": CID(INIT.cid), "prev": INIT.cid, "data": 1})
+            "first", PAYLOAD, encode_dag_cbor({"id": CID(INIT.cid), "prev": b"no CID", "data": 1})
         ),
     ),
     Damage(
@@ -244,6 +248,52 @@ CORPUS = [
         with_bytes("anchor", NODES, encode_dag_cbor({"0": CID(UNKNOWN)})),
     ),
     Damage("block-readable", "a model that is no byte string", with_event(TEXT_MODEL)),
+    Damage(
+        "block-listed",
+        "another codec",
+        changed(f"UPDATE ceramic_one_event_block SET codec = 85 WHERE {listed('leaf', PAYLOAD)}"),
+    ),
+    Damage(
+        "block-listed",
+        "another codec of the root",
+        changed(f"UPDATE ceramic_one_event_block SET codec = 113 WHERE {listed('leaf', ENVELOPE)}"),
+    ),
+    Damage(
+        "root-flagged",
+        "no root",
+        changed(f"UPDATE ceramic_one_event_block SET root = 0 WHERE {listed('leaf', ENVELOPE)}"),
+    ),
+    Damage(
+        "root-flagged",
+        "two roots",
+        changed(f"UPDATE ceramic_one_event_block SET root = 1 WHERE {listed('leaf', PAYLOAD)}"),
+    ),
+    Damage(
+        "root-flagged",
+        "a root of another type",
+        changed(f"UPDATE ceramic_one_event_block SET root = 'x' WHERE {listed('leaf', ENVELOPE)}"),
+    ),
+    *(
+        Damage(
+            "order-key-valid",
+            what,
+            changed(f"UPDATE ceramic_one_event SET order_key = {key} WHERE {the('leaf')}"),
+        )
+        for what, key in {
+            "text": "'ce0105'",
+            "a number": "5",
+            "another beginning": "CAST(x'ce0106' || substr(order_key, 4) AS BLOB)",
+            "cut off": "substr(order_key, 1, 23)",
+            "no end of the network": "CAST(x'ce0105' || x'8080808080808080808080808080' AS BLOB)",
+        }.items()
+    ),
+    Damage(
+        "block-readable",
+        "a time event that a node would write otherwise",
+        with_bytes(
+            "anchor", ROOT, encode_dag_cbor({**fields(ANCHOR.blocks[ROOT].content), "more": 1})
+        ),
+    ),
     Damage("signature-present", "no signature", with_event(envelope_with([]))),
     Damage(
         "block-readable", "a signature that is no map", with_event(envelope_with([b"signature"]))

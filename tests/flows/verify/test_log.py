@@ -1,8 +1,10 @@
 """A log is held to the database that it was made from, or to the one that a run has delivered."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from connectors.errors import CannotStartError
@@ -33,7 +35,7 @@ def added(**cells: object) -> Callable[[list[LogRow]], None]:
         ("log-row-real", altered(0, kind="data"), 1),
         ("log-row-real", added(cid=WORLD["lost"].cid, delivered=94), 1),
         ("log-row-real", added(delivered=94), 2),
-        ("log-order", altered(1, delivered=93), 2),
+        ("log-order", altered(1, delivered=93), 1),
         ("log-order", altered(2, delivered=None), 1),
     ],
 )
@@ -53,6 +55,80 @@ def test_a_wrong_row_is_found_by_the_one_rule_that_it_breaks(
     assert [finding.violations for finding in verification.findings if finding.violations] == [
         count
     ]
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda log: (log / name).unlink()
+
+
+def emptied(name: str) -> Callable[[Path], None]:
+    return lambda log: pq.write_table(pq.read_table(log / name).slice(0, 0), log / name)
+
+
+def swapped(log: Path) -> None:
+    first, second = (log / f"order-0000{number}.parquet" for number in (0, 1))
+    first.rename(log / "kept")
+    second.rename(first)
+    (log / "kept").rename(second)
+
+
+def documented(**fields: object) -> Callable[[Path], None]:
+    def change_document(log: Path) -> None:
+        document = json.loads((log / "replay.json").read_text())
+        (log / "replay.json").write_text(json.dumps({**document, **fields}))
+
+    return change_document
+
+
+@pytest.mark.parametrize(
+    ("rules", "damage"),
+    [
+        ({"log-left", "log-document"}, without("waiting.parquet")),
+        ({"log-left", "log-document"}, emptied("waiting.parquet")),
+        ({"log-document"}, without("rejected.parquet")),
+        ({"log-document"}, without("replay.json")),
+        ({"log-document"}, lambda log: (log / "replay.json").write_text("{")),
+        ({"log-document"}, documented(order_digest="0" * 64)),
+        ({"log-document"}, documented(delivered=4)),
+        ({"log-document"}, documented(waiting=0)),
+        ({"log-document"}, documented(first_number=1)),
+        ({"log-document"}, documented(files=[])),
+        ({"log-document"}, documented(files=[{"name": "order-00000.parquet"}])),
+        ({"log-order", "log-document"}, swapped),
+    ],
+)
+def test_a_damaged_log_is_found(
+    tmp_path: Path, rules: set[str], damage: Callable[[Path], None]
+) -> None:
+    log = write_log(tmp_path / "log", log_rows(REPLAY))
+    damage(log)
+    assert verify(store(tmp_path / "db", numbers=RUN), log=log).failed == rules
+
+
+def test_rows_in_another_order_are_found(tmp_path: Path) -> None:
+    rows = log_rows(REPLAY)
+    log = write_log(tmp_path / "log", [rows[0], rows[2], rows[1]])
+    assert verify(store(tmp_path / "db", numbers=RUN), log=log).failed == {"log-order"}
+
+
+def test_numbers_with_gaps_are_found(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", log_rows({"anchor": 91, "leaf": 92, "alone": 94}))
+    assert verify(store(tmp_path / "db", numbers=RUN), log=log).failed == {"log-order"}
+
+
+def test_a_list_of_other_events_is_found(tmp_path: Path) -> None:
+    database = store(tmp_path / "db", numbers=RUN)
+    for number, names in enumerate((("orphan",), ("orphan", "grandchild", "leaf"))):
+        log = write_log(tmp_path / str(number), log_rows(REPLAY), waiting=names)
+        assert verify(database, log=log).failed == {"log-left"}
+    twice = write_log(tmp_path / "twice", log_rows(REPLAY), rejected=("orphan",))
+    assert verify(database, log=twice).failed == {"log-left"}
+
+
+def test_a_log_that_is_not_published_yet_needs_no_document(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", log_rows(REPLAY))
+    (log / "replay.json").unlink()
+    assert verify(store(tmp_path / "db", numbers=RUN), log=log, is_log_published=False).is_good
 
 
 @pytest.mark.parametrize("numbers", [dict.fromkeys(NEW), RUN], ids=["undelivered", "delivered"])
@@ -113,7 +189,8 @@ def test_an_event_of_the_log_must_be_one_that_a_node_could_serve(tmp_path: Path)
         numbers=dict.fromkeys(NEW),
         replaced={"leaf": whole._replace(blocks=whole.blocks[-1:])},
     )
-    log = write_log(tmp_path / "log", [row for row in log_rows(REPLAY) if row["cid"] != whole.cid])
+    others = {"anchor": 91, "alone": 92}
+    log = write_log(tmp_path / "log", log_rows(others), rejected=("leaf",))
     assert verify(database, log=log).is_good
     assert (
         "block-present"
@@ -125,7 +202,7 @@ def test_a_log_with_something_left_out_leaves_it_undelivered(tmp_path: Path) -> 
     snapshot = store(tmp_path / "db", numbers=dict.fromkeys(NEW))
     assert verify(
         snapshot, log=write_log(tmp_path / "log", log_rows({"anchor": 91, "alone": 92}))
-    ).failed == {"nothing-left"}
+    ).failed == {"nothing-left", "log-left"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from connectors.errors import CannotStartError
 from flows.cli.synth import command as synth
 from flows.verify.memory import OWN_BYTES, PROCESS_BYTES, amount, share_out
 from tests.benchmarks.measure import measured_run
-from tests.flows.verify.test_command import refused, run
+from tests.flows.cli.test_verify import refused, run
 from tests.support import program
 from tests.support.program import ceramic_order
 from tests.support.world import store

@@ -36,7 +36,7 @@ def test_a_rule_is_one_select_that_says_what_it_asks(rule: Rule) -> None:
             tables.execute(
                 f"CREATE TABLE {name} AS SELECT * FROM empty"
             ).fetchall()  # a table of ours
-        derive.conclude(tables, lambda _done, _total: None)
+        derive.derive(tables, lambda _done, _total: None)
         (statement,) = tables.extract_statements(text)
         tables.execute(statement).fetchall()
         columns = [column[0] for column in tables.execute(f"DESCRIBE {text}").fetchall()]

@@ -104,7 +104,9 @@ def by_itself(block: bytes, kind: int) -> list[bytes | None] | Reason:
         root = read_proof(block)
         return root if isinstance(root, Reason) else [root[0]]
     node = read_node(block)
-    return node if isinstance(node, Reason) else [link and link[0] for link in node][:2]
+    if isinstance(node, Reason):
+        return node
+    return [link and link.binary for link in map(node.link, range(min(2, len(node))))]
 
 
 def assert_read_alike(blocks: list[bytes]) -> int:

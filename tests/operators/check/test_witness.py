@@ -74,7 +74,7 @@ class Forest:
             if not cid.startswith(CBOR_CID):
                 return None
             node = read_node(self.blocks.get(cid[-32:], b""))
-            if isinstance(node, str) or step >= len(node) or (link := node[step]) is None:
+            if isinstance(node, str) or (link := node.link(step)) is None:
                 return None
             passed.append(cid[-32:])
             cid = link[0]

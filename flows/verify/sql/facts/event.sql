@@ -1,5 +1,6 @@
--- What each event is, from its blocks (FORMAT.md, The four kinds of event): `kind` is null if they can't be read. One large join at a
--- time: DuckDB holds a part of every table that is joined in a statement, and so needs far more memory for several than for each.
+-- What each event is, from its blocks (FORMAT.md, The four kinds of event): `kind` is null if they
+-- can't be read. One large join at a time: DuckDB holds a part of every table that is joined in a
+-- statement, and so needs far more memory for several than for each.
 CREATE TABLE found AS
 SELECT
     e.*,
@@ -13,13 +14,20 @@ LEFT JOIN (SELECT DISTINCT cid FROM log) l ON l.cid = e.cid;
 DROP TABLE stored_event;
 
 CREATE TABLE timed AS
-SELECT f.*, t.multihash IS NOT NULL AS is_time, t.stream, t.prev, t.proof, t.path
+SELECT f.*, t.multihash IS NOT NULL AS is_time, t.stream, t.prev, t.proof, t.path,
+    t.is_encoded_alike
 FROM found f
 LEFT JOIN block_time t ON t.multihash = f.root;
 DROP TABLE found;
 
 CREATE TABLE signed AS
-SELECT t.*, v.multihash IS NOT NULL AS is_signed, v.payload, multihash(v.payload) AS payload_multihash, v.signatures, v.capability
+SELECT
+    t.*,
+    v.multihash IS NOT NULL AS is_signed,
+    v.payload,
+    multihash(v.payload) AS payload_multihash,
+    v.signatures,
+    v.capability
 FROM timed t
 LEFT JOIN block_envelope v ON v.multihash = t.root AND NOT t.is_time;
 DROP TABLE timed;
@@ -31,6 +39,7 @@ SELECT
     s.root,
     s.number,
     s.is_no_integer,
+    s.has_event_id,
     s.is_numbered,
     s.is_numbered OR s.is_logged AS is_delivered,
     s.was_delivered,
@@ -52,8 +61,10 @@ SELECT
     s.signatures,
     s.capability,
     s.proof,
-    s.path
+    s.path,
+    s.is_encoded_alike
 FROM signed s
 LEFT JOIN block_data d ON d.multihash = s.payload_multihash
-LEFT JOIN block_init i ON i.multihash = CASE WHEN s.is_signed THEN s.payload_multihash ELSE s.root END;
+LEFT JOIN block_init i
+    ON i.multihash = CASE WHEN s.is_signed THEN s.payload_multihash ELSE s.root END;
 DROP TABLE signed;

@@ -1,8 +1,14 @@
--- One step further down each way, as far as there are indices in its path and witness nodes with such links.
+-- One step further down each way, as far as there are indices in its path and witness nodes with
+-- such links.
 CREATE OR REPLACE TABLE way AS
-SELECT w.id, w.event, l.cid, l.next_node AS node, w.indices[2:] AS indices
-FROM way w
-JOIN node_link l ON l.node = w.node AND l.place = w.indices[1];
+SELECT id, event, cid, indices
+FROM (
+    SELECT w.id, w.event, n.links[w.indices[1] + 1] AS cid, w.indices[2:] AS indices
+    FROM way w
+    JOIN block_node n ON n.multihash = multihash(w.cid)
+    WHERE w.indices[1] < len(n.links)
+)
+WHERE cid IS NOT NULL;
 
 INSERT INTO witness
 SELECT id, event, cid, indices = [] FROM way;

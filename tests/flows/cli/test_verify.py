@@ -69,6 +69,7 @@ def test_json_is_the_whole_output_and_keeps_its_contract(tmp_path: Path) -> None
                 for block in event.blocks
             }
         ),
+        "unknown_hashes": None,
         "violations": 2,
         "in_baseline": 1,
     }
@@ -148,7 +149,7 @@ def test_what_is_no_database_is_refused_and_named(tmp_path: Path, option: str) -
 @pytest.mark.parametrize(
     "table", ["ceramic_one_event", "ceramic_one_event_block", "ceramic_one_block"]
 )
-def test_a_damaged_page_is_told_and_is_no_finding(tmp_path: Path, table: str) -> None:
+def test_a_damaged_page_is_reported_and_is_no_finding(tmp_path: Path, table: str) -> None:
     database = store(tmp_path / "db")
     with closing(connect(database, "rw")) as connection:
         root = query(connection, "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))[

@@ -1,0 +1,36 @@
+"""The summary of a run or a replay, as a table for people."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+from flows.jobs.run import Summary
+
+
+def summary_table(summary: Summary, more: Mapping[str, str], *, is_dry: bool = False) -> Table:
+    """What was read, and what became of it: each count with its own reasons below it.
+
+    `more` are further rows, by name.
+    """
+    run_state = summary.run_state
+    table = Table(
+        title="Dry run, nothing was written" if is_dry else None,
+        show_header=False,
+        title_justify="left",
+    )
+    table.add_column(overflow="fold")
+    table.add_column(justify="right")
+    table.add_row("discovered", f"{run_state.discovered:,}")
+    table.add_row("would be delivered" if is_dry else "delivered", f"{run_state.delivered:,}")
+    if run_state.first_number is not None:
+        table.add_row("numbers", f"{run_state.first_number:,} to {run_state.last_number:,}")
+    for name, count, reasons in (
+        ("waiting", summary.waiting, summary.waiting_reasons),
+        ("rejected", summary.rejected, summary.rejected_reasons),
+    ):
+        table.add_row(name, f"{count:,}")
+        for reason, events in reasons.items():
+            table.add_row(f"  {reason}", f"{events:,}")
+    for name, value in more.items():
+        table.add_row(name, value)
+    return table

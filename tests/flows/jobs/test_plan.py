@@ -1,0 +1,151 @@
+"""The plan: what a run takes is known before it starts, and what can't end is refused."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from connectors.errors import CannotStartError
+from connectors.run_state import RunState
+from connectors.scratch import Scratch
+from connectors.sqlite import connect
+from flows.jobs import plan as plan_module
+from flows.jobs.plan import LEAST_MEMORY
+from flows.jobs.run import RunOptions, dry_run, planned, run
+from flows.memory import MEGABYTE, Memory, amount, default_limit, memory_there_is, share_out
+from flows.synth.database import write_database
+from flows.synth.streams import Population
+from tests.support.oracle import read
+from tests.support.program import ceramic_order
+from tests.support.program import run as run_program
+
+
+class Usage(NamedTuple):
+    """What `shutil.disk_usage` says of a disk."""
+
+    total: int
+    used: int
+    free: int
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """9,000 undelivered events of 10,000, in random order: 20 MB."""
+    path = tmp_path_factory.mktemp("plan") / "node.db"
+    write_database(path, Population(streams=1000, length=10, seed=1), "shuffled")
+    return path
+
+
+def test_a_plan_says_what_a_run_then_takes(database: Path) -> None:
+    summary = dry_run(database, RunOptions())
+    plan = summary.plan
+    assert plan.undelivered == summary.run_state.discovered == 9_000
+    assert plan.database_bytes == database.stat().st_size
+    assert plan.memory_limit == default_limit()
+    assert plan.spilled_bytes == 0
+    assert plan.batch_rows is None
+    assert str(plan).startswith("9,000 undelivered events, ")
+
+
+def test_the_wal_is_at_most_as_large_as_the_plan_says(database: Path, tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    path.write_bytes(database.read_bytes())
+    sizes: list[int] = []
+
+    def largest(run_state: RunState) -> AbstractContextManager[None]:
+        # the WAL keeps its size until the last connection is closed
+        assert run_state.delivered == 0
+        return closing_with(lambda: sizes.append((tmp_path / "node.db-wal").stat().st_size))
+
+    plan = run(path, RunOptions(watch=largest)).plan
+    assert 100 * 4_120 < sizes[0] <= plan.wal_bytes
+
+
+@contextmanager
+def closing_with(finish: Callable[[], None]) -> Iterator[None]:
+    yield
+    finish()
+
+
+def test_waiting_events_that_do_not_fit_are_planned_to_go_to_files(
+    database: Path, tmp_path: Path
+) -> None:
+    few = Memory(limit=10**9, check=10**6, sink=0, shard=1000)
+    plan = planned(database, RunOptions(shares=few), connect, Scratch(tmp_path))
+    assert plan.spilled_bytes == 9_000 * 130
+    assert f"1.2 MB to files in {tmp_path}" in str(plan)
+
+
+@pytest.mark.parametrize(("free", "batch_rows"), [(100 * MEGABYTE, None), (0, 0)])
+def test_too_little_disk_makes_smaller_transactions_or_is_refused(
+    database: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+    batch_rows: int | None,
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: Usage(free, 0, free))
+    if batch_rows is None:
+        plan = planned(database, RunOptions(), connect, Scratch(tmp_path))
+        assert plan.batch_rows is None
+        return
+    before = read(database)
+    with pytest.raises(CannotStartError, match=r"has `0` bytes free, too little for the WAL"):
+        planned(database, RunOptions(), connect, Scratch(tmp_path))
+    assert planned(database, RunOptions(), connect, Scratch(tmp_path), must_end=False)
+    with pytest.raises(CannotStartError, match=r"Make room on that disk\.$"):
+        run(database, RunOptions())
+    assert read(database) == before
+
+
+def test_a_disk_with_room_for_a_part_of_the_wal_gets_transactions_that_fit(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = plan_module.KEPT_FREE + 500 * 4_120
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: Usage(free, 0, free))
+    monkeypatch.setattr(plan_module, "LEAST_BATCH_ROWS", 100)
+    plan = planned(database, RunOptions(), connect, Scratch(tmp_path))
+    assert plan.batch_rows == 400
+    assert plan.wal_bytes <= free - plan_module.KEPT_FREE
+
+
+def test_too_little_memory_is_refused_with_the_number_that_is_enough(database: Path) -> None:
+    before = database.read_bytes()
+    ended = run_program(ceramic_order("run", database, "--memory-limit", "100MB"), code=2)
+    assert ended.err == (
+        "Error: `--memory-limit` allows `100MB` of memory, which is too little. Nothing was "
+        f"changed. Give it at least `{LEAST_MEMORY // MEGABYTE}MB`.\n"
+    )
+    assert database.read_bytes() == before
+
+
+def test_a_large_run_is_timed_before_it_starts(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "SAMPLED_FROM", 1)
+    plan = planned(database, RunOptions(), connect, Scratch(tmp_path))
+    assert plan.seconds is not None
+    assert plan.seconds > 9_000 * 6 / 1e6
+
+
+@pytest.mark.parametrize("text", ["", "5", "GB", "-1GB", "1 petabyte", "1e9MB"])
+def test_what_is_no_amount_of_memory_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="no amount of memory"):
+        amount(text)
+
+
+def test_amounts_of_memory_have_units() -> None:
+    assert [amount(text) for text in ("500MB", "1.5 gb", "4GiB")] == [
+        5 * 10**8,
+        15 * 10**8,
+        1 << 32,
+    ]
+
+
+@pytest.mark.parametrize("limit", [128 * MEGABYTE, 512 * MEGABYTE, 4_000 * MEGABYTE])
+def test_the_shares_together_are_less_than_the_limit(limit: int) -> None:
+    memory = share_out(limit)
+    assert 0 < memory.order + memory.sink + memory.check < limit
+    assert default_limit() <= memory_there_is()

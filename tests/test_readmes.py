@@ -1,0 +1,210 @@
+"""Every README is true: its commands print what it shows, its tables are those of the program."""
+
+import json
+import re
+import shutil
+import sys
+from doctest import ELLIPSIS, OutputChecker
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operators.schemas import Reason
+from tests.support.picture import PICTURE, picture, without_times
+from tests.support.program import ROOT, ceramic_order, run
+from tests.support.reference import REFERENCE, TABLE, tables, with_tables
+
+EXAMPLES = ROOT / "examples"
+UNIT = EXAMPLES / "operate" / "ceramic-order.service"
+TUTORIALS = sorted(path.parent.name for path in EXAMPLES.glob("*/README.md"))
+READMES = sorted(
+    path.relative_to(ROOT)
+    for path in ROOT.rglob("*.md")
+    if not {".venv", "build", ".git"} & set(path.relative_to(ROOT).parts)
+)
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FIELDS = re.compile(r"^\| JSON of `(.+?)` \|.*\n\|.*\n((?:\|.*\n)+)", re.MULTILINE)
+TYPES: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "list": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """The command lines of a README's console blocks, and what each prints."""
+    lines = [
+        command
+        for block in CONSOLE.findall(text)
+        for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+    ]
+    return [(line, expected) for line, _, expected in (line.partition("\n") for line in lines)]
+
+
+def shell(line: str, folder: Path) -> str:
+    """What a shell prints for a command line, stderr included, with this environment's programs."""
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "NO_COLOR": "1",
+        "COLUMNS": "100",
+    }
+    both = 'exec 2>&1; eval "$0"'
+    command = ["sh", "-c", both, line]
+    return run(command, code=None, environment=environment, cwd=folder, traceback=True).out
+
+
+def assert_true(text: str, folder: Path) -> None:
+    """Run all commands of a README in a folder, one after another, and compare what they print."""
+    for line, expected in commands(text):
+        printed = shell(line, folder)
+        compared = OutputChecker().check_output(lenient(expected), lenient(printed), ELLIPSIS)
+        assert compared, f"$ {line}\n{printed}"
+
+
+def lenient(printed: str) -> str:
+    """Without the widths of columns, which depend on times; a line of dots may stand for none."""
+    return re.sub(" +", " ", printed).replace("\n...\n", "...\n")
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS)
+def test_commands_print_what_the_tutorial_shows(tutorial: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(EXAMPLES / tutorial, tmp_path / tutorial))
+    text = (folder / "README.md").read_text()
+    assert commands(text)
+    assert_true(text, folder)
+
+
+def test_commands_print_what_the_reference_shows(tmp_path: Path) -> None:
+    assert_true(REFERENCE.read_text(), tmp_path)
+
+
+def test_commands_print_what_the_first_page_shows(tmp_path: Path) -> None:
+    for name in ("connectors", "operators", "flows"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("Makefile", "pyproject.toml", "requirements.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    # make finds everything installed, and nothing with which to install
+    environment = tmp_path / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "ceramic-order").symlink_to(
+        Path(sys.executable).parent / "ceramic-order"
+    )
+    (environment / "pyvenv.cfg").write_text(f"command = python -m venv {environment}")
+    for made in ("created", "installed"):
+        (environment / made).touch()
+    assert_true((ROOT / "README.md").read_text(), tmp_path)
+
+
+def test_the_picture_of_a_run_is_that_of_a_run() -> None:
+    drawn = PICTURE.read_text()
+    assert f"]({PICTURE.relative_to(ROOT)})" in (ROOT / "README.md").read_text()
+    assert without_times(drawn) == without_times(picture()), (
+        "make it anew: python -m tests.support.picture"
+    )
+
+
+def test_the_first_page_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_no_other_readme_shows_commands_that_nobody_runs() -> None:
+    # those for developers start these tests themselves
+    run_above = {Path("README.md"), REFERENCE.relative_to(ROOT), Path("CONTRIBUTING.md")}
+    run_above |= {Path("examples", name, "README.md") for name in TUTORIALS}
+    others = [path for path in READMES if path not in run_above]
+    assert [path for path in others if commands((ROOT / path).read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "tutorial", [name for name in TUTORIALS if (EXAMPLES / name / "flow.py").exists()]
+)
+def test_the_picture_of_the_flow_is_that_of_bytewax(tutorial: str) -> None:
+    folder = EXAMPLES / tutorial
+    (picture,) = MERMAID.findall((folder / "README.md").read_text())
+    assert shell("python -m bytewax.visualize flow", folder) == picture
+
+
+def test_the_unit_of_systemd_runs_what_there_is(tmp_path: Path) -> None:
+    program, *arguments = re.findall("^ExecStart=(.*)$", UNIT.read_text(), re.MULTILINE)[0].split()
+    assert Path(program).name == "ceramic-order"
+    (tmp_path / "ceramic-order").mkdir()
+    (tmp_path / "ceramic-one").mkdir()
+    run(ceramic_order("synth", tmp_path / "ceramic-one" / "db.sqlite3", "--streams", 3, "-q"))
+    here = [argument.replace("/var/lib", str(tmp_path)) for argument in arguments]
+    run(ceramic_order(*here))
+    assert {path.name for path in (tmp_path / "ceramic-order").iterdir()} == {"left", "run.html"}
+
+
+def test_the_reference_names_every_option_with_its_help() -> None:
+    text = REFERENCE.read_text()
+    assert all(f"<!-- options of {name} -->" in text for name in tables())
+    assert text == with_tables(text), "write it anew: python -m tests.support.reference"
+    assert "--dry-run" in tables()["run"]
+    assert TABLE.format(name="why", rows="") in text
+
+
+def test_the_reference_names_every_reason() -> None:
+    text = REFERENCE.read_text()
+    assert [reason for reason in Reason if f"`{reason}`" not in text] == []
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """A real document of every command by its name."""
+    folder = tmp_path_factory.mktemp("documents")
+    path, profile = folder / "node.db", folder / "profile.json"
+
+    def document(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
+        return run(ceramic_order(*arguments, "--json", "--quiet"), code=code).document
+
+    found = {
+        "synth": document("synth", path, "--streams", "20", "--length", "9", "--missing", "0.05"),
+        "status": document("status", path, "--reasons"),
+        "missing": document("missing", path),
+        "replay": document("replay", path, "--out", folder / "log"),
+        "run": document("run", path, "--profile", profile),
+        "verify": document("verify", path),
+    }
+    waiting = found["status"]["left"]["stuck_streams"][0]["stream"]
+    return {
+        **found,
+        "why": document("why", path, waiting),
+        "--profile": json.loads(profile.read_text()),
+    }
+
+
+JSON_TABLES = dict(FIELDS.findall(REFERENCE.read_text()))
+
+
+@pytest.mark.parametrize("name", JSON_TABLES)
+def test_the_reference_names_every_field_of_a_document(
+    name: str, documents: dict[str, dict[str, Any]]
+) -> None:
+    fields: dict[str, str] = {}
+    for row in JSON_TABLES[name].splitlines():
+        names, types = (cell.strip() for cell in row.split("|")[1:3])
+        each = re.findall("`(.+?)`", names)
+        kinds = types.split(", ")
+        fields |= dict(zip(each, kinds * len(each) if len(kinds) == 1 else kinds, strict=False))
+    document = documents[name]
+    assert {field for field in fields if "." not in field} == set(document)
+    for field, kind in fields.items():
+        value: Any = document
+        for part in field.split("."):
+            value = value[part]
+        allowed = tuple(one for word in kind.split(" or ") for one in TYPES[word])
+        assert type(value) in allowed, (field, value)
+    inner = {field.partition(".")[0] for field in fields if "." in field}
+    for outer in inner:
+        named = {field.partition(".")[2] for field in fields if field.startswith(f"{outer}.")}
+        assert named == set(document[outer])
+
+
+def test_every_document_has_its_table(documents: dict[str, dict[str, Any]]) -> None:
+    assert set(JSON_TABLES) == set(documents)
