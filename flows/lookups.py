@@ -7,7 +7,7 @@ that were put aside.
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -29,11 +29,12 @@ from connectors.lookup import (
 )
 from connectors.sqlite import connect, query, scalar
 from operators.check.batch import NodeCheck
+from operators.check.later import AsideLimits, AsideSettings
 from operators.decode import decode_events
 from operators.delivered import DeliveredInits
 from operators.encoding.envelope import payload_multihash
 from operators.order import KNOWN
-from operators.schemas import LINKS, RAW, Measure, unmeasured
+from operators.schemas import RAW, Measure, unmeasured
 
 HIGHEST_ROWID = "SELECT max(rowid) FROM ceramic_one_event"
 FEW_UNDELIVERED = """
@@ -54,6 +55,8 @@ class LookUpSettings:
     spill_folder: Callable[[], Path] | None = None
     """Makes a folder for this run alone when it is first called; None: what does not fit is
     forgotten and looked up again."""
+    aside: AsideLimits = field(default_factory=AsideLimits)
+    """When events are put aside rather than that their shared blocks are looked up one by one."""
     inits_share: float = 1 / 4
     """Of the budget, for the delivered init events; 16 MB hold a million."""
     scan_share: float = 1 / 10
@@ -83,14 +86,7 @@ class LookUps:
         self._blocks = LookUp(path, BLOCK, connect)
         self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
         self._lists = LookUp(path, of_event, connect)
-        share = 1 - settings.inits_share
-        self.check = (
-            NodeCheck(
-                self._fetch, self._all_listed, budget_bytes=int(settings.budget_bytes * share)
-            )
-            if check_node
-            else None
-        )
+        self.check = self._node_check() if check_node else None
         """For `operators.decode.decode`; None leaves out what a node would check."""
         # in a thread of its own: the flow does not wait for it, and asks without it meanwhile
         self._closing = Event()
@@ -98,6 +94,13 @@ class LookUps:
         self.delivered_inits: Future[DeliveredInits | None] = beside.submit(self._read_inits)
         """Ready when the scan is; None where there is none."""
         beside.shutdown(wait=False)
+
+    def _node_check(self) -> NodeCheck:
+        settings = self._settings
+        folder = settings.spill_folder
+        aside = AsideSettings(folder, self._fetch_events, settings.aside) if folder else None
+        share = int(settings.budget_bytes * (1 - settings.inits_share))
+        return NodeCheck(self._fetch, self._all_listed, budget_bytes=share, aside=aside)
 
     @cached_property
     def _events(self) -> LookUp:
@@ -119,16 +122,15 @@ class LookUps:
         An event's stream is what the node noted in `init_cid`; where it noted none (rows older than
         v0.36) its blocks are decoded.
         """
-        with self._measure("look-up", len(cids)):
-            inits = self.delivered_inits.result() if self.delivered_inits.done() else None
-            if inits is None:
-                return self._find(cids)
-            are_inits = inits.holds(cids)
-            first = cids.filter(pa.array(are_inits))
-            known = pa.record_batch(
-                [first, first, pa.repeat(pa.scalar(value=True), len(first))], schema=KNOWN
-            )
-            return pa.concat_batches([known, self._find(cids.filter(pa.array(~are_inits)))])
+        inits = self.delivered_inits.result() if self.delivered_inits.done() else None
+        if inits is None:
+            return self._find(cids)
+        are_inits = inits.holds(cids)
+        first = cids.filter(pa.array(are_inits))
+        known = pa.record_batch(
+            [first, first, pa.repeat(pa.scalar(value=True), len(first))], schema=KNOWN
+        )
+        return pa.concat_batches([known, self._find(cids.filter(pa.array(~are_inits)))])
 
     def _read_inits(self) -> DeliveredInits | None:
         """The delivered init events, in one scan; None: look-ups of parents are too few for that.
@@ -158,24 +160,28 @@ class LookUps:
         return inits
 
     def _find(self, cids: pa.Array) -> pa.RecordBatch:
-        found = self._events.find(cids) if len(cids) else _NOTHING
+        if not len(cids):
+            return _NOTHING
+        with self._measure("look-up", len(cids)):
+            found = self._events.find(cids)
         if not found.num_rows:
             return _NOTHING
         noted = pc.not_equal(found["stream"], _UNNOTED)
         stream = pc.if_else(noted, found["stream"], pa.scalar(None, pa.binary()))
         if not pc.all(noted).as_py():
-            raw = self._followed(
-                self._whole_events.find(found["cid"].filter(pc.invert(noted)).combine_chunks())
-                .cast(RAW)
-                .combine_chunks()
-            )
-            links = pa.Table.from_batches(
-                [decode_events(batch).links for batch in raw.to_batches()], schema=LINKS
-            ).combine_chunks()
+            raw = self._fetch_events(found["cid"].filter(pc.invert(noted)).combine_chunks())
+            links = decode_events(raw).links
             read = links["stream"].take(pc.index_in(found["cid"], value_set=links["cid"]))
             stream = pc.if_else(noted, stream, read)
         known = [found["cid"], stream, found["delivered"].cast(pa.bool_())]
         return pa.table(known, schema=KNOWN).combine_chunks().to_batches()[0]
+
+    def _fetch_events(self, cids: pa.Array) -> pa.RecordBatch:
+        """The events among `cids` that exist, with schema RAW, without their event blocks."""
+        found = self._whole_events.find(cids)
+        if not found.num_rows:
+            return pa.RecordBatch.from_pylist([], schema=RAW)
+        return self._followed(found.cast(RAW).combine_chunks()).combine_chunks().to_batches()[0]
 
     def _followed(self, raw: pa.Table) -> pa.Table:
         """The same events of schema RAW, with the payloads of envelopes of a form that the statement does not know."""

@@ -25,6 +25,7 @@ from connectors.scratch import Scratch
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.source import PARTITIONS
 from flows.inputs import Inputs
+from flows.lookups import LookUpSettings
 from flows.memory import default_limit, share_out
 from operators.decode import decode
 from operators.order import SHARDS, OrderSettings, order
@@ -66,9 +67,15 @@ def get_flow(
     else:
         check_schema(path)
     run_state = RunState()
-    inputs = Inputs(path, run_state, partitions=partitions, check_node=check_node)
     memory, scratch = share_out(default_limit()), Scratch(path.parent)
     atexit.register(scratch.close)
+    inputs = Inputs(
+        path,
+        run_state,
+        partitions=partitions,
+        check_node=check_node,
+        settings=LookUpSettings(memory.check, scratch.folder),
+    )
     settings = SinkSettings(batch_rows, memory_bytes=memory.sink, spill_folder=scratch.folder)
     sink = DeliveredSink(path, run_state, settings, writes_here=writes)
     report = ReportSink(None, LEFT, WAITING, run_state)

@@ -14,9 +14,12 @@ import bytewax.operators as op
 import numpy as np
 import pyarrow as pa
 from bytewax.dataflow import Stream, operator
+from bytewax.operators import StatefulBatchLogic
 from libipld import decode_dag_cbor
 
+from operators.check.aside import with_needs
 from operators.check.batch import NodeCheck
+from operators.check.later import LaterCheck
 from operators.encoding.cid import read_cid
 from operators.encoding.dagcbor import is_beyond_node
 from operators.encoding.envelope import read_envelope
@@ -66,6 +69,8 @@ class Decoded:
 
     links: pa.RecordBatch
     rejected: pa.RecordBatch
+    aside: pa.RecordBatch | None = None
+    """Schema ASIDE: events of which it can't be said yet whether a node could serve them."""
 
 
 @dataclass(frozen=True)
@@ -221,16 +226,25 @@ def decode_events(
         ]
         alone, reasons = _read_alone(raw, groups)
         links, rows = _in_input_order(raw, [*groups, alone])
+        aside = None
         if check is not None:
             kind = np.full(raw.num_rows, _UNREADABLE, dtype=np.int8)
             kind[rows] = links["kind"]
             with measure("check", links.num_rows):
-                failed = check.failures(
+                verdict = check.judge(
                     raw, BLOCKS.empty_table() if beside is None else beside, kind, plain, times
                 )
-            reasons |= failed
-            links = links.filter(pa.array(~np.isin(rows, list(failed)))) if failed else links
-    return Decoded(links, _rejects(raw, sorted(reasons.items())))
+            reasons |= verdict.failures
+            if len(verdict.aside):
+                is_aside = np.isin(rows, verdict.aside)
+                aside = with_needs(
+                    links.filter(pa.array(is_aside)),
+                    np.searchsorted(rows[is_aside], verdict.aside),
+                    verdict.needs,
+                )
+            others = [*verdict.failures, *np.unique(verdict.aside).tolist()]
+            links = links.filter(pa.array(~np.isin(rows, others))) if others else links
+    return Decoded(links, _rejects(raw, sorted(reasons.items())), aside)
 
 
 def _read_alone(raw: pa.RecordBatch, groups: list[Places]) -> tuple[Places, dict[int, Reason]]:
@@ -279,6 +293,42 @@ def _in_input_order(raw: pa.RecordBatch, groups: list[Places]) -> tuple[pa.Recor
     return pa.record_batch([*own.columns, stream, prev, pa.array(kind)], schema=LINKS), rows
 
 
+class _Aside(StatefulBatchLogic[pa.RecordBatch, Decoded, tuple[pa.RecordBatch, ...]]):
+    """Events of schema ASIDE, until their check can be made for many of them together."""
+
+    def __init__(
+        self, check: LaterCheck, measure: Measure, held: tuple[pa.RecordBatch, ...] | None
+    ) -> None:
+        self._check, self._measure, self._events = check, measure, check.new_aside()
+        for batch in held or ():
+            self._events.put(batch)
+
+    def on_batch(self, values: list[pa.RecordBatch]) -> tuple[list[Decoded], bool]:
+        for batch in values:
+            self._events.put(batch)
+        is_due = self._check.should_settle(self._events)
+        return self._settle() if is_due else [], self.RETAIN
+
+    def on_eof(self) -> tuple[list[Decoded], bool]:
+        return self._settle(), self.RETAIN
+
+    def snapshot(self) -> tuple[pa.RecordBatch, ...]:
+        # what is in files is that of a database, which is its own state
+        return self._events.held
+
+    def _settle(self) -> list[Decoded]:
+        with self._measure("check", self._events.events):
+            return [
+                Decoded(
+                    links.filter(pa.array([reason is None for reason in reasons])),
+                    _rejects(
+                        links, [(row, reason) for row, reason in enumerate(reasons) if reason]
+                    ),
+                )
+                for links, reasons in self._check.settle(self._events)
+            ]
+
+
 def _rejects(raw: pa.RecordBatch, reasons: list[tuple[int, Reason]]) -> pa.RecordBatch:
     at = pa.array([row for row, _ in reasons], pa.int64())
     unknown = pa.nulls(len(reasons), pa.binary())
@@ -298,7 +348,8 @@ def decode(
 ) -> DecodeOut:
     """Decode pages of events into readable events and rejected ones.
 
-    With `check`, an event that a node could not serve is rejected too; pages then need `listed`.
+    With `check`, an event that a node could not serve is rejected too; pages then need the event
+    blocks. Events that can't be checked yet come later, at the end of input at the latest.
 
     Returns two streams of batches, without empty ones: `links` of schema LINKS and `rejected` of
     schema LEFT.
@@ -309,6 +360,14 @@ def decode(
             return decode_events(page.events, check, measure, page.beside)
 
     decoded = op.map("events", up, decode_page)
+    if check is not None and (later := check.later) is not None:
+        aside = op.filter_map("aside", decoded, lambda batch: batch.aside)
+        settled = op.stateful_batch(
+            "settle",
+            op.key_on("one_aside", aside, lambda _: "aside"),
+            lambda held: _Aside(later, measure, held),
+        )
+        decoded = op.merge("checked", decoded, op.key_rm("unkey", settled))
     links = op.filter("some_links", op.map("links", decoded, lambda batch: batch.links), has_rows)
     rejected = op.filter(
         "some_rejected", op.map("rejected", decoded, lambda batch: batch.rejected), has_rows

@@ -1,10 +1,13 @@
-"""Records in files, one file for each part of all hashes: what belongs together is read together."""
+"""Records in files, one file a part of all hashes: what belongs together is read together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from operators.spill import SpillError
 
 PARTITIONS = 64
 """Parts of all hashes: 15 million blocks, of 100 million events, make parts of 12 MB."""
@@ -25,7 +28,7 @@ class PartitionedFiles:
         """Write n records, each into the part of its hash.
 
         Raises:
-            OSError: the disk is full or fails.
+            SpillError: the disk is full or fails.
         """
         part = parts(hashes)
         order = np.argsort(part, kind="stable")
@@ -34,7 +37,7 @@ class PartitionedFiles:
         for index in range(PARTITIONS):
             mine = sorted_records[bounds[index] : bounds[index + 1]]
             if len(mine):
-                with self._path(index).open("ab") as file:
+                with spilling(), self._path(index).open("ab") as file:
                     file.write(mine.tobytes())
         self.rows += len(records)
 
@@ -42,29 +45,32 @@ class PartitionedFiles:
         """The records of one part.
 
         Raises:
-            OSError: the disk fails.
+            SpillError: the disk fails.
         """
-        if not self.rows or not self._path(index).exists():
-            return np.empty(0, dtype=self._record)
-        return np.fromfile(self._path(index), dtype=self._record)
+        with spilling():
+            if not self.rows or not self._path(index).exists():
+                return np.empty(0, dtype=self._record)
+            return np.fromfile(self._path(index), dtype=self._record)
 
     def replace(self, index: int, records: NDArray[np.void]) -> None:
         """Write these records in place of one part.
 
         Raises:
-            OSError: the disk is full or fails.
+            SpillError: the disk is full or fails.
         """
-        self._path(index).write_bytes(records.tobytes())
+        with spilling():
+            self._path(index).write_bytes(records.tobytes())
 
     def mapped(self, index: int) -> NDArray[np.void]:
         """The records of one part as a map of the file: the system may drop and read them again.
 
         Raises:
-            OSError: the disk fails.
+            SpillError: the disk fails.
         """
-        if not self._path(index).exists() or not self._path(index).stat().st_size:
-            return np.empty(0, dtype=self._record)
-        return np.memmap(self._path(index), dtype=self._record, mode="r")
+        with spilling():
+            if not self._path(index).exists() or not self._path(index).stat().st_size:
+                return np.empty(0, dtype=self._record)
+            return np.memmap(self._path(index), dtype=self._record, mode="r")
 
     def clear(self) -> None:
         """Give the disk back."""
@@ -80,3 +86,17 @@ class PartitionedFiles:
 def parts(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """The part to which each of n hashes belongs."""
     return (hashes >> _SHIFT).astype(np.uint8)
+
+
+@contextmanager
+def spilling() -> Iterator[None]:
+    """Say of an error of the disk that it is one of the scratch folder.
+
+    Raises:
+        SpillError: it is one.
+    """
+    try:
+        yield
+    except OSError as cause:
+        says = cause.strerror or str(cause).splitlines()[0]
+        raise SpillError(cause.errno, says, cause.filename) from cause

@@ -9,7 +9,7 @@ at once; each of the others is looked at alone, and gets its reason there.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +17,16 @@ import pyarrow.compute as pc
 from libipld import decode_dag_cbor
 from numpy.typing import NDArray
 
+from operators.check.fetch import SMALL, fetched
+from operators.check.headers import usual_capabilities
+from operators.check.later import AsideSettings, BlocksInFiles, LaterCheck, SharedParts
 from operators.check.needs import (
     MET,
     NEED,
     UNKNOWN,
     UNMET,
     Needs,
+    judge_by,
     judge_by_kept,
     multihashes_of,
     needs_of_signed,
@@ -74,11 +78,12 @@ from operators.encoding.layouts import (
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 
 BUDGET_BYTES = 64 * 1024 * 1024
-"""For what is remembered, unless the run says otherwise: enough for 600,000 shared blocks."""
+"""For what is remembered, unless the run says otherwise: enough for 500,000 shared blocks."""
 
-STORE_SHARE, HEADERS_SHARE, BESIDE_SHARE = 3 / 4, 1 / 8, 1 / 16
-"""Of the budget: for the shared blocks of the usual forms; for the capabilities that protected
-headers name; and for blocks in other forms, of each of two generations."""
+STORE_SHARE, ASIDE_SHARE, HEADERS_SHARE, BESIDE_SHARE = 5 / 8, 1 / 8, 1 / 8, 1 / 16
+"""Of the budget: for the shared blocks of the usual forms; for events that are put aside; for the
+capabilities that protected headers name; and for blocks in other forms, of each of two
+generations."""
 
 HEADER_BYTES = 250
 """What Python takes for the entry of a protected header, beside the header itself."""
@@ -94,12 +99,18 @@ _READABLE = frozenset({INIT, UNSIGNED_INIT, DATA, TIME})
 _BEGIN = USUAL_ENTRY - DIGEST
 """Bytes before the digest of an entry."""
 
-FEWEST_FETCHED, MOST_FETCHED = 64, 512
-"""Blocks that are fetched in one look-up: more once they turn out to be small, because they may
-have megabytes each."""
+_LARGEST_KEPT = pa.scalar(SMALL, pa.int32())
 
-LARGEST_KEPT = pa.scalar(1024, pa.int32())
-"""Bytes; a capability has about 700, a proof less than 200."""
+
+class Verdict(NamedTuple):
+    """What is said of a batch of events."""
+
+    failures: Failures
+    """The rows that a node could not serve, each with the reason."""
+    aside: Rows
+    """Of each need in `needs` the row of its event, in rising order."""
+    needs: Needs
+    """Of those events that can't be judged yet, because blocks that they share are not at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +134,27 @@ class _Open:
             np.concatenate([some.needs for some in each]),
         )
 
+    def only(self, which: Mask) -> Self:
+        """Those events all of whose needs are among these."""
+        dropped = np.unique(self.rows[~which])
+        kept = ~np.isin(self.rows, dropped)
+        return type(self)(self.rows[kept], self.needs[kept])
+
+    def that_need(self, multihashes: set[bytes]) -> Mask:
+        """Which needs are of one of these blocks."""
+        wanted = pa.array([key[len(SHA2_256) :] for key in multihashes], pa.binary(DIGEST))
+        digest = np.ascontiguousarray(self.needs["digest"])
+        column = pa.Array.from_buffers(
+            pa.binary(DIGEST), len(self.needs), [None, pa.py_buffer(digest)]
+        )
+        which: Mask = np.asarray(pc.is_in(column, value_set=wanted))
+        return which
+
+    def in_order(self) -> Self:
+        """The same by rows."""
+        order = np.argsort(self.rows, kind="stable")
+        return type(self)(self.rows[order], self.needs[order])
+
     def pass_those_that_meet(self, answers: NDArray[np.int8], passed: Mask) -> None:
         """Pass the events all of whose needs are met."""
         passed[self.rows] = True
@@ -143,6 +175,10 @@ class _Blocks:
     def pop(self, multihash: bytes) -> bytes | None:
         return self._contents.pop(multihash, None)
 
+    def among(self, multihashes: set[bytes]) -> set[bytes]:
+        """Those of some multihashes whose blocks these are."""
+        return multihashes & self._contents.keys()
+
 
 class NodeCheck:
     """Checks batches of events; remembers the blocks that events share, within a budget.
@@ -156,15 +192,18 @@ class NodeCheck:
         fetch_event_blocks: FetchEventBlocks | None = None,
         *,
         budget_bytes: int = BUDGET_BYTES,
+        aside: AsideSettings | None = None,
     ) -> None:
         """Find further blocks by `fetch`, and all event blocks of events by `fetch_event_blocks`.
 
-        Without `fetch_event_blocks` those that come with the events are all there are.
+        Without `fetch_event_blocks` those that come with the events are all there are; without
+        `aside` no event is put aside.
         """
         self._fetch_blocks = fetch
         self._lock = Lock()
         self._budget_bytes = budget_bytes
-        self._store = BlockStore(int(budget_bytes * STORE_SHARE))
+        self._blocks_in_files = BlocksInFiles(aside.spill_folder) if aside else None
+        self._store = BlockStore(int(budget_bytes * STORE_SHARE), self._blocks_in_files)
         self._fetched: dict[bytes, bytes | None] = {}
         """Blocks that were looked up for the batch at hand; None: there is none."""
         self._beside, self._beside_before = _Blocks(), _Blocks()
@@ -174,18 +213,30 @@ class NodeCheck:
         self._single = SingleCheck(
             self._capabilities, self._proofs, self._nodes, fetch, fetch_event_blocks
         )
+        self._limits = aside.limits if aside else None
+        self._look_ups_left = aside.limits.look_ups_at_once if aside else 0
+        self.later = (
+            LaterCheck(
+                aside,
+                int(budget_bytes * ASIDE_SHARE),
+                SharedParts(self._lock, self._store, self._blocks_in_files, fetch, self._single),
+            )
+            if aside and self._blocks_in_files
+            else None
+        )
+        """Judges events that are put aside; None: none are."""
         self._names: dict[bytes, Cid | None] = {}
         self._names_bytes = 0
 
-    def failures(
+    def judge(
         self,
         raw: pa.RecordBatch,
         beside: pa.Table,
         kind: NDArray[np.int8],
         plain: Mask,
         times: Sequence[Places],
-    ) -> Failures:
-        """The rows that a node could not serve, each with the reason.
+    ) -> Verdict:
+        """The rows that a node could not serve, and those of which that can't be said yet.
 
         Args:
             raw: n events of schema RAW, with the event blocks of each.
@@ -195,24 +246,36 @@ class NodeCheck:
                 not readable, and left out.
             plain: which root blocks are plain envelopes.
             times: those of the time events that are in the usual layout.
+
+        Raises:
+            SpillError: the scratch folder can't take what does not fit in memory.
         """
         with self._lock:
             self._turn_page(beside)
             passed = np.zeros(raw.num_rows, dtype=np.bool_)
             signed = (kind == INIT) | (kind == DATA)
-            open_ones = [self._pass_signed(raw, np.flatnonzero(signed & plain), passed)]
-            open_ones += [self._pass_times(raw, places, passed) for places in times]
-            self._look_up(open_ones, passed)
-            passed &= _are_small(raw)
-            odd = odd_order_keys(raw["order_key"])
-            failed = {row: Reason.ORDER_KEY for row in odd if kind[row] in _READABLE}
+            odd = np.array(odd_order_keys(raw["order_key"]), dtype=np.int64)
+            open_ones = _Open.together(
+                [
+                    self._pass_signed(raw, np.flatnonzero(signed & plain), passed),
+                    *(self._pass_times(raw, places, passed) for places in times),
+                ]
+            )
+            # these have other things the matter with them
+            small = _are_small(raw)
+            open_ones = open_ones.only(small[open_ones.rows] & ~np.isin(open_ones.rows, odd))
+            aside = self._look_up(open_ones, passed)
+            passed &= small
+            failed = {row: Reason.ORDER_KEY for row in odd.tolist() if kind[row] in _READABLE}
+            passed[aside.rows] = True
             failed |= self._single.fail_signed(raw, np.flatnonzero(signed & ~passed))
             failed |= self._single.fail_time(raw, np.flatnonzero((kind == TIME) & ~passed))
-            return failed | self._single.fail_unsigned(raw, np.flatnonzero(kind == UNSIGNED_INIT))
+            failed |= self._single.fail_unsigned(raw, np.flatnonzero(kind == UNSIGNED_INIT))
+            return Verdict(failed, aside.rows, aside.needs)
 
     def _turn_page(self, beside: pa.Table) -> None:
         """Take in what was read beside a batch, and forget what was not wanted for long."""
-        small = pc.less_equal(pc.binary_length(beside["bytes"]), LARGEST_KEPT)
+        small = pc.less_equal(pc.binary_length(beside["bytes"]), _LARGEST_KEPT)
         beside = beside.filter(small).combine_chunks()
         for shared in (self._capabilities, self._proofs, self._nodes):
             shared.forget()
@@ -243,39 +306,47 @@ class NodeCheck:
                 held[wanted] = block
         return held | self._fetch_blocks(pa.array(absent, pa.binary())) if absent else held
 
-    def _look_up(self, open_ones: Sequence[_Open], passed: Mask) -> None:
-        """Fetch what the events need that are not decided yet, and pass those that have it."""
-        needs = np.concatenate([some.needs for some in open_ones])
-        wanted = [key for key in multihashes_of(needs) if not self._is_remembered(key)]
-        if not wanted:
-            return
-        first, count = 0, FEWEST_FETCHED
-        while first < len(wanted):
-            size = self._fetch_some(wanted[first : first + count])
-            first += count
-            count = MOST_FETCHED if size <= count * LARGEST_KEPT.as_py() else FEWEST_FETCHED
-        for some in open_ones:
-            some.pass_those_that_meet(judge_by_kept(some.needs, self._store), passed)
+    def _look_up(self, open_ones: _Open, passed: Mask) -> _Open:
+        """Fetch what open events need, and pass those that have it; those that are put aside."""
+        multihashes = multihashes_of(open_ones.needs)
+        odd = self._at_hand(set(multihashes))
+        if odd:
+            open_ones = open_ones.only(~open_ones.that_need(odd))
+            multihashes = multihashes_of(open_ones.needs)
+        if not multihashes:
+            return _Open.none()
+        if self._limits is not None and len(multihashes) > self._limits.look_ups_a_page:
+            if len(multihashes) > self._look_ups_left:
+                return open_ones.in_order()
+            self._look_ups_left -= len(multihashes)
+        records = []
+        self._fetched = dict.fromkeys(multihashes)
+        for found in fetched(self._fetch_blocks, multihashes):
+            some, _ = read_usual(
+                pa.array(found.keys(), pa.binary()), pa.array(found.values(), pa.binary())
+            )
+            records.append(some)
+            self._store.add(some)
+            for key, block in found.items():
+                if len(block) <= SMALL:
+                    self._fetched[key] = block
+                else:
+                    # it is fetched again by whoever looks at its event alone
+                    del self._fetched[key]
+        answers = judge_by(open_ones.needs, np.concatenate(records))
+        open_ones.pass_those_that_meet(answers, passed)
+        return _Open.none()
 
-    def _fetch_some(self, wanted: list[bytes]) -> int:
-        """Fetch blocks and keep those of the usual forms; how many bytes they have all together."""
-        found = self._blocks(pa.array(wanted, pa.binary()))
-        small = LARGEST_KEPT.as_py()
-        # what is large is fetched again by whoever looks at its event alone
-        self._fetched |= {
-            key: block for key in wanted if (block := found.get(key)) is None or len(block) <= small
-        }
-        contents = pa.array(found.values(), pa.binary())
-        records, _ = read_usual(pa.array(found.keys(), pa.binary()), contents)
-        self._store.add(records)
-        return int(contents.nbytes)
+    def _at_hand(self, multihashes: set[bytes]) -> set[bytes]:
+        """Which blocks that are not in the store were read or looked up before.
 
-    def _is_remembered(self, multihash: bytes) -> bool:
-        """Whether a block was looked up before, and is of no use or in another form."""
-        return any(
-            multihash in shared.recent or multihash in shared.older
-            for shared in (self._capabilities, self._proofs, self._nodes)
-        )
+        They are in another form, or there is none: their events are looked at alone.
+        """
+        found = self._beside.among(multihashes) | self._beside_before.among(multihashes)
+        for shared in (self._capabilities, self._proofs, self._nodes):
+            found |= multihashes & shared.recent.keys()
+            found |= multihashes & shared.older.keys()
+        return found
 
     def _pass_signed(self, raw: pa.RecordBatch, rows: Rows, passed: Mask) -> _Open:
         """Pass those of the rows, plain envelopes, that a node can serve; what is left open."""
@@ -310,23 +381,28 @@ class NodeCheck:
         That is the digest in the name, whether it names one, and whether it names one in the usual
         form or none.
         """
-        encoded = headers.dictionary_encode()
-        names = [self._capability_of(header) for header in encoded.dictionary.to_pylist()]
-        usual = [
-            name is not None
-            and name.codec == CBOR_CODEC
-            and name.multihash.startswith(SHA2_256)
-            and len(name.multihash) == len(SHA2_256) + DIGEST
-            for name in names
-        ]
-        table = _words(
-            name.multihash[len(SHA2_256) :] if name and is_usual else bytes(DIGEST)
-            for name, is_usual in zip(names, usual, strict=True)
-        )
-        which = np.asarray(encoded.indices)
-        names_one = np.array([name is not None for name in names], dtype=np.bool_)
-        may_be = np.array(usual, dtype=np.bool_) | ~names_one
-        return table[which], names_one[which], may_be[which]
+        digest, usual = usual_capabilities(headers)
+        names_one, may_be = usual.copy(), usual.copy()
+        others = np.flatnonzero(~usual)
+        if len(others):
+            encoded = headers.take(pa.array(others)).dictionary_encode()
+            names = [self._capability_of(header) for header in encoded.dictionary.to_pylist()]
+            has_digest = [
+                name is not None
+                and name.codec == CBOR_CODEC
+                and name.multihash.startswith(SHA2_256)
+                and len(name.multihash) == len(SHA2_256) + DIGEST
+                for name in names
+            ]
+            table = _words(
+                name.multihash[len(SHA2_256) :] if name and is_usual else bytes(DIGEST)
+                for name, is_usual in zip(names, has_digest, strict=True)
+            )
+            which = np.asarray(encoded.indices)
+            digest[others] = table[which]
+            names_one[others] = np.array([name is not None for name in names])[which]
+            may_be[others] = ~names_one[others] | np.array(has_digest)[which]
+        return digest, names_one, may_be
 
     def _capability_of(self, encoded: bytes) -> Cid | None:
         """What a protected header, an encoded byte string of a plain envelope, names."""

@@ -6,11 +6,13 @@ without the others, whenever its block is at hand.
 """
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.check.store import NONE, BlockStore, kinds, link_forms
+from operators.check.store import BYTES_A_BLOCK, NONE, BlockStore, kinds, link_forms
 from operators.check.usual import CAPABILITY, CBOR, NO_LINK, NODE, PROOF, SHA2_256, Keys
-from operators.encoding.columns import Digests
+from operators.encoding.columns import DIGEST, Digests
 
 NEED = np.dtype(
     [
@@ -50,6 +52,13 @@ def judge_by_kept(needs: Needs, store: BlockStore) -> NDArray[np.int8]:
     return np.where(rows == NONE, UNKNOWN, np.where(met, MET, UNMET)).astype(np.int8)
 
 
+def judge_by(needs: Needs, records: NDArray[np.void]) -> NDArray[np.int8]:
+    """The same by blocks of type USUAL."""
+    store = BlockStore(BYTES_A_BLOCK * len(records))
+    store.add(records)
+    return judge_by_kept(needs, store)
+
+
 def needs_of_times(
     lists: Digests, path: NDArray[np.uint8], prev: Keys, form: NDArray[np.uint8]
 ) -> Needs:
@@ -81,5 +90,12 @@ def needs_of_signed(capability: Digests) -> Needs:
 
 
 def multihashes_of(needs: Needs) -> list[bytes]:
-    """The multihashes of the blocks that are needed, each once."""
-    return [SHA2_256 + digest.tobytes() for digest in np.unique(needs["digest"], axis=0)]
+    """The multihashes of the blocks that are needed, each once, in rising order."""
+    digest = np.ascontiguousarray(needs["digest"])
+    whole = np.empty((len(needs), len(SHA2_256) + DIGEST), dtype=np.uint8)
+    whole[:, : len(SHA2_256)] = np.frombuffer(SHA2_256, dtype=np.uint8)
+    whole[:, len(SHA2_256) :] = digest.view(np.uint8).reshape(-1, DIGEST)
+    column = pa.Array.from_buffers(
+        pa.binary(whole.shape[1]), len(whole), [None, pa.py_buffer(whole)]
+    )
+    return sorted(pc.unique(column).to_pylist())

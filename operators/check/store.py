@@ -1,11 +1,10 @@
 """The shared blocks that have been read lately, found by the hash of their digests.
 
 A block takes some 70 bytes, its place in the index included. When there are more than the budget
-allows, those that have not been wanted for longest are handed on: to be kept elsewhere, or dropped.
+allows, those that have not been wanted for longest are dropped, or written to files.
 """
 
 import os
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from operators.check.usual import (
     USUAL,
     Keys,
 )
+from operators.partitions import PartitionedFiles
 
 BYTES_A_BLOCK = 77
 """Of the columns below 61, and of the index at most 16."""
@@ -37,14 +37,12 @@ _FORM_MASK = (1 << ITEM_BITS) - 1
 class BlockStore:
     """Shared blocks as columns, by row; rows change when blocks are dropped."""
 
-    def __init__(
-        self, budget_bytes: int, hand_on: Callable[[NDArray[np.void]], object] | None = None
-    ) -> None:
-        """Keep so many bytes; `hand_on` takes what is dropped, as records of type USUAL."""
+    def __init__(self, budget_bytes: int, overflow: PartitionedFiles | None = None) -> None:
+        """Keep so many bytes; `overflow` takes what is dropped, as records of type USUAL."""
         self.capacity = max(budget_bytes // BYTES_A_BLOCK, FEWEST_BLOCKS)
         self.kept = 0
         """How many blocks are kept."""
-        self._hand_on = hand_on
+        self._overflow = overflow
         # memory that has not been written yet takes none
         self.key = np.empty((self.capacity, 2), dtype=np.uint64)
         self.items = np.empty((self.capacity, KEPT_ITEMS, 2), dtype=np.uint64)
@@ -61,7 +59,11 @@ class BlockStore:
         """A hash table of rows plus one, at most half full; 0: nothing is there."""
 
     def turn_page(self, coming: int) -> None:
-        """Make room for so many shared blocks, which lie beside the next page of events."""
+        """Make room for so many shared blocks, which lie beside the next page of events.
+
+        Raises:
+            SpillError: the scratch folder can't take what is dropped.
+        """
         self._page += 1
         if self.kept + coming <= self.capacity:
             return
@@ -71,12 +73,16 @@ class BlockStore:
             return
         used = self._used[: self.kept]
         is_old = used <= np.partition(used, excess - 1)[excess - 1]
-        if self._hand_on is not None:
-            self._hand_on(self._records(np.flatnonzero(is_old)))
+        if self._overflow is not None:
+            self._write(self._overflow, self._records(np.flatnonzero(is_old)))
         self._keep_only(np.flatnonzero(~is_old))
 
     def add(self, records: NDArray[np.void]) -> None:
-        """Keep these blocks; those for which there is no room are handed on."""
+        """Keep these blocks; those for which there is no room are dropped or written.
+
+        Raises:
+            SpillError: the scratch folder can't take them.
+        """
         order = np.lexsort((records["key"][:, 1], records["key"][:, 0]))
         key = records["key"][order]
         is_first = np.ones(len(order), dtype=np.bool_)
@@ -84,8 +90,8 @@ class BlockStore:
         new = order[is_first]
         new = new[self.find(records["key"][new]) == NONE]
         room = self.capacity - self.kept
-        if len(new) > room and self._hand_on is not None:
-            self._hand_on(records[new[room:]])
+        if len(new) > room and self._overflow is not None:
+            self._write(self._overflow, records[new[room:]])
         new = new[:room]
         rows = np.arange(self.kept, self.kept + len(new), dtype=np.int32)
         self.key[rows] = records["key"][new]
@@ -125,6 +131,9 @@ class BlockStore:
         """Hashes of n keys, the same for as long as this store lives."""
         hashes: NDArray[np.uint64] = key[:, 0] * self._salt
         return hashes
+
+    def _write(self, files: PartitionedFiles, records: NDArray[np.void]) -> None:
+        files.add(records, self.hashes(records["key"]))
 
     def _records(self, rows: NDArray[np.intp]) -> NDArray[np.void]:
         records = np.empty(len(rows), dtype=USUAL)

@@ -15,6 +15,7 @@ from connectors.sink import DeliveredSink, SinkSettings
 from connectors.source import PARTITIONS
 from connectors.sqlite import execute
 from flows.inputs import Inputs
+from flows.lookups import LookUpSettings
 from flows.order import build_flow
 from flows.synth.database import create_database, insert_events
 from flows.synth.events import Event, data_event, init_event
@@ -76,6 +77,7 @@ def deliver(
     settings: OrderSettings = OrderSettings(),  # noqa: B008 # frozen
     spill: SpillSettings | None = None,
     sizes: PageSizes = PAGE_SIZES,
+    look_ups: LookUpSettings = LookUpSettings(),  # noqa: B008 # frozen
 ) -> RunState:
     """Run the main job on `path`.
 
@@ -88,9 +90,15 @@ def deliver(
     sink = DeliveredSink(path, run_state, sink_settings)
     reports = ReportSink(report, LEFT, WAITING, run_state)
     reports.prepare()
-    with closing(
-        Inputs(path, run_state, partitions=partitions, check_node=check_node, sizes=sizes)
-    ) as inputs:
+    inputs = Inputs(
+        path,
+        run_state,
+        partitions=partitions,
+        check_node=check_node,
+        settings=look_ups,
+        sizes=sizes,
+    )
+    with closing(inputs):
         run_flow(
             build_flow(inputs, sink, reports, shards=shards, spill=spill, settings=settings),
             workers,

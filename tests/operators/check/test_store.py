@@ -1,5 +1,6 @@
 """The store of shared blocks: what is put in is found, until there is too much of it."""
 
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from operators.check.store import BYTES_A_BLOCK, NONE, BlockStore
 from operators.check.usual import USUAL
+from operators.partitions import PARTITIONS, PartitionedFiles
 
 
 def records(numbers: list[int]) -> NDArray[np.void]:
@@ -19,17 +21,20 @@ def records(numbers: list[int]) -> NDArray[np.void]:
     return made
 
 
+def in_files(files: PartitionedFiles) -> set[int]:
+    parts = [files.read(part) for part in range(PARTITIONS)]
+    return {int(number) for part in parts for number in part["items"][:, 0, 0]}
+
+
 def numbers_of(store: BlockStore, rows: NDArray[np.int32]) -> list[int | None]:
     return [None if row == NONE else int(store.items[row, 0, 0]) for row in rows]
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_every_block_is_kept_or_handed_on(seed: int) -> None:
+def test_every_block_is_kept_or_written(tmp_path: Path, seed: int) -> None:
     rng = Random(seed)
-    handed_on: list[int] = []
-    store = BlockStore(
-        500 * BYTES_A_BLOCK, lambda gone: handed_on.extend(gone["items"][:, 0, 0].tolist())
-    )
+    files = PartitionedFiles(lambda: tmp_path, "blocks", USUAL)
+    store = BlockStore(500 * BYTES_A_BLOCK, files)
     put_in: set[int] = set()
     for _ in range(50):
         some = [rng.randrange(5000) for _ in range(rng.randrange(1, 200))]
@@ -42,9 +47,9 @@ def test_every_block_is_kept_or_handed_on(seed: int) -> None:
         kept = [number for number in found if number is not None]
         assert all(number in {None, own} for number, own in zip(found, everything, strict=True))
         assert len(kept) == store.kept <= store.capacity
-        assert set(kept) | set(handed_on) == put_in
+        assert set(kept) | in_files(files) == put_in
         assert set(some) <= set(kept)
-    assert handed_on
+    assert files.rows
 
 
 def test_what_was_not_wanted_for_longest_goes_first() -> None:
@@ -78,10 +83,10 @@ def test_a_child_is_found_wherever_it_has_moved() -> None:
         store.add(records(list(range(2000 + 30 * page, 2030 + 30 * page))))
 
 
-def test_more_than_there_is_room_for_is_handed_on_at_once() -> None:
-    handed_on: list[int] = []
-    store = BlockStore(0, lambda gone: handed_on.extend(gone["items"][:, 0, 0].tolist()))
+def test_more_than_there_is_room_for_is_written_at_once(tmp_path: Path) -> None:
+    files = PartitionedFiles(lambda: tmp_path, "blocks", USUAL)
+    store = BlockStore(0, files)
     store.turn_page(1000)
     store.add(records(list(range(1000))))
     assert store.kept == store.capacity
-    assert len(handed_on) == 1000 - store.capacity
+    assert len(in_files(files)) == files.rows == 1000 - store.capacity
