@@ -42,7 +42,10 @@ FEW_UNDELIVERED = """
 """
 """Counts no further than it is told, in the index on `delivered`."""
 
-_UNNOTED = pa.scalar(b"", pa.binary())
+DECODED_TOGETHER = 256
+"""Events whose blocks are looked up and decoded in one call: some may have megabytes."""
+
+_UNNOTED, _NO_STREAM = pa.scalar(b"", pa.binary()), pa.scalar(None, pa.binary())
 _NOTHING = pa.RecordBatch.from_pylist([], schema=KNOWN)
 
 
@@ -116,12 +119,14 @@ class LookUps:
             parts = {**cause.parts(), "unchanged": None}
             raise InterruptedRunError(**parts) from cause
 
-    def parents(self, cids: pa.Array) -> pa.RecordBatch:
+    def parents(self, cids: pa.Array, /, *, by_blocks: bool = False) -> pa.RecordBatch:
         """The events among `cids` that exist, with schema KNOWN; an `operators.order.LookUp`.
 
         An event's stream is what the node noted in `init_cid`; where it noted none (rows older than
-        v0.36) its blocks are decoded.
+        v0.36), or `by_blocks`, its blocks are decoded. What they say counts, if they can be read.
         """
+        if by_blocks:
+            return self._find(cids, by_blocks=True)
         inits = self.delivered_inits.result() if self.delivered_inits.done() else None
         if inits is None:
             return self._find(cids)
@@ -159,22 +164,32 @@ class LookUps:
         inits.seal()
         return inits
 
-    def _find(self, cids: pa.Array) -> pa.RecordBatch:
+    def _find(self, cids: pa.Array, *, by_blocks: bool = False) -> pa.RecordBatch:
         if not len(cids):
             return _NOTHING
         with self._measure("look-up", len(cids)):
             found = self._events.find(cids)
         if not found.num_rows:
             return _NOTHING
-        noted = pc.not_equal(found["stream"], _UNNOTED)
-        stream = pc.if_else(noted, found["stream"], pa.scalar(None, pa.binary()))
-        if not pc.all(noted).as_py():
-            raw = self._fetch_events(found["cid"].filter(pc.invert(noted)).combine_chunks())
-            links = decode_events(raw).links
-            read = links["stream"].take(pc.index_in(found["cid"], value_set=links["cid"]))
-            stream = pc.if_else(noted, stream, read)
-        known = [found["cid"], stream, found["delivered"].cast(pa.bool_())]
-        return pa.table(known, schema=KNOWN).combine_chunks().to_batches()[0]
+        cid, delivered = found["cid"].combine_chunks(), found["delivered"].cast(pa.bool_())
+        noted = pc.not_equal(found["stream"], _UNNOTED).combine_chunks()
+        stream = pc.if_else(noted, found["stream"].combine_chunks(), _NO_STREAM)
+        wanted = cid if by_blocks else cid.filter(pc.invert(noted))
+        if len(wanted):
+            stream = pc.coalesce(self._streams_in_blocks(wanted, cid), stream)
+        return pa.table([cid, stream, delivered], schema=KNOWN).combine_chunks().to_batches()[0]
+
+    def _streams_in_blocks(self, wanted: pa.Array, cids: pa.Array) -> pa.Array:
+        """The streams of n events by their blocks; null where that is not wanted or not readable."""
+        parts = [
+            decode_events(self._fetch_events(wanted.slice(first, DECODED_TOGETHER))).links
+            for first in range(0, len(wanted), DECODED_TOGETHER)
+        ]
+        links = pa.Table.from_batches([part.select(["cid", "stream"]) for part in parts])
+        read = links.combine_chunks().to_batches()
+        if not read:
+            return pa.nulls(len(cids), pa.binary())
+        return read[0]["stream"].take(pc.index_in(cids, value_set=read[0]["cid"]))
 
     def _fetch_events(self, cids: pa.Array) -> pa.RecordBatch:
         """The events among `cids` that exist, with schema RAW, without their event blocks."""

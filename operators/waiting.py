@@ -1,6 +1,7 @@
 """The table of events that wait in a shard, and what is known of their prevs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -43,8 +44,17 @@ KNOWN = pa.schema(
 )
 """What is known of events outside the flow."""
 
-LookUp = Callable[[pa.Array], pa.RecordBatch]
-"""From distinct CIDs to those of them that exist, in any order, with schema KNOWN."""
+
+class LookUp(Protocol):
+    """Knows of events outside the flow."""
+
+    def __call__(self, cids: pa.Array, /, *, by_blocks: bool = False) -> pa.RecordBatch:
+        """Those of some distinct CIDs that exist, in any order, with schema KNOWN.
+
+        `by_blocks`: their streams are those that their blocks say, where these can be read; else
+        what the node noted will do.
+        """
+
 
 _STREAM, _ASKED = map(WAITING_EVENTS.get_field_index, ("stream", "asked"))
 
@@ -112,7 +122,17 @@ def look_up_prevs(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
     """What is known outside the flow of the prevs of events of schema LINKS."""
     if not roots.num_rows:
         return np.zeros(0, dtype=np.int8)
-    found = look_up(pc.unique(roots["prev"]))
+    answers = _answers(look_up(pc.unique(roots["prev"])), roots)
+    # what a node noted may be wrong, and must not stop an event whose blocks say otherwise
+    elsewhere = np.flatnonzero(answers == ELSEWHERE)
+    if len(elsewhere):
+        some = roots.take(pa.array(elsewhere))
+        answers[elsewhere] = _answers(look_up(pc.unique(some["prev"]), by_blocks=True), some)
+    return answers
+
+
+def _answers(found: pa.RecordBatch, roots: pa.RecordBatch) -> NDArray[np.int8]:
+    """What is said of the prevs of events by what was found of them, of schema KNOWN."""
     row = pc.index_in(roots["prev"], value_set=found["cid"])
     exists, delivered = row.is_valid(), found["delivered"].take(row)
     stream = found["stream"].take(row)
@@ -120,7 +140,7 @@ def look_up_prevs(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
     unreadable = pc.and_(exists, stream.is_null())
     undelivered = pc.or_(unreadable, pc.invert(delivered).fill_null(False))
     states = (MISSING, ELSEWHERE, UNDELIVERED, DELIVERED)
-    return np.asarray(
+    return np.array(
         pc.case_when(
             pc.make_struct(pc.invert(exists), elsewhere, undelivered),
             *(pa.scalar(state, pa.int8()) for state in states),

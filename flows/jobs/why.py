@@ -206,11 +206,10 @@ def _find_cause(path: Path, cid: bytes, events: EventReader, check: NodeCheck | 
         steps.append(Step.of(event))
         itself = below is None
         # of what is not to be delivered now, the node's note counts
-        stream = (
-            event.stream
-            if reason is None and not event.is_delivered
-            else event.noted or event.stream
-        )
+        is_ordered = reason is None and not event.is_delivered
+        # the run decodes an event outside the flow only where its note would reject the one below
+        trusted = not is_ordered and below is not None and event.noted == below.stream
+        stream = event.noted if trusted else event.stream or event.noted or None
         if below is not None and stream not in {None, below.stream}:
             return _rejected(path, steps, below.cid, Reason.OTHER_STREAM, itself=below.cid == cid)
         if event.is_delivered:

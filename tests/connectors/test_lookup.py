@@ -10,7 +10,7 @@ import pytest
 
 from connectors.errors import InterruptedRunError
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
-from connectors.sqlite import connect, query
+from connectors.sqlite import connect, execute, query
 from flows.lookups import LookUps, LookUpSettings
 from flows.synth.events import Event, data_event, init_event, time_event
 from flows.synth.schema import SchemaVersion
@@ -58,6 +58,23 @@ def test_an_event_that_cannot_be_read_has_no_stream(tmp_path: Path) -> None:
     broken = EVENTS[2]._replace(blocks=(EVENTS[2].blocks[-1],))
     path = store(tmp_path / "node.db", [INIT, broken], without_init_cid=[broken.cid])
     assert known(path, broken) == {broken.cid: (None, False)}
+
+
+def test_by_blocks_a_wrong_note_does_not_count(tmp_path: Path) -> None:
+    broken = EVENTS[2]._replace(blocks=(EVENTS[2].blocks[-1],))
+    path = store(tmp_path / "node.db", [INIT, EVENTS[1], broken, EVENTS[4]])
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, f"UPDATE ceramic_one_event SET init_cid = x'{EVENTS[1].cid.hex()}'")
+    with closing(LookUps(path)) as look_ups:
+        cids = pa.array([INIT.cid, broken.cid, EVENTS[4].cid], pa.binary())
+        found = {row["cid"]: row["stream"] for row in look_ups.parents(cids).to_pylist()}
+        read = look_ups.parents(cids, by_blocks=True).to_pylist()
+    assert set(found.values()) == {EVENTS[1].cid}
+    assert {row["cid"]: row["stream"] for row in read} == {
+        INIT.cid: INIT.cid,
+        broken.cid: EVENTS[1].cid,
+        EVENTS[4].cid: INIT.cid,
+    }
 
 
 def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:

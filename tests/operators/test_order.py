@@ -45,17 +45,18 @@ class Known:
     """What a sink has received; with it the look-up knows what this flow has delivered."""
     asked: list[list[bytes]] = field(default_factory=list)
 
-    def __call__(self, cids: pa.Array) -> pa.RecordBatch:
-        """Answer from `events`, or from what has been sunk since."""
-        self.asked.append(cids.to_pylist())
+    def __call__(self, cids: pa.Array, /, *, by_blocks: bool = False) -> pa.RecordBatch:
+        """Answer from `events`, or from what has been sunk since; notes and blocks agree."""
+        if not by_blocks:
+            self.asked.append(cids.to_pylist())
         sunk = {row["cid"]: row["stream"] for batch in self.sunk for row in batch.to_pylist()}
         rows = [
             {"cid": cid, "stream": sunk[cid], "delivered": True}
-            for cid in self.asked[-1]
+            for cid in cids.to_pylist()
             if cid in sunk
         ]
         for number, (stream, delivered) in self.events.items():
-            if binary(number) in self.asked[-1] and binary(number) not in sunk:
+            if binary(number) in cids.to_pylist() and binary(number) not in sunk:
                 rows.append(
                     {"cid": binary(number), "stream": binary(stream), "delivered": delivered}
                 )
