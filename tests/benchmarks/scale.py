@@ -4,7 +4,7 @@
     python -m tests.benchmarks.scale 100000 300000    other sizes
 
 The rows are shuffled, as after a migration, and nine in ten are undelivered. What is measured goes
-to `build/bench/scale.json` and `scale.png`; `examples/scale/extrapolate.py` draws its conclusions.
+to `build/bench/scale.json` and `scale.png`; `examples/how-fast/extrapolate.py` draws its conclusions.
 """
 
 import json
