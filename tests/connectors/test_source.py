@@ -33,7 +33,7 @@ from connectors.sqlite import connect, execute, query
 from flows.synth.database import create_database, insert_events
 from flows.synth.events import block, build_event, data_event, init_event, sign
 from operators.encoding.envelope import payload_multihash
-from operators.encoding.event_blocks import EventBlock, pack, unpack
+from operators.encoding.event_blocks import NO_CODEC, EventBlock, pack, unpack
 from operators.schemas import BLOCKS, RAW, Page
 from tests.support.job import chain, deliver, store
 from tests.support.oracle import read
@@ -353,3 +353,94 @@ def test_blocks_are_found_in_the_order_in_which_they_are_asked_for(
             found = reader.find(multihashes)
             assert found.size.tolist() == [len(content) for content in contents]
             assert reader.whole(multihashes, found).to_pylist() == contents
+
+
+multihashes = st.binary(max_size=80) | st.binary(min_size=34, max_size=34)
+event_block_rows = st.lists(
+    st.tuples(
+        multihashes,
+        st.sampled_from(["113", "133", "0", "-1", "1.5", "'x'", "x'3131'"]),
+        st.sampled_from(["0", "1", "4294967296", "'yes'", "NULL", "0.5"]),
+    ),
+    unique_by=lambda row: row[0],
+    max_size=6,
+)
+
+
+@settings(max_examples=15, deadline=None, print_blob=True)
+@given(rows=st.lists(event_block_rows, min_size=1, max_size=5))
+def test_event_blocks_of_any_form_are_the_same_by_range_and_by_index(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[tuple[bytes, str, str]]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"event-blocks-{next(_names)}.db"
+    cids = [b"event %d" % event for event in range(len(rows))]
+    with closing(create_database(path)) as connection:
+        execute(connection, "DROP TABLE ceramic_one_event_block")
+        execute(
+            connection,
+            "CREATE TABLE ceramic_one_event_block (event_cid, block_multihash, codec INTEGER, idx, "
+            "root BOOL, PRIMARY KEY (event_cid, block_multihash))",
+        )
+        for cid, blocks in zip(cids, rows, strict=True):
+            for multihash, codec, root in blocks:
+                execute(
+                    connection,
+                    "INSERT INTO ceramic_one_event_block VALUES "
+                    f"(x'{cid.hex()}', x'{multihash.hex()}', {codec}, 0, {root})",
+                )  # hex and constants
+    found = []
+    for rows_an_event in (0, 24):
+        sizes = PageSizes(event_block_rows_an_event=rows_an_event)
+        with (
+            closing(connect(path)) as connection,
+            closing(EventBlockReader(connection, sizes)) as reader,
+        ):
+            packed = reader.read(pa.array(cids, pa.binary())).to_pylist()
+        found.append([sorted(unpack(each)) for each in packed])
+    assert found[0] == found[1]
+    for blocks, read_blocks in zip(rows, found[0], strict=True):
+        assert [each.multihash for each in read_blocks] == sorted(each for each, _, _ in blocks)
+        for multihash, codec_read, is_root in read_blocks:
+            written = next(row for row in blocks if row[0] == multihash)
+            is_readable = written[1] in {"113", "133", "0"} and written[2].isdigit()
+            expected = (int(written[1]), written[2] == "1") if is_readable else (NO_CODEC, False)
+            assert (codec_read, is_root) == expected
+
+
+@pytest.mark.parametrize("rowid", [-(2**63), 2**63 - 1])
+def test_blocks_in_the_first_and_the_last_possible_row_are_read(tmp_path: Path, rowid: int) -> None:
+    events = chain(4)
+    path = store(tmp_path / "node.db", events)
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, f"UPDATE ceramic_one_block SET rowid = {rowid} WHERE rowid = 4")
+        execute(connection, f"UPDATE ceramic_one_event_block SET rowid = {rowid} WHERE rowid = 4")
+    assert deliver(path).delivered == 3
+    assert None not in read(path).numbers.values()
+
+
+@pytest.mark.parametrize("value", ["NULL", "5", "1.5", "'text'", "x''"])
+@pytest.mark.parametrize("column", ["root", "payload"])
+def test_a_block_that_is_no_block_stops_its_own_event(
+    tmp_path: Path, value: str, column: str
+) -> None:
+    init, first, second = (
+        init_event(1),
+        *[data_event(init_event(1).stream, init_event(1).cid, n) for n in range(2)],
+    )
+    path = store(tmp_path / "node.db", [init, first, second])
+    block = next(one for one in first.blocks if one.is_root == (column == "root"))
+    with closing(connect(path, "rw")) as connection:
+        execute(
+            connection,
+            "CREATE TABLE other AS SELECT multihash, bytes FROM ceramic_one_block",
+        )
+        execute(connection, "DROP TABLE ceramic_one_block")
+        execute(connection, "CREATE TABLE ceramic_one_block (multihash BLOB PRIMARY KEY, bytes)")
+        execute(connection, "INSERT INTO ceramic_one_block SELECT multihash, bytes FROM other")
+        execute(
+            connection,
+            f"UPDATE ceramic_one_block SET bytes = {value} "
+            f"WHERE multihash = x'{block.multihash.hex()}'",
+        )  # a constant and hex
+    run_state = deliver(path)
+    assert (run_state.delivered, run_state.reasons.total()) == (1, 1)
