@@ -4,7 +4,7 @@
 
 ORDERED is a copy that was ordered, COPY one that was not. The numbers of ORDERED are read first;
 then the clock runs while COPY is opened, one UPDATE is bound to all rows in rowid order in one
-transaction, committed, with a checkpoint as the database is closed. No program that sets this column
+transaction, committed, with a checkpoint as the database is closed. No program that sets this
 through SQLite can be faster.
 """
 

@@ -1,4 +1,4 @@
-"""The parts of errors: how they are joined, and that every error in the code keeps to their form."""
+"""The parts of errors: how they are joined, and that every error keeps to their form."""
 
 import ast
 import pickle

@@ -180,7 +180,9 @@ def test_what_is_left_of_an_earlier_run_is_not_resumed_from_a_recovery_store(
         flow = Dataflow("resumed")
         op.output("out", op.input("in", flow, source_of(path, 1, run_state)), TestingSink(pages))
         every_item = timedelta(0)
-        run_main(flow, recovery_config=config, epoch_interval=every_item)  # type: ignore[no-untyped-call]
+        run_main(  # type: ignore[no-untyped-call]
+            flow, recovery_config=config, epoch_interval=every_item
+        )
         return pages
 
     assert len(rows_of(run_flow())) == 2

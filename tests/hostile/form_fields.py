@@ -207,7 +207,7 @@ def _data(stream: Stream, prev: bytes, name: str, put: Put) -> Event:
     return _signed(stream, prev, block(encode_dag_cbor({**fields, "form": name})))
 
 
-def _init(stream: Stream, prev: bytes, name: str, put: Put) -> Event:  # noqa: ARG001 # as the others
+def _init(stream: Stream, prev: bytes, name: str, put: Put) -> Event:  # noqa: ARG001
     header = {"model": b"model", "sep": "model", "controllers": [CONTROLLER]}
     fields = {**put({"header": header, "data": name}), "form": name}
     return build_event(stream, "init", None, (block(encode_dag_cbor(fields), is_root=True),))

@@ -1,4 +1,4 @@
-"""A target for the fuzzer atheris: any root block and payload are read, alone and in a batch, and both decoders agree.
+"""A target for the fuzzer atheris: any root block and payload, alone and in a batch.
 
 python -m tests.hostile.fuzz CORPUS -runs=1000000
 """

@@ -1,4 +1,4 @@
-"""Whole databases with hostile blocks, through the command line: what is hostile is named with its reason, all else is delivered."""
+"""Databases with hostile blocks: what is hostile is rejected, all else is delivered."""
 
 import shutil
 from contextlib import closing

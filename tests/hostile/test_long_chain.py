@@ -1,4 +1,4 @@
-"""One chain of a million events, in any row order, is ordered in time that grows with its length."""
+"""One chain of a million events, in any row order, takes time that grows with its length."""
 
 import time
 from collections.abc import Callable

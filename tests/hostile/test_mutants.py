@@ -1,4 +1,4 @@
-"""Mutants of valid events: a database of them through the command line, and (soak) a hundred thousand through both decoders."""
+"""Mutants of valid events, by the command line and, under soak, by both decoders."""
 
 from collections import Counter
 from collections.abc import Iterator

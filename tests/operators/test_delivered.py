@@ -1,4 +1,4 @@
-"""The set of delivered init events says of every CID whether it is in it, in memory and in files."""
+"""The set of delivered init events, in memory and in files, knows every CID that it holds."""
 
 from pathlib import Path
 from random import Random

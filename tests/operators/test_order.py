@@ -38,7 +38,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """What a database holds: for each event its stream (None: unreadable) and whether it was delivered before. A `LookUp`."""
+    """What a database holds: each event's stream (None: unreadable), and if it is delivered.
+
+    It is a `LookUp`.
+    """
 
     events: dict[int, tuple[int | None, bool]]
     sunk: Sequence[pa.RecordBatch] = ()
@@ -119,7 +122,7 @@ def rows_of(batches: Iterable[pa.RecordBatch], *names: str) -> list[tuple[object
 def expected_reasons(
     rows: Sequence[Row], known: Known
 ) -> dict[int, tuple[Reason, int | None] | None]:
-    """For each event, by climbing: None if it can be delivered, else why not and because of which event."""
+    """Of each event, by climbing: None if it can be delivered, else why not, and the cause."""
     events = {row.cid: row for row in rows}
 
     def climb(row: Row, below: tuple[int, ...]) -> tuple[Reason, int | None] | None:
@@ -293,7 +296,7 @@ def test_without_a_look_up_only_init_events_begin_a_stream() -> None:
 def test_no_generation_of_remembered_events_is_dropped_before_the_sink_has_it(
     rows: list[int], batch_rows: int, settle_rows: int, recent_rows: int
 ) -> None:
-    """One chain and a comb; the look-up knows only what the sink has received, as with a database."""
+    """One chain and a comb; the look-up knows what the sink has received, as a database does."""
     plan = [
         Row(cid, 0, None if cid == 0 else cid - 1 if cid < 40 else cid - 40) for cid in range(60)
     ]
@@ -334,6 +337,14 @@ def test_a_shard_settles_when_as_many_events_have_come_as_are_waiting() -> None:
     assert settles_of(parents_first[::-1]) == [4, 4, 8, 16, 32, 36]
 
 
+def _run_recoverable(flow: Dataflow, folder: Path) -> None:
+    """Run a flow with a snapshot after each item."""
+    recovery = RecoveryConfig(str(folder))  # type: ignore[no-untyped-call] # compiled
+    run_main(  # type: ignore[no-untyped-call] # compiled
+        flow, epoch_interval=timedelta(0), recovery_config=recovery
+    )
+
+
 def test_a_flow_that_goes_on_from_recovery_has_forgotten_no_waiting_event(
     tmp_path: Path,
 ) -> None:
@@ -344,7 +355,7 @@ def test_a_flow_that_goes_on_from_recovery_has_forgotten_no_waiting_event(
     flow, left = flow_of(batches, None, 4, ordered, settings=OrderSettings(settle_rows=1))
     init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call] # compiled
     for _ in range(2):
-        run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(tmp_path)))  # type: ignore[no-untyped-call] # compiled
+        _run_recoverable(flow, tmp_path)
     assert rows_of(ordered, "cid") == [(binary(cid),) for cid in range(10)]
     assert left == []
 
@@ -355,10 +366,10 @@ def test_a_resumed_shard_asks_again_for_a_parent_that_came_since(tmp_path: Path)
     batches = [links([(2, Row(2, 0, 1))]), TestingSource.ABORT(), links([(9, Row(9, 9, None))])]
     flow, left = flow_of(batches, known, 1, ordered, settings=OrderSettings(settle_rows=1))
     init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call] # compiled
-    run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(tmp_path)))  # type: ignore[no-untyped-call] # compiled
+    _run_recoverable(flow, tmp_path)
     assert known.asked
     known.events[1] = (0, True)
-    run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(tmp_path)))  # type: ignore[no-untyped-call] # compiled
+    _run_recoverable(flow, tmp_path)
     assert sorted(rows_of(ordered, "cid")) == [(binary(2),), (binary(9),)]
     assert left == []
 

@@ -42,7 +42,7 @@ def test_it_holds_what_was_added_and_nothing_else(
 
 
 def test_events_are_moved_seldom() -> None:
-    """Runs grow by doubling: of a thousand batches ten runs are kept; each event moves ten times."""
+    """Runs grow by doubling: a thousand batches make ten runs, and an event moves ten times."""
     remembered = Remembered()
     for number in range(1_000):
         remembered.add(

@@ -34,8 +34,8 @@ def test_a_violation_exits_1_and_names_the_event(tmp_path: Path) -> None:
     ended = run(store(tmp_path / "db", numbers={"leaf": 40, "anchor": 60}))
     assert ended.code == 1
     assert (
-        f"{cid_text(WORLD['leaf'].cid)} number 40: prev has number 60 ({cid_text(WORLD['anchor'].cid)})"
-        in ended.out
+        f"{cid_text(WORLD['leaf'].cid)} number 40: "
+        f"prev has number 60 ({cid_text(WORLD['anchor'].cid)})" in ended.out
     )
 
 

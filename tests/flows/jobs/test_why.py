@@ -181,7 +181,8 @@ def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
         "reason": None,
         "cause": None,
         "cause_reason": None,
-        "sentence": f"Nothing is in its way: its chain ends at the delivered event `{cid_text(init.cid)}`.",
+        "sentence": "Nothing is in its way: its chain ends at the delivered event "
+        f"`{cid_text(init.cid)}`.",
         "advice": f"`ceramic-order run {path}` delivers it.",
         "chain": [
             {

@@ -1,4 +1,4 @@
-"""The order digest: equal for orders that say the same of every stream, different for all others."""
+"""The order digest: equal where every stream has the same order, different elsewhere."""
 
 from hashlib import sha256
 from itertools import combinations

@@ -214,7 +214,10 @@ const small = [...document.querySelectorAll("body *:not(svg *)")]
     .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
     .filter(e => parseFloat(getComputedStyle(e).fontSize) < 12).length;
 const unseen = [...document.querySelectorAll("rect")]
-    .filter(e => e.getBoundingClientRect().width < 1 || e.getBoundingClientRect().height < 1).length;
+    .filter(e => {
+        const box = e.getBoundingClientRect();
+        return box.width < 1 || box.height < 1;
+    }).length;
 const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 document.title = `measured wide=${wide} small=${small} unseen=${unseen} `
     + `width=${innerWidth}`;

@@ -1,4 +1,4 @@
-"""The profile of a run: every stage is in it, nothing is counted twice, and an unwritable file is told before anything is done."""
+"""The profile of a run has every stage, counts nothing twice, and needs a writable file."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""A synthetic database has the tables of a node's, the rows it was asked for, and is complete or not there at all."""
+"""A synthetic database has a node's tables and the rows it was asked for, or is not there."""
 
 import json
 import re
@@ -120,7 +120,8 @@ def test_a_block_that_events_share_is_stored_once_and_listed_for_each(tmp_path: 
     assert len(rows(path, "SELECT multihash FROM ceramic_one_block")) == 5
     listed = rows(
         path,
-        "SELECT event_cid, block_multihash, codec, idx, root FROM ceramic_one_event_block ORDER BY rowid",
+        "SELECT event_cid, block_multihash, codec, idx, root"
+        " FROM ceramic_one_event_block ORDER BY rowid",
     )
     assert [tuple(row.values()) for row in listed] == [
         (event.cid, one.multihash, one.codec, index, int(one.is_root))
@@ -160,7 +161,8 @@ def test_blocks_lie_beside_their_event_in_the_order_of_the_events(mixed: Path) -
     joined = rows(
         mixed,
         "SELECT e.rowid event, l.rowid listed, b.rowid block FROM ceramic_one_event e"
-        " JOIN ceramic_one_event_block l ON l.event_cid = e.cid JOIN ceramic_one_block b ON b.multihash = l.block_multihash"
+        " JOIN ceramic_one_event_block l ON l.event_cid = e.cid"
+        " JOIN ceramic_one_block b ON b.multihash = l.block_multihash"
         " ORDER BY e.rowid, l.idx",
     )
     listed = [row["listed"] for row in joined]
@@ -228,9 +230,7 @@ def test_delivered_numbers_begin_at_one_without_gaps_and_come_parents_first(mixe
         assert prev is None or numbers[prev] < number
 
 
-def test_without_forks_every_event_has_one_child_and_with_forks_anchors_and_changes_share_parents() -> (
-    None
-):
+def test_only_with_forks_anchors_and_changes_share_parents() -> None:
     def children(forks: float) -> dict[bytes | None, list[str]]:
         found: dict[bytes | None, list[str]] = defaultdict(list)
         for event, _, _ in grow(Population(50, 40, forks)):
@@ -309,7 +309,10 @@ def test_a_stop_leaves_nothing_behind(number: signal.Signals, order: str, tmp_pa
 
 def test_the_json_document_tells_the_counts(tmp_path: Path) -> None:
     out = tmp_path / "out.db"
-    options = "--streams 30 --length 5 --forks 0.2 --missing 0.1 --order shuffled --delivered 2 --seed 9 --json"
+    options = (
+        "--streams 30 --length 5 --forks 0.2 --missing 0.1 --order shuffled"
+        " --delivered 2 --seed 9 --json"
+    )
     done = CliRunner().invoke(command, [str(out), *options.split()])
     assert done.exit_code == 0
     counts = write_database(tmp_path / "again.db", Population(30, 5, 0.2, 0.1, 2, 9), "shuffled")

@@ -158,7 +158,7 @@ class Stored(NamedTuple):
 
     @property
     def payload(self) -> Any:
-        """The fields of the payload, or of the root of a time event: a node lists that block first."""
+        """The fields of the payload, or of a time event's root: a node stores that block first."""
         return cbrrr.decode_dag_cbor(self.blocks[0].content)
 
     @property

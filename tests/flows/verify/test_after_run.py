@@ -1,4 +1,4 @@
-"""A run and the verifier were written apart, with two decoders: what the one does, the other finds right, whatever the database."""
+"""A run and the verifier were written apart: what the one does, the other finds right."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run may not have changed is found beside the baseline, and old damage is told apart from new."""
+"""What a run may not have changed is found, and old damage is not taken for new."""
 
 # SQL of our own values
 
@@ -77,20 +77,32 @@ def test_a_new_number_in_a_gap_of_the_old_ones_is_found(tmp_path: Path) -> None:
 UNUSED = literal(LONG.multihash)
 CHANGES = {
     "an init CID": f"UPDATE ceramic_one_event SET init_cid = NULL WHERE {the('leaf')}",
-    "an order key": f"UPDATE ceramic_one_event SET order_key = CAST(order_key || x'00' AS BLOB) WHERE {the('leaf')}",
+    "an order key": (
+        "UPDATE ceramic_one_event SET order_key = CAST(order_key || x'00' AS BLOB)"
+        f" WHERE {the('leaf')}"
+    ),
     "a type": f"UPDATE ceramic_one_event SET informant = CAST('a' AS BLOB) WHERE {the('leaf')}",
     "the rowid of an event": f"UPDATE ceramic_one_event SET rowid = 1000 WHERE {the('leaf')}",
-    "a discovered time": f"UPDATE ceramic_one_event SET discovered = '2026-01-01 00:00:00' WHERE {the('leaf')}",
+    "a discovered time": (
+        f"UPDATE ceramic_one_event SET discovered = '2026-01-01 00:00:00' WHERE {the('leaf')}"
+    ),
     "a block": f"UPDATE ceramic_one_block SET bytes = x'00' WHERE multihash = {UNUSED}",
     "the last byte of a long block": (
-        f"UPDATE ceramic_one_block SET bytes = CAST(substr(bytes, 1, length(bytes) - 1) || x'01' AS BLOB) WHERE multihash = {UNUSED}"
+        "UPDATE ceramic_one_block"
+        " SET bytes = CAST(substr(bytes, 1, length(bytes) - 1) || x'01' AS BLOB)"
+        f" WHERE multihash = {UNUSED}"
     ),
     "a block that is gone": f"DELETE FROM ceramic_one_block WHERE multihash = {UNUSED}",
     "a new block": "INSERT INTO ceramic_one_block VALUES (x'1220', x'00')",
-    "a listed block's place": f"UPDATE ceramic_one_event_block SET idx = 9 WHERE event_{the('alone')} AND idx = 1",
+    "a listed block's place": (
+        f"UPDATE ceramic_one_event_block SET idx = 9 WHERE event_{the('alone')} AND idx = 1"
+    ),
     "a new table": "CREATE TABLE delivered_order (rowid INTEGER PRIMARY KEY)",
     "an index that is gone": "DROP INDEX idx_ceramic_one_event_block_block_multihash",
-    "a migration": "UPDATE _sqlx_migrations SET execution_time = 1 WHERE version = (SELECT max(version) FROM _sqlx_migrations)",
+    "a migration": (
+        "UPDATE _sqlx_migrations SET execution_time = 1"
+        " WHERE version = (SELECT max(version) FROM _sqlx_migrations)"
+    ),
 }
 
 
@@ -107,7 +119,10 @@ def test_rows_are_compared_over_many_pages(tmp_path: Path) -> None:
         " INSERT INTO ceramic_one_block SELECT CAST(i AS BLOB), x'00' FROM n"
     )
     database = copy(change(baseline, many), "db")
-    removed = "DELETE FROM ceramic_one_block WHERE multihash IN (CAST(7 AS BLOB), CAST(2000 AS BLOB), CAST(2001 AS BLOB))"
+    removed = (
+        "DELETE FROM ceramic_one_block"
+        " WHERE multihash IN (CAST(7 AS BLOB), CAST(2000 AS BLOB), CAST(2001 AS BLOB))"
+    )
     altered = "UPDATE ceramic_one_block SET bytes = x'01' WHERE multihash = CAST(4000 AS BLOB)"
     added = "INSERT INTO ceramic_one_block VALUES (CAST(5001 AS BLOB), x'00')"
     assert found(verify(change(database, removed, altered, added), baseline=baseline)) == {
@@ -126,7 +141,8 @@ def doubled(path: Path) -> Path:
 def gone(path: Path) -> Path:
     return change(
         store(path),
-        f"DELETE FROM ceramic_one_block WHERE multihash = {literal(WORLD['leaf'].blocks[-1].multihash)}",
+        "DELETE FROM ceramic_one_block"
+        f" WHERE multihash = {literal(WORLD['leaf'].blocks[-1].multihash)}",
     )
 
 

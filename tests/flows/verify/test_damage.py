@@ -1,4 +1,4 @@
-"""The corpus of damaged databases: each kind of damage is found by exactly the rule that it breaks."""
+"""Damaged databases: each kind of damage is found by exactly the rule that it breaks."""
 
 # SQL of our own values
 

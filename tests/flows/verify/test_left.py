@@ -1,4 +1,4 @@
-"""What counts as left undelivered although it could be delivered: all that hangs below a delivered event or is an init event."""
+"""What counts as left: init events, and all below a delivered event that is undelivered."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_what_hangs_below_a_delivered_event_that_can_not_be_read_waits(tmp_path:
 
 
 def anchored(name: bytes, prev: bytes) -> Event:
-    """A time event whose CID is freely chosen: its root block does not have the hash that it is stored under."""
+    """A time event with any CID: its root block does not have the hash it is stored under."""
     proof = anchor([prev], depth=0)[0].proof
     stream = WORLD["init"].stream
     content = encode_dag_cbor(

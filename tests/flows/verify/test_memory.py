@@ -26,7 +26,7 @@ ONE_PROCESS = "375MB"
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wholly delivered, and so large that it takes more than the least limit where nothing binds."""
+    """Wholly delivered, and too large for the least limit where nothing holds it there."""
     path = tmp_path_factory.mktemp("memory") / "db"
     synth.main(
         [

@@ -1,4 +1,4 @@
-"""Mutation: of random single changes of `delivered` after a right run, each one that breaks a promise is found, by its rule."""
+"""Of random changes of `delivered`, each that breaks a promise is found, by its rule."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Numbers = Mapping[bytes, int | None]
 
 
 def broken(before: Contents, numbers: Numbers) -> set[str]:
-    """The rules that these numbers break, told from the links alone; `before` is the baseline, whose damage does not count."""
+    """The rules that these numbers break, by the links alone; damage in `before` is old."""
     old = {cid: number for cid, number in before.numbers.items() if number is not None}
     new = {cid: number for cid, number in numbers.items() if number is not None and cid not in old}
     times = Counter(numbers.values())
@@ -64,7 +64,10 @@ def test_each_change_of_a_number_that_breaks_a_promise_is_found(tmp_path: Path, 
         )
         expected = broken(before, {**numbers, cid: wanted})
         new_number = "NULL" if wanted is None else str(wanted)
-        statement = f"UPDATE ceramic_one_event SET delivered = {new_number} WHERE cid = {literal(cid)}"  # our own values
+        # values of our own
+        statement = (
+            f"UPDATE ceramic_one_event SET delivered = {new_number} WHERE cid = {literal(cid)}"
+        )
         verification = verify(change(copy(right, "changed"), statement), baseline=baseline)
         assert verification.failed == expected, (
             f"seed {seed}, change {attempt}: {numbers[cid]} to {wanted} at {cid.hex()}"

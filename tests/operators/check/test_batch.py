@@ -245,7 +245,7 @@ UNSERVED = {
         Reason.CAPABILITY_UNREADABLE,
     ),
     "capability whose head is a list": (
-        with_capability(lambda fields: fields.update(h=[])),  # type: ignore[call-overload] # that is the point
+        with_capability(lambda fields: fields.update(h=[])),  # type: ignore[call-overload]
         Reason.CAPABILITY_UNREADABLE,
     ),
     "proof not there": (without(ALONE, ALONE.blocks[1]), Reason.PROOF_MISSING),

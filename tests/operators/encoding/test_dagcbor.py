@@ -1,4 +1,4 @@
-"""Where the links are in a block: told from its bytes, held against a decoder that keeps links apart."""
+"""Where the links are in a block: the same as a decoder that keeps links apart finds."""
 
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 from hypothesis import given, settings
