@@ -9,6 +9,7 @@ import pytest
 from connectors.claim import claim, is_in_use
 from connectors.database import locate, read_schema
 from connectors.errors import CannotStartError
+from connectors.snapshot import Reader
 from connectors.sqlite import SqliteError, connect, connect_reader, execute, scalar, sqlite_says
 from flows.synth.database import create_database
 from flows.synth.schema import SchemaVersion
@@ -215,3 +216,82 @@ def test_sqlite_is_quoted_without_the_driver_and_the_statement(path: Path) -> No
     with closing(connect_reader(path)) as connection, pytest.raises(SqliteError) as error:
         execute(connection, "SELECT nonsense FROM ceramic_one_event")
     assert sqlite_says(error.value) == "no such column: nonsense"
+
+
+ONE_EVENT = "ceramic_one_event"
+ADD_TRIGGER = (
+    "CREATE TRIGGER counts AFTER UPDATE ON Ceramic_One_Event "
+    "BEGIN UPDATE ceramic_one_block SET bytes = x''; END"
+)
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        ([ADD_TRIGGER], "has triggers on `ceramic_one_event`"),
+        ([f"CREATE INDEX odd ON {ONE_EVENT} (delivered % 10)"], "`odd` is on an expression"),
+        ([f"CREATE UNIQUE INDEX odd ON {ONE_EVENT} (cid, delivered)"], "`odd`"),
+        ([f"ALTER TABLE {ONE_EVENT} ADD COLUMN rowid TEXT"], "a column of its own named `rowid`"),
+        ([f"ALTER TABLE {ONE_EVENT} ADD COLUMN twice AS (delivered * 2)"], "twice` is generated"),
+        (
+            [
+                f"ALTER TABLE {ONE_EVENT} RENAME TO events",
+                f"CREATE VIEW {ONE_EVENT} AS SELECT * FROM events",
+            ],
+            "is a view",
+        ),
+        (
+            [
+                f"DROP TABLE {ONE_EVENT}",
+                f"CREATE TABLE {ONE_EVENT} (order_key, cid PRIMARY KEY, delivered) WITHOUT ROWID",
+            ],
+            "is a table without rowids",
+        ),
+        (
+            [
+                f"DROP TABLE {ONE_EVENT}",
+                f"CREATE TABLE {ONE_EVENT} (order_key, cid, delivered TEXT)",
+            ],
+            "has the type `TEXT`",
+        ),
+        ([f"UPDATE {ONE_EVENT} SET delivered = x'01' WHERE rowid = 1"], "a blob of 1 bytes"),
+        ([f"UPDATE {ONE_EVENT} SET delivered = 'many' WHERE rowid = 1"], "the text `many`"),
+        ([f"UPDATE {ONE_EVENT} SET delivered = 2.5 WHERE rowid = 1"], "the real number `2.5`"),
+        ([f"UPDATE {ONE_EVENT} SET delivered = {2**63 - 1} WHERE rowid = 1"], "hardly any is left"),
+    ],
+)
+def test_a_database_in_which_a_number_would_do_more_or_can_not_be_is_refused(
+    path: Path, tmp_path: Path, statements: list[str], words: str
+) -> None:
+    with closing(connect(path, "rw")) as connection:
+        for statement in statements:
+            execute(connection, statement)
+    before = bytes_of(tmp_path)
+    with pytest.raises(CannotStartError) as run:
+        claim(path)
+    assert words in str(run.value)
+    with (
+        Reader(path) as reader,
+        closing(reader(path)) as connection,
+        pytest.raises(CannotStartError) as dry_run,
+    ):
+        reader.require_orderable(connection)
+    assert str(dry_run.value) == str(run.value)
+    assert bytes_of(tmp_path) == before
+
+
+def test_a_strict_table_and_indices_that_forbid_nothing_are_no_hindrance(path: Path) -> None:
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, f"CREATE INDEX more ON {ONE_EVENT} (delivered) WHERE delivered IS NULL")
+        execute(connection, "CREATE TABLE other (number REFERENCES ceramic_one_event (delivered))")
+    claim(path).close()
+
+
+def test_a_lock_file_that_is_not_ours_is_named(path: Path, tmp_path: Path) -> None:
+    lock = tmp_path / (path.name + "-order-lock")
+    (tmp_path / "other").write_text("precious")
+    lock.symlink_to(tmp_path / "other")
+    with pytest.raises(CannotStartError, match="something else has this name"):
+        claim(path)
+    assert lock.is_symlink()
+    assert (tmp_path / "other").read_text() == "precious"
