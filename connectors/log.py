@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -49,11 +49,11 @@ class LogFile:
 
 
 class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
-    """Numbers events in the order in which they come, and writes them to `order-00000.parquet`, `order-00001.parquet`, ...
+    """Numbers events in the order in which they come, and writes them to `order-00000.parquet`, ...
 
     One partition, because there is one order. What is held becomes a row group when `batch_rows`
     events have come, whatever the epoch: the files are of use only when all is complete (`finish`).
-    So a log is made from the beginning or not at all, and this sink can't resume.
+    So a log is made from its start or not at all, and this sink can't resume.
     """
 
     columns: ClassVar = ("rowid", "cid", "stream", "prev", "kind")
@@ -83,7 +83,7 @@ class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
         return ["log"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Part":  # noqa: ARG002 # Bytewax's signature
-        """Begin the order."""
+        """Start the order."""
         return _Part(self)
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -147,7 +147,10 @@ class _Part(StatefulSinkPartition[pa.RecordBatch, None]):
 
 
 class _Files:
-    """Writes tables of schema ORDER one behind the other, into files of about FILE_ROWS; there is always at least one."""
+    """Writes tables of schema ORDER, concatenated, into files of about FILE_ROWS.
+
+    There is always at least one file.
+    """
 
     def __init__(self, folder: Path, first_number: int, group_rows: int) -> None:
         self.folder = folder
@@ -155,6 +158,7 @@ class _Files:
         self._group_rows = group_rows
         self._first_number = self._next_number = first_number
         self._writer: pq.ParquetWriter | None = None
+        self._file: IO[bytes]
 
     def write(self, rows: pa.Table) -> None:
         for start in range(0, rows.num_rows, self._group_rows):
@@ -170,8 +174,10 @@ class _Files:
 
     def _open(self) -> pq.ParquetWriter:
         if self._writer is None:
+            # a file of our own: Arrow takes some names for addresses
+            self._file = (self.folder / self._name()).open("wb")
             self._writer = pq.ParquetWriter(
-                self.folder / self._name(),
+                self._file,
                 ORDER,
                 compression="zstd",
                 use_dictionary=[
@@ -184,6 +190,7 @@ class _Files:
 
     def _close(self) -> None:
         self._open().close()
+        self._file.close()
         self._writer = None
         events = self._next_number - self._first_number
         numbers = (self._first_number, self._next_number - 1) if events else (None, None)

@@ -1,8 +1,10 @@
-"""The folder of a log: it gets a whole log or none."""
+"""The folder of a log: it gets a whole log or none, and nothing else in it is touched."""
 
+import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -13,51 +15,70 @@ from typing import Any
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import FILES
 from connectors.run_state import RunState
+from connectors.scratch import LOCK_FILE, PREFIX, Scratch
 
 ORDER_FILES = "order-*.parquet"
 """All files of the order, in its order when sorted by name."""
 
 SUMMARY = "replay.json"
-"""What the replay did. It is the last file to come and the first to go: a folder without it
-holds no complete log."""
+"""The document of the log: what the replay did, and which files are the log's. It is the last
+file to come and the first to go: a folder without it holds no complete log."""
 
-PARTIAL = ".partial"
-"""The folder inside the log's in which everything is made."""
-
+ORDER_NAME = re.compile(r"order-\d{5,}\.parquet")
+"""The name of a file of the order."""
 
 REMOVALS = 25
 """How often to try to remove an unfinished log: half a second."""
 
 
+def is_name_of_log(name: str) -> bool:
+    """Whether a file of a log can have this name."""
+    return name in {SUMMARY, *FILES.values()} or ORDER_NAME.fullmatch(name) is not None
+
+
 class LogFolder:
-    """Makes a log in `partial`, a folder inside, and gives its files their names when all of them are complete and on disk."""
+    """Makes a log in `partial`, a new folder inside; its files get their names when all are there."""
 
     def __init__(self, folder: Path, *, overwrite: bool = False) -> None:
-        """Make the folder, and hold `partial` in it.
+        """Make the folder, and hold it.
 
         Raises:
-            CannotStartError: it can't be made, another replay is writing there, or it holds a log that is not to be overwritten.
+            CannotStartError: it can't be made or written to, another replay is writing there, it
+                holds a log that is not to be overwritten, or files that are in the way of one.
         """
         self.folder = folder
-        self.partial = folder / PARTIAL
-        if not overwrite and (taken := self._files()):
-            raise CannotStartError(
-                f"`{folder}` already holds a log",
-                why=f"`{taken[0].name}`",
-                advice="Use `--overwrite`, or name another folder.",
-            )
+        self._overwrite = overwrite
+        self._require_text()
         self._made = [made for made in (folder, *folder.parents) if not made.exists()]
         try:
-            self.partial.mkdir(parents=True, exist_ok=True)
-            self._lock()
-            _empty(self.partial)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._descriptor: int | None = self._locked()
+            _finish_killed(folder)
+            self._scratch = Scratch(folder)
+            self._require_free()
+            self.partial = self._scratch.folder()
         except OSError as cause:
+            self._release()
             raise CannotStartError(
                 f"Can't write to `{folder}`", why=f"{cause.strerror}", advice="Name another folder."
             ) from cause
+        except CannotStartError:
+            self._release()
+            raise
 
-    def _lock(self) -> None:
-        descriptor = os.open(self.partial, os.O_RDONLY | os.O_CLOEXEC)
+    def _require_text(self) -> None:
+        try:
+            str(self.folder.resolve()).encode()
+        except UnicodeEncodeError as cause:
+            raise CannotStartError(
+                f"Can't write to `{self.folder}`",
+                why="its name is no UTF-8, and what verifies the log can't read such a folder",
+                advice="Name another folder.",
+            ) from cause
+
+    def _locked(self) -> int | None:
+        """Lock the folder for as long as this process lives, where its file system has locks."""
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as cause:
@@ -66,25 +87,55 @@ class LogFolder:
                 f"Another `ceramic-order replay` is writing to `{self.folder}`",
                 advice="Wait for it, or name another folder.",
             ) from cause
-        self._descriptor: int | None = descriptor
+        except OSError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def _require_free(self) -> None:
+        """Check that nothing but the files of an earlier log will be replaced."""
+        owned = _files_of_log(self.folder / SUMMARY)
+        if owned and not self._overwrite:
+            raise CannotStartError(
+                f"`{self.folder}` already holds a log",
+                why=f"`{SUMMARY}`",
+                advice="Use `--overwrite`, or name another folder.",
+            )
+        for file in sorted(self.folder.iterdir()):
+            if is_name_of_log(file.name) and file.name not in owned:
+                raise CannotStartError(
+                    f"`{file}` is in the way of a log",
+                    why="no log in its folder lists it, so it is not replaced",
+                    advice="Move it away, or name another folder.",
+                )
 
     def publish(self, summary: Mapping[str, Any], run_state: RunState) -> None:
-        """Give all files their names, in place of those of an earlier log; `summary` is written beside them.
+        """Give all files their names, in place of those of an earlier log.
+
+        `summary` is written beside them. A process that is killed meanwhile leaves the whole new
+        log in `partial`, and the next replay into this folder brings it to its end.
 
         Raises:
-            InterruptedRunError: the disk is full or fails.
+            InterruptedRunError: the disk is full or fails, or something is in the way.
         """
         try:
-            (self.partial / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
-            made = sorted(self.partial.iterdir(), key=lambda file: file.name == SUMMARY)
-            for file in made:
+            self._require_free()
+            made = sorted(file for file in self.partial.iterdir() if is_name_of_log(file.name))
+            unfinished = self.partial / f"{SUMMARY}.unfinished"
+            unfinished.write_text(json.dumps(summary, indent=2) + "\n")
+            for file in (*made, unfinished):
                 _sync(file)
+            unfinished.rename(self.partial / SUMMARY)
+            _sync(self.partial)
             with run_state.writing:  # a signal waits for it
-                for old in self._files():
-                    old.unlink()
-                for file in made:
-                    file.rename(self.folder / file.name)
-            _sync(self.folder)
+                _move_in(self.partial, self.folder)
+        except CannotStartError as cause:
+            raise InterruptedRunError(
+                cause.what,
+                why=cause.why,
+                unchanged="No part of a new log was left there, and the snapshot is unchanged.",
+                advice=cause.advice,
+            ) from cause
         except OSError as cause:
             raise failed_write(self.folder, cause) from cause
         self.abandon()
@@ -92,33 +143,83 @@ class LogFolder:
     def abandon(self) -> None:
         """Remove what has not been published; safe to call twice, and from another thread."""
         for _ in range(REMOVALS):
+            self._scratch.close()
             shutil.rmtree(self.partial, ignore_errors=True)
             if not self.partial.exists():
                 break
             # after a signal the flow goes on for a moment, and may make a file just then
             time.sleep(0.02)
-        descriptor, self._descriptor = self._descriptor, None
+        self._release()
+
+    def _release(self) -> None:
+        """Let other replays in, and remove the folders that were made for nothing."""
+        descriptor, self._descriptor = getattr(self, "_descriptor", None), None
         if descriptor is not None:
             os.close(descriptor)
         with suppress(OSError):  # it holds something
             for folder in self._made:
                 folder.rmdir()
 
-    def _files(self) -> list[Path]:
-        """The files of an earlier log, beginning with the one that makes it complete."""
-        return [
-            file
-            for name in (SUMMARY, *FILES.values(), ORDER_FILES)
-            for file in sorted(self.folder.glob(name))
-        ]
+
+def _files_of_log(document: Path) -> list[str]:
+    """The names of the files of the log with this document; none: it is no log's."""
+    try:
+        said = json.loads(document.read_bytes())
+        order = [file["name"] for file in said["files"] if "order_digest" in said]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    names = [*order, *FILES.values(), SUMMARY]
+    return names if order and all(map(is_name_of_log, names)) else []
 
 
-def _empty(folder: Path) -> None:
-    for left in folder.iterdir():
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
+def _finish_killed(folder: Path) -> None:
+    """Bring to its end what a replay had begun to publish when it was killed.
+
+    Its log is whole; in the folder itself there is none.
+    """
+    for document in sorted(folder.glob(f"{PREFIX}*/{SUMMARY}")):
+        if not (folder / SUMMARY).exists() and not _is_locked(document.parent / LOCK_FILE):
+            _move_in(document.parent, folder)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _move_in(partial: Path, folder: Path) -> None:
+    """Put the whole log in `partial` into its place. All can be done again after a kill."""
+    earlier = partial / f"{SUMMARY}.earlier"
+    if _files_of_log(folder / SUMMARY):
+        (folder / SUMMARY).replace(earlier)
+    new = _files_of_log(partial / SUMMARY)
+    for surplus in set(_files_of_log(earlier)) - set(new):
+        (folder / surplus).unlink(missing_ok=True)
+    for name in new:  # the document last
+        _link(partial / name, folder / name)
+    _sync(folder)
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name, in place of whatever has it; where there are no links, move it."""
+    beside = file.with_name(f"{file.name}.second")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(file, beside)
+    except OSError as cause:
+        if cause.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}:
+            raise
+        beside = file
+    beside.replace(name)
 
 
 def _sync(path: Path) -> None:

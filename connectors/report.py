@@ -4,9 +4,10 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,18 +16,26 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.run_state import RunState
+from connectors.scratch import Scratch
+from operators.encoding.base32 import cid_texts
 
 FILES = {True: "waiting.parquet", False: "rejected.parquet"}
 """By whether the events in it wait for another event or were rejected themselves."""
 
+TEXT_COLUMNS = ("cid", "stream", "prev", "cause")
+"""The columns of CIDs that a report also holds as text, as `cid_text` and so on."""
+
+MARK = {"reason", "cause"}
+"""Columns by which a file is known to be of a report."""
+
 
 @dataclass(frozen=True)
 class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
-    """Counts events by reason and, with a folder, lists them in `waiting.parquet` and `rejected.parquet`.
+    """Counts events by reason and, with a folder, lists them in two files, `FILES`.
 
-    Batches have the columns rowid, cid, stream, prev, reason, cause. The files get their names when
-    `publish` says that the run is complete; one that stopped leaves the files of an earlier run as
-    they are.
+    Batches have the columns rowid, cid, stream, prev, reason, cause; the files have the CIDs as
+    text too. The files get their names when `publish` says that the run is complete; one that
+    stopped leaves the files of an earlier run as they are.
     """
 
     folder: Path | None
@@ -36,6 +45,16 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     run_state: RunState
     kept: list[pa.RecordBatch] | None = None
     """Gets all batches too, if it is given."""
+    _scratch: list[Scratch] = field(default_factory=list)
+    """The folder in which the files are made."""
+    _made: list[Path] = field(default_factory=list)
+    """Folders that did not exist before, the innermost first."""
+
+    @property
+    def file_schema(self) -> pa.Schema:
+        """The schema of both files."""
+        texts = [pa.field(f"{name}_text", pa.string()) for name in TEXT_COLUMNS]
+        return pa.schema([*self.schema, *texts])
 
     def list_parts(self) -> list[str]:
         """The one partition."""
@@ -46,33 +65,66 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         return _Report(self)
 
     def prepare(self) -> None:
-        """Make the folder.
+        """Make the folder, and check that files can be made in it.
 
         Raises:
-            CannotStartError: it can't be made.
+            CannotStartError: they can't, or a file that is none of a report is in their way.
         """
         if self.folder is None:
             return
+        above = (self.folder, *self.folder.parents)
         try:
+            self._made.extend(folder for folder in above if not folder.exists())
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._partial()
         except OSError as cause:
             raise CannotStartError(
-                f"Can't make the report folder `{self.folder}`",
+                f"Can't make a report in the folder `{self.folder}`",
                 why=f"{cause.strerror}",
                 advice="Name another folder.",
             ) from cause
+        for name in FILES.values():
+            if (file := self.folder / name).exists() and not _is_report(file):
+                self.abandon()
+                raise CannotStartError(
+                    f"`{file}` is in the way of a report",
+                    why="it is none itself, so it is not replaced",
+                    advice="Move it away, or name another folder.",
+                )
+
+    def _partial(self) -> Path:
+        """The new folder in which the files are made."""
+        if not self._scratch and self.folder is not None:
+            self._scratch.append(Scratch(self.folder))
+        return self._scratch[0].folder()
 
     def publish(self) -> None:
-        """Give the files their names, in place of those of an earlier run."""
+        """Give the files their names, in place of those of an earlier run.
+
+        A kill meanwhile leaves no files of two runs beside each other.
+        """
         if self.folder is None:
             return
         with self.writing():
+            partial = self._partial()
             for name in FILES.values():
-                partial = _partial(self.folder, name)
-                if not partial.exists():
+                if not (partial / name).exists():
                     # Bytewax builds a partition when its first item comes
-                    pq.write_table(self.schema.empty_table(), partial)
-                partial.replace(self.folder / name)
+                    with (partial / name).open("wb") as file:
+                        pq.write_table(self.file_schema.empty_table(), file)
+            for name in FILES.values():
+                (self.folder / name).unlink(missing_ok=True)
+            for name in FILES.values():
+                (partial / name).replace(self.folder / name)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Remove what is not published; safe to call twice."""
+        for scratch in self._scratch:
+            scratch.close()
+        with suppress(OSError):  # it holds something
+            for folder in self._made:
+                folder.rmdir()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -88,20 +140,30 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
             raise error from cause
 
 
-def _partial(folder: Path, name: str) -> Path:
-    return folder / f".{name}.partial"
+def _is_report(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return set(pq.read_schema(opened).names) >= MARK
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def _with_texts(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    texts = [cid_texts(batch[name]) for name in TEXT_COLUMNS]
+    return pa.record_batch([*batch.columns, *texts], schema=schema)
 
 
 class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
     def __init__(self, sink: ReportSink) -> None:
         self._sink = sink
-        self._files: dict[bool, pq.ParquetWriter] = {}
+        self._files: dict[bool, tuple[pq.ParquetWriter, IO[bytes]]] = {}
         if sink.folder is not None:
             with sink.writing():
                 for waits, name in FILES.items():
-                    self._files[waits] = pq.ParquetWriter(
-                        _partial(sink.folder, name), sink.schema, compression="zstd"
-                    )
+                    # a file of our own: Arrow takes some names for addresses
+                    file = (sink._partial() / name).open("wb")  # noqa: SLF001 # its own part
+                    writer = pq.ParquetWriter(file, sink.file_schema, compression="zstd")
+                    self._files[waits] = (writer, file)
 
     def write_batch(self, values: list[pa.RecordBatch]) -> None:
         for batch in values:
@@ -114,16 +176,17 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
                 )
             )
             waits = pc.is_in(batch["reason"], value_set=pa.array(sorted(self._sink.waiting)))
-            for kind, file in self._files.items():
+            for kind, (writer, _) in self._files.items():
                 rows = batch.filter(waits if kind else pc.invert(waits))
                 if rows.num_rows:
                     with self._sink.writing():
-                        file.write_batch(rows)
+                        writer.write_batch(_with_texts(rows, self._sink.file_schema))
 
     def snapshot(self) -> None:
         return None
 
     def close(self) -> None:
-        for file in self._files.values():
+        for writer, file in self._files.values():
             with self._sink.writing():
+                writer.close()
                 file.close()

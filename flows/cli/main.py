@@ -140,6 +140,8 @@ def main(defaults: object = None) -> NoReturn:
         os.environ.pop(variable, None)
     code = _exit_code_of(sys.argv[1:], defaults)
     wait_if_being_stopped()
+    if (scratch := sys.modules.get("connectors.scratch")) is not None:
+        scratch.remove_all()
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -34,7 +34,7 @@ def report_for_page(
     if page is None:
         yield report
         return
-    require_writable(page, database, "a page")
+    require_writable(page, database, "a page", kept=[report])
     if report is not None:
         yield report
         return

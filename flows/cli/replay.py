@@ -54,7 +54,7 @@ def command(
     """
     samples: list[Sample] = []
     if page is not None:
-        require_writable(page, snapshot, "a page")
+        require_writable(page, snapshot, "a page", kept=[out])
         options = replace(options, watch=lambda state: sampled(state, samples))
     replayed = replay(
         snapshot,

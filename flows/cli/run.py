@@ -37,7 +37,7 @@ from flows.terminal.words import counted
     "--profile",
     "profile_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A file for measured the time went, as JSON.",
+    help="A file for where the time went, as JSON.",
 )
 @click.option(
     "--dry-run", "is_dry", is_flag=True, help="Find out what would be delivered, and write nothing."
@@ -64,7 +64,7 @@ def command(
     options = replace(options, durable=durable)
     profile, measured = None, None
     if profile_file is not None:
-        require_writable(profile_file, database, "a profile")
+        require_writable(profile_file, database, "a profile", kept=[report, page])
         profile = Profile()
         options = replace(options, measure=profile.measure)
     with report_for_page(page, database, report) as folder:

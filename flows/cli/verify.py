@@ -74,7 +74,7 @@ def command(
     are right.
     """
     if page is not None:
-        require_writable(page, database, "a page")
+        require_writable(page, database, "a page", kept=[baseline, log, report])
     phases = Phases()
     with shown_progress(phases, quiet=quiet):
         verification = verify(

@@ -210,6 +210,7 @@ def run(database: Path, options: RunOptions) -> Summary:
     run_state = RunState(measure=options.measure)
     report = _prepared_report(options, run_state)
     with ExitStack() as stack:
+        stack.callback(report.abandon)
         held = claim(path)
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release)))
         stack.callback(held.close)
@@ -349,8 +350,13 @@ def dry_run(
     path = locate(database)
     run_state = RunState(measure=options.measure)
     report = _prepared_report(options, run_state, left)
-    reader = Reader(path)
-    with stopped_by_signals(finish_by(run_state, reader.release, nothing_changed)), reader:
+    with ExitStack() as stack:
+        stack.callback(report.abandon)
+        reader = Reader(path)
+        stack.enter_context(
+            stopped_by_signals(finish_by(run_state, reader.release, nothing_changed))
+        )
+        stack.enter_context(reader)
         with closing(reader(path)) as connection:
             reader.require_orderable(connection)
         with closing(Scratch()) as scratch:

@@ -1,29 +1,47 @@
 """A file that a command writes besides its main work, checked before and written whole or not."""
 
+import os
+import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from connectors.errors import CannotStartError
+from connectors.log_folder import is_name_of_log
+
+VIOLATIONS = "violations.parquet"
+"""The file of `verify --report`."""
 
 OF_DATABASE = ("", "-wal", "-shm", "-journal", "-order-lock")
 """What is added to a database's name in the names of its files."""
 
 
-def require_writable(path: Path, database: Path, what: str) -> None:
+def require_writable(
+    path: Path, database: Path, what: str, *, kept: Iterable[Path | None] = ()
+) -> None:
     """Check that `what` can be written to `path`, before the work whose result it is.
 
+    Args:
+        path: the file to be written.
+        database: the database that the work is on.
+        what: what is written, as in "a page".
+        kept: other inputs and results of the work: files, and folders of which no file of a log or
+            a report may be replaced.
+
     Raises:
-        CannotStartError: it is no regular file, belongs to `database`, or can't be made.
+        CannotStartError: it is no regular file, belongs to `database` or what is `kept`, or can't
+            be made.
     """
     target, of_database = path.resolve(), database.resolve()
     if target in {of_database.with_name(of_database.name + end) for end in OF_DATABASE}:
         raise _not_writable(path, what, "it belongs to the database")
+    for other in (file.resolve() for file in kept if file is not None):
+        if target == other or (target.parent == other and _is_result(target.name)):
+            raise _not_writable(path, what, f"it belongs to `{other}`")
     if target.exists() and not target.is_file():
         raise _not_writable(path, what, "it is no regular file")
-    partial = _partial(target)
     try:
-        partial.touch()
-        partial.unlink()
+        _new_file_beside(target).unlink()
     except OSError as cause:
         raise _not_writable(path, what, cause.strerror or type(cause).__name__) from cause
 
@@ -35,7 +53,7 @@ def write_whole(path: Path, text: str) -> None:
         OSError: the disk is full or fails.
     """
     target = path.resolve()
-    partial = _partial(target)
+    partial = _new_file_beside(target)
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(target)
@@ -51,5 +69,23 @@ def _not_writable(path: Path, what: str, why: str) -> CannotStartError:
     )
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
+def _is_result(name: str) -> bool:
+    return is_name_of_log(name) or name == VIOLATIONS
+
+
+def _new_file_beside(path: Path) -> Path:
+    """An empty file of an unused name, in the same folder."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
+    os.fchmod(descriptor, 0o666 & ~_UMASK)
+    os.close(descriptor)
+    return Path(name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()
+"""What is taken from the rights of new files; asked for once, while there is one thread."""

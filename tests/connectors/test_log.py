@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,8 @@ from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.log import ORDER, LogSink
 from connectors.log_folder import LogFolder
 from connectors.run_state import RunState
+from tests.support import program
+from tests.support.program import python
 
 KINDS = ("init", "unsigned init", "data", "time")
 ROWS = pa.table(
@@ -101,9 +104,17 @@ def test_a_disk_that_fails_is_named(tmp_path: Path) -> None:
 FILES = ("order-00000.parquet", "order-00001.parquet", "waiting.parquet", "rejected.parquet")
 
 
-def fill(log: LogFolder, content: str) -> None:
-    for name in FILES:
+def fill(log: LogFolder, content: str, *more: str) -> dict[str, Any]:
+    """Make the files of a log, all with this content; its document."""
+    for name in (*FILES, *more):
         (log.partial / name).write_text(content)
+    order = [{"name": name} for name in (*FILES[:2], *more)]
+    return {"order_digest": content, "files": order}
+
+
+def publish(folder: Path, content: str, *more: str) -> None:
+    log = LogFolder(folder, overwrite=True)
+    log.publish(fill(log, content, *more), RunState())
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -116,18 +127,11 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_nothing_has_its_name_before_all_is_complete(tmp_path: Path) -> None:
     log = LogFolder(tmp_path / "log")
-    fill(log, "new")
-    assert [file.name for file in log.folder.iterdir()] == [".partial"]
-    log.publish({"delivered": 2}, RunState())
-    assert sorted(contents(log.folder)) == [
-        "order-00000.parquet",
-        "order-00001.parquet",
-        "rejected.parquet",
-        "replay.json",
-        "waiting.parquet",
-    ]
-    assert json.loads((log.folder / "replay.json").read_text()) == {"delivered": 2}
-    assert not log.partial.exists()
+    document = fill(log, "new")
+    assert list(log.folder.iterdir()) == [log.partial]
+    log.publish(document, RunState())
+    assert sorted(contents(log.folder)) == sorted([*FILES, "replay.json"])
+    assert json.loads((log.folder / "replay.json").read_text()) == document
 
 
 def test_an_abandoned_log_leaves_no_folder_behind(tmp_path: Path) -> None:
@@ -139,9 +143,7 @@ def test_an_abandoned_log_leaves_no_folder_behind(tmp_path: Path) -> None:
 
 
 def test_an_abandoned_log_leaves_an_earlier_one_and_other_files_as_they_are(tmp_path: Path) -> None:
-    earlier = LogFolder(tmp_path / "log")
-    fill(earlier, "old")
-    earlier.publish({}, RunState())
+    publish(tmp_path / "log", "old")
     (tmp_path / "log" / "notes.txt").write_text("mine")
     before = contents(tmp_path)
     log = LogFolder(tmp_path / "log", overwrite=True)
@@ -150,47 +152,113 @@ def test_an_abandoned_log_leaves_an_earlier_one_and_other_files_as_they_are(tmp_
     assert contents(tmp_path) == before
 
 
-def test_overwriting_leaves_nothing_of_the_earlier_log_and_all_other_files(tmp_path: Path) -> None:
-    earlier = LogFolder(tmp_path)
-    fill(earlier, "old")
-    (earlier.partial / "order-00002.parquet").write_text("old")
-    earlier.publish({}, RunState())
-    (tmp_path / "notes.txt").write_text("mine")
-    log = LogFolder(tmp_path, overwrite=True)
-    fill(log, "new")
-    log.publish({}, RunState())
-    assert set(contents(tmp_path).values()) == {"new", "mine", "{}\n"}
+MINE = ("notes.txt", "order-2024.parquet", ".partial/keep.txt", ".waiting.parquet.partial")
+"""Files of a user's, with names that a log or what makes it could be thought to have."""
 
 
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_overwriting_replaces_the_earlier_log_and_nothing_else(
+    tmp_path: Path, *, is_linked: bool
+) -> None:
+    folder = tmp_path / "log"
+    publish(folder, "old", "order-00002.parquet")
+    for name in MINE:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+    if is_linked:
+        (tmp_path / "link").symlink_to(folder)
+    publish(tmp_path / "link" if is_linked else folder, "new")
+    after = contents(folder)
+    after.pop("replay.json")
+    assert after == dict.fromkeys(FILES, "new") | dict.fromkeys(MINE, "mine")
+
+
+def test_a_folder_with_a_log_is_refused(tmp_path: Path) -> None:
+    publish(tmp_path, "old")
+    before = contents(tmp_path)
+    advice = r"already holds a log: `replay\.json`\. Nothing was changed\. Use `--overwrite`"
+    with pytest.raises(CannotStartError, match=advice):
+        LogFolder(tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
     "name", ["order-00007.parquet", "replay.json", "waiting.parquet", "rejected.parquet"]
 )
-def test_a_folder_that_holds_any_file_of_a_log_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("old")
-    with pytest.raises(
-        CannotStartError,
-        match=rf"already holds a log: `{name}`\. Nothing was changed\. Use `--overwrite`",
-    ):
-        LogFolder(tmp_path)
-    assert contents(tmp_path) == {name: "old"}
+def test_a_file_that_no_log_lists_is_never_replaced(
+    tmp_path: Path, name: str, *, overwrite: bool
+) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(CannotStartError, match=rf"{name}` is in the way of a log"):
+        LogFolder(tmp_path, overwrite=overwrite)
+    assert contents(tmp_path) == {name: "{}"}
+
+
+def test_a_file_that_comes_midway_is_not_replaced(tmp_path: Path) -> None:
+    log = LogFolder(tmp_path)
+    document = fill(log, "new")
+    (tmp_path / "waiting.parquet").write_text("mine")
+    with pytest.raises(InterruptedRunError, match=r"waiting\.parquet` is in the way of a log"):
+        log.publish(document, RunState())
+    log.abandon()
+    assert contents(tmp_path) == {"waiting.parquet": "mine"}
+
+
+def test_a_document_that_lists_files_of_others_is_no_logs(tmp_path: Path) -> None:
+    evil = {"order_digest": "", "files": [{"name": "../notes.txt"}]}
+    (tmp_path / "replay.json").write_text(json.dumps(evil))
+    with pytest.raises(CannotStartError, match="is in the way of a log"):
+        LogFolder(tmp_path, overwrite=True)
 
 
 def test_two_replays_can_not_write_to_the_same_folder(tmp_path: Path) -> None:
     log = LogFolder(tmp_path)
-    fill(log, "first")
+    document = fill(log, "first")
     with pytest.raises(CannotStartError, match="Another `ceramic-order replay` is writing"):
         LogFolder(tmp_path)
-    log.publish({}, RunState())
+    log.publish(document, RunState())
     assert contents(tmp_path)["order-00000.parquet"] == "first"
 
 
-def test_what_a_killed_replay_left_is_in_nobodys_way(tmp_path: Path) -> None:
-    (tmp_path / ".partial" / "spill-1").mkdir(parents=True)
-    (tmp_path / ".partial" / "order-00003.parquet").write_text("half")
-    log = LogFolder(tmp_path)
-    fill(log, "new")
-    log.publish({}, RunState())
-    assert "half" not in contents(tmp_path).values()
+KILLED = """
+import os, sys
+from pathlib import Path
+from connectors import log_folder
+from connectors.run_state import RunState
+from tests.connectors.test_log import fill
+
+log = log_folder.LogFolder(Path(sys.argv[1]), overwrite=True)
+document, left = fill(log, "new"), [int(sys.argv[2])]
+
+def audit(event, arguments):
+    if event in {"os.rename", "os.link", "os.remove"}:
+        left[0] -= 1
+        if left[0] < 0:
+            os._exit(9)
+
+sys.addaudithook(audit)
+log.publish(document, RunState())
+"""
+"""Publishes, and dies at the n-th change of a folder."""
+
+
+@pytest.mark.parametrize("moment", range(0, 18, 2))
+def test_a_kill_while_a_log_is_overwritten_leaves_one_whole_log(
+    tmp_path: Path, moment: int
+) -> None:
+    publish(tmp_path, "old", "order-00002.parquet")
+    killed = program.run(python("-c", KILLED, tmp_path, moment), code=None)
+    assert killed.code in {0, 9}, killed
+    # the next one finds a log in the folder, so it does not begin another
+    with pytest.raises(CannotStartError, match="already holds a log"):
+        LogFolder(tmp_path)
+    publish_would_replace = contents(tmp_path)
+    document = json.loads(publish_would_replace.pop("replay.json"))
+    names = {file["name"] for file in document["files"]} | set(FILES[2:])
+    assert {publish_would_replace[name] for name in names} == {document["order_digest"]}
+    publish(tmp_path, "newer")
+    assert sorted(contents(tmp_path)) == sorted([*FILES, "replay.json"]), "no leftovers"
 
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:

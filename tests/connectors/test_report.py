@@ -1,5 +1,7 @@
 """The report: what was left, counted and listed."""
 
+import os
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -10,8 +12,12 @@ import pytest
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import ReportSink
 from connectors.run_state import RunState
+from operators.encoding.cid import cid_text
 from operators.schemas import LEFT, WAITING
+from tests.support.program import python
+from tests.support.program import run as run_program
 
+TEXTS = ["cid_text", "stream_text", "prev_text", "cause_text"]
 NAMES = ["rejected.parquet", "waiting.parquet"]
 
 
@@ -26,6 +32,7 @@ def report(
     folder: Path | None,
     *batches: pa.RecordBatch,
     publish: bool = True,
+    abandon: bool = True,
     kept: list[pa.RecordBatch] | None = None,
 ) -> RunState:
     run_state = RunState()
@@ -37,6 +44,8 @@ def report(
             part.snapshot()
     if publish:
         sink.publish()
+    elif abandon:
+        sink.abandon()
     return run_state
 
 
@@ -54,7 +63,8 @@ def test_events_are_counted_by_reason_and_listed_by_whether_they_wait(tmp_path: 
         pq.read_table(tmp_path / "a" / "b" / name)
         for name in ("waiting.parquet", "rejected.parquet")
     )
-    assert waiting.schema == rejected.schema == LEFT
+    assert waiting.schema.names == rejected.schema.names == [*LEFT.names, *TEXTS]
+    assert waiting["cid_text"].to_pylist() == list(map(cid_text, waiting["cid"].to_pylist()))
     assert waiting["reason"].to_pylist() == ["cycle", "prev missing", "prev missing"]
     assert rejected["reason"].to_pylist() == ["not DAG-CBOR"]
 
@@ -78,18 +88,51 @@ def test_a_run_that_stops_leaves_the_files_of_an_earlier_one(tmp_path: Path) -> 
     assert {name: (tmp_path / name).read_bytes() for name in NAMES} == before
     report(tmp_path, left("prev missing"))
     assert pq.read_table(tmp_path / "waiting.parquet")["reason"].to_pylist() == ["prev missing"]
-    assert sorted(file.name for file in tmp_path.iterdir()) == NAMES
+    assert names(tmp_path) == NAMES
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CannotStartError, match="Can't make the report folder"):
-        report(tmp_path / "file")
-    with pytest.raises(CannotStartError, match="Can't make the report folder"):
-        report(tmp_path / "file" / "below")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/self")):
+        with pytest.raises(CannotStartError, match="Can't make a report in the folder"):
+            report(folder)
 
 
 def test_a_report_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
-    (tmp_path / ".waiting.parquet.partial").mkdir()
+    folder = tmp_path / "report"
+    sink = ReportSink(folder, LEFT, WAITING, RunState())
+    sink.prepare()
+    shutil.rmtree(folder)
     with pytest.raises(InterruptedRunError, match="Can't write the report"):
-        report(tmp_path, left("cycle"))
+        sink.build_part("report", "report", None)
+
+
+def test_what_a_stopped_run_left_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from tests.connectors.test_report import *\n"
+        "report(Path(sys.argv[1]), left('cycle'), publish=False, abandon=False); os._exit(9)"
+    )
+    run_program(python("-c", program, tmp_path), code=9)
+    assert list(tmp_path.iterdir())
+    report(tmp_path)
+    assert [pq.read_table(tmp_path / name).num_rows for name in NAMES] == [0, 0]
+    assert sorted(file.name for file in tmp_path.iterdir()) == NAMES, "no leftovers"
+
+
+def test_files_of_a_user_are_left_as_they_are(tmp_path: Path) -> None:
+    mine = tmp_path / ".waiting.parquet.partial"
+    mine.write_text("mine")
+    report(tmp_path, left("cycle"))
+    assert mine.read_text() == "mine"
+    (tmp_path / "waiting.parquet").write_text("mine too")
+    with pytest.raises(CannotStartError, match=r"waiting\.parquet` is in the way of a report"):
+        report(tmp_path)
+    assert (tmp_path / "waiting.parquet").read_text() == "mine too"
+
+
+@pytest.mark.parametrize("name", ["left:1", "a b%?#*", b"bytes-\xff"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str | bytes) -> None:
+    folder = tmp_path / os.fsdecode(name)
+    report(folder, left("cycle"))
+    with (folder / "waiting.parquet").open("rb") as file:
+        assert pq.read_table(file).num_rows == 1

@@ -4,7 +4,7 @@ import re
 import time
 from pathlib import Path
 from random import Random
-from signal import SIGINT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals
 from subprocess import Popen
 from typing import Literal
 
@@ -56,7 +56,7 @@ def _check_signals(moments: int, large: Template, children: Children, rng: Rando
     """Stop runs at random moments; how many had delivered something, but not all."""
     midway = 0
     for _ in range(moments):
-        number, delay = rng.choice([SIGINT, SIGTERM]), rng.uniform(0, SECONDS)
+        number, delay = rng.choice([SIGINT, SIGTERM, SIGHUP, SIGQUIT]), rng.uniform(0, SECONDS)
         print(f"{number.name} after {delay} s")  # noqa: T201 # pytest shows it with a failure
         database = large.copy(children.folder)
         child = children.start(database, *OPTIONS)

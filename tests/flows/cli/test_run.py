@@ -164,7 +164,8 @@ def test_the_report_lists_what_was_left_with_its_reason(path: Path, tmp_path: Pa
     run(path, "--report", tmp_path / "new" / "report")
     waiting = pq.read_table(tmp_path / "new" / "report" / "waiting.parquet")
     rejected = pq.read_table(tmp_path / "new" / "report" / "rejected.parquet")
-    assert waiting.schema.names == rejected.schema.names == LEFT.names
+    assert waiting.schema.names == rejected.schema.names
+    assert waiting.schema.names[: len(LEFT)] == LEFT.names
     numbers = read(path).numbers
     left = {cid for cid, number in numbers.items() if number is None}
     assert {*waiting["cid"].to_pylist(), *rejected["cid"].to_pylist()} == left
@@ -310,7 +311,7 @@ def test_a_report_that_has_no_place_is_refused_before_anything_is_changed(
     (tmp_path / "file").touch()
     before = bytes_of(path.parent)
     _, err = run(path, "--report", tmp_path / "file" / "report", code=2)
-    assert "Can't make the report folder" in err
+    assert "Can't make a report in the folder" in err
     assert bytes_of(path.parent) == before
 
 
@@ -344,7 +345,7 @@ def test_a_signal_ends_a_run_with_one_line_and_a_second_run_finishes_the_job(
     assert (ended.code, ended.out) == (128 + number, ""), ended
     said = re.fullmatch(
         rf"Stopped by {number.name}: "
-        r"`(\d+)` events in `\d+` whole batches are delivered and kept\..*\n",
+        r"`(\d+)` events? in `\d+` whole batch(?:es)? (?:is|are) delivered and kept\..*\n",
         ended.err,
     )
     assert said, ended.err

@@ -293,8 +293,26 @@ def test_no_command_writes_its_page_over_its_database(command: str, tmp_path: Pa
 
 
 def test_a_page_that_can_not_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
-    (tmp_path / "page.html").write_text("earlier")
-    (tmp_path / ".page.html.partial").mkdir()
+    earlier = tmp_path / "page.html" / "earlier"
+    earlier.parent.mkdir()
+    earlier.touch()
     with pytest.raises(InterruptedRunError, match=r"Can't write a page to .*: Is a directory"):
         write_page(tmp_path / "page.html", EVERYTHING)
-    assert (tmp_path / "page.html").read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert earlier.exists()
+
+
+def test_a_users_file_beside_a_page_is_left_as_it_is(tmp_path: Path) -> None:
+    mine = tmp_path / ".page.html.partial"
+    mine.write_text("mine")
+    require_writable(tmp_path / "page.html", tmp_path / "node.db", "a page")
+    write_page(tmp_path / "page.html", EVERYTHING)
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["replay.json", "order-00003.parquet", "waiting.parquet"])
+def test_no_page_takes_the_place_of_a_file_of_a_log(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "link"):
+        with pytest.raises(CannotStartError, match=f"it belongs to `{tmp_path}`"):
+            require_writable(folder / name, tmp_path / "node.db", "a page", kept=[tmp_path])

@@ -293,7 +293,7 @@ def test_a_full_disk_leaves_nothing_behind(order: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", ["parents", "shuffled"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_a_stop_leaves_nothing_behind(number: signal.Signals, order: str, tmp_path: Path) -> None:
     options = ("--streams", 1_000_000, "--order", order)
     with started(ceramic_order("synth", tmp_path / "out.db", *options)) as running:
