@@ -59,7 +59,7 @@ def command(
     """Order the undelivered events of DATABASE, in place.
 
     Every stream is ordered by its prev pointers, and the delivered numbers are written in whole
-    batches. Stop the node first. Any stop is safe: running again goes on measured it ended.
+    batches. Stop the node first. Any stop is safe: running again goes on where it ended.
     """
     options = replace(options, durable=durable)
     profile, measured = None, None
