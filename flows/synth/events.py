@@ -135,16 +135,14 @@ def init_event(
     data: DagCborTypes = None,
     cap: Capability | None = None,
 ) -> Event:
-    """The first event of a new stream; `seed` makes it unique. `data` None: no data field."""
+    """The first event of a new stream; `seed` makes it unique. Its `data` may be null, as a node writes it."""
     header: dict[str, DagCborTypes] = {
         "sep": "model",
         "model": model,
         "unique": _hash(f"unique {seed}".encode())[:12],
         "controllers": [controller],
     }
-    payload = encode_dag_cbor(
-        {"header": header} if data is None else {"header": header, "data": data}
-    )
+    payload = encode_dag_cbor({"header": header, "data": data})
     blocks = sign(payload, controller, cap) if signed else (block(payload, is_root=True),)
     cid = blocks[-1].cid
     separator, owner = _hash(b"model" + model)[-8:], _hash(controller.encode())[-8:]
