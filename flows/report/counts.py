@@ -109,7 +109,10 @@ def log_facts(folder: Path, spill: Path) -> LogFacts:
 
 
 def _bars(counts: Iterable[tuple[int, int]]) -> list[Bar]:
-    """One bar for each of 1, 2, 3, 4, then for 5 to 8, 9 to 16, and so on; from pairs of a number and how often it is there."""
+    """One bar for each of 1, 2, 3 and 4, then for 5 to 8, 9 to 16, and so on.
+
+    `counts` are pairs of a number and how often it occurs.
+    """
     bars: dict[int, int] = {}
     for number, count in counts:
         last = number if number <= EXACT else 1 << (number - 1).bit_length()

@@ -46,15 +46,15 @@ same rows."""
 
 
 def create_database(path: Path, *, schema_version: SchemaVersion = "v0.38") -> Any:
-    """Create a database in WAL mode without events, and return its open connection (in autocommit mode)."""
+    """Create a database in WAL mode without events; its open connection, in autocommit mode."""
     connection = connect(path, "rwc")
     execute(connection, "PRAGMA page_size=4096")
     execute(connection, "PRAGMA journal_mode=WAL")
     execute(
         connection,
         "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,"
-        " installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL,"
-        " execution_time BIGINT NOT NULL)",
+        " installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,"
+        " checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)",
     )
     for version, description, statements in MIGRATIONS[schema_version]:
         for statement in statements:
@@ -73,7 +73,9 @@ def create_database(path: Path, *, schema_version: SchemaVersion = "v0.38") -> A
 def insert_events(
     connection: Any, events: Sequence[Event], delivered: Sequence[int | None] | None = None
 ) -> None:
-    """Insert events in the given order, each with its blocks beside it, in one transaction; a shared block is stored once.
+    """Insert events in the given order, with their blocks, in one transaction.
+
+    A shared block is stored once.
 
     `delivered` is the number of each event, None for not delivered. Without it, init events get the
     next numbers and all others none, as when a node stores events. Columns that the database's
@@ -143,7 +145,8 @@ def write_database(
     Everything is made in a folder beside `path` and moved there when it is complete.
 
     Raises:
-        CannotStartError: `path`, or a file that SQLite would take for its journal, exists, or its folder can't be written.
+        CannotStartError: `path`, or a file that SQLite would take for its journal, exists, or its
+            folder can't be written.
         InterruptedRunError: the disk is full or fails. Nothing is left behind.
     """
     _require_free(path)
@@ -156,9 +159,7 @@ def write_database(
         try:
             batches = _batches(population, counts, progress)
             if order == "shuffled":
-                batches = in_cid_order(
-                    batches, Path(folder), population.streams * population.length
-                )
+                batches = in_cid_order(batches, Path(folder), BATCH_EVENTS)
             with _fast_interpreter():
                 _fill(unfinished, batches, progress)
             unfinished.rename(path)
@@ -207,7 +208,9 @@ def _clear(folder: Path, path: Path) -> str:
 
 @contextmanager
 def _fast_interpreter() -> Iterator[None]:
-    """Let threads change more often, and look for no cycles: events have none, and searching them takes 7 of 24 us an event.
+    """Let threads change more often, and look for no cycles.
+
+    Events have no cycles, and looking for some takes 7 of 24 us an event.
 
     The writer takes the interpreter's lock a few times for each statement, and each time waits for
     one interval while events are made in the main thread: with Python's 5 ms 200,000 events take

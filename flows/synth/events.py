@@ -1,6 +1,7 @@
-"""Events in the shapes that a ceramic-one node stores: pure functions from values to blocks, for synthetic databases.
+"""Events in the shapes that a ceramic-one node stores: pure functions from values to blocks.
 
-    init_event(seed, *, signed=True, model=MODEL, controller=CONTROLLER, data=None, cap=None) -> Event
+    init_event(seed, *, signed=True, model=MODEL, controller=CONTROLLER, data=None, cap=None)
+        -> Event
     data_event(stream, prev, data, *, header=None, cap=None) -> Event
     time_event(stream, prev, witness=None) -> Event
     anchor(prevs, *, depth=10) -> list[Witness]
@@ -82,7 +83,7 @@ class Event(NamedTuple):
 
 
 class Witness(NamedTuple):
-    """What proves that an event was anchored: a proof block, and the tree nodes from its root down to the event."""
+    """What proves that an event was anchored: a proof, and the tree nodes from its root down."""
 
     proof: Block
     path: str
@@ -135,7 +136,7 @@ def init_event(
     data: DagCborTypes = None,
     cap: Capability | None = None,
 ) -> Event:
-    """The first event of a new stream; `seed` makes it unique. Its `data` may be null, as a node writes it."""
+    """The first event of a new stream; `seed` makes it unique. Its `data` may be null."""
     header: dict[str, DagCborTypes] = {
         "sep": "model",
         "model": model,
@@ -158,7 +159,7 @@ def data_event(
     header: Mapping[str, DagCborTypes] | None = None,
     cap: Capability | None = None,
 ) -> Event:
-    """A signed change of the stream; `data` is a list of JSON patches in real ones, and may be None."""
+    """A signed change of the stream; real ones have a list of JSON patches or None as `data`."""
     payload: dict[str, DagCborTypes] = {"id": CID(stream.cid), "prev": CID(prev), "data": data}
     if header is not None:
         payload["header"] = dict(header)
@@ -166,7 +167,7 @@ def data_event(
 
 
 def time_event(stream: Stream, prev: bytes, witness: Witness | None = None) -> Event:
-    """The anchor of `prev`; without a witness it is anchored alone, its own root (`path` is empty)."""
+    """The anchor of `prev`; without a witness it is anchored alone, with an empty path."""
     proof, path, nodes = witness or anchor([prev], depth=0)[0]
     content: DagCborTypes = {
         "id": CID(stream.cid),
@@ -187,7 +188,7 @@ def build_event(stream: Stream, kind: Kind, prev: bytes | None, blocks: Iterable
 
 
 def sign(payload: bytes, controller: str, cap: Capability | None = None) -> tuple[Block, ...]:
-    """The blocks of a signed event: the capability if there is one, the payload, and the envelope, which is the root."""
+    """The blocks of a signed event: a capability if there is one, the payload, and the envelope."""
     signer = controller
     capability_field = ""
     if cap is not None:
@@ -228,7 +229,7 @@ def capability(controller: str, seed: int) -> Capability:
 
 
 def anchor(prevs: Sequence[bytes], *, depth: int = 10) -> list[Witness]:
-    """Anchor up to `2 ** depth` events together: one proof, one binary tree, and the witness of each event.
+    """The witnesses of up to `2 ** depth` events, anchored together in one tree by one proof.
 
     Branches without an event of ours are CIDs without a block, as the events of other nodes are in
     a real tree. With depth 0 the root is the one event itself.

@@ -1,4 +1,4 @@
-"""Synthetic events as Arrow rows: packed one row an event, sorted by CID on disk, unpacked into the rows of three tables."""
+"""Synthetic events as Arrow rows: packed one row an event, sorted, unpacked into three tables."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -6,11 +6,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.synth.events import DAG_JOSE, Event
+from connectors.paths import plain_folder
+from flows.synth.events import Event
 
 EVENT = pa.schema(
     [
@@ -56,10 +58,8 @@ _LISTED = pa.struct(
 PACKED = EVENT.append(pa.field("blocks", pa.list_(_LISTED), nullable=False))
 """One row an event, with all its blocks in their order."""
 
-BUCKET_EVENTS = 32_768
-"""Events of a bucket: sorting one takes about 100 MB."""
-MAX_BUCKETS = 256
-"""Open files while the buckets are filled, for each of the two codecs."""
+SORT_MEMORY = "1GB"
+"""Of DuckDB while it sorts; the rest goes to files."""
 
 
 class Rows(NamedTuple):
@@ -121,31 +121,22 @@ def unpack(packed: pa.RecordBatch) -> Rows:
 
 
 def in_cid_order(
-    batches: Iterable[pa.RecordBatch], folder: Path, count: int
+    batches: Iterable[pa.RecordBatch], folder: Path, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yield all rows of `batches` (`PACKED`, about `count` rows) sorted by CID, by way of files in `folder`.
+    """All rows of `batches` (`PACKED`) sorted by CID; what does not fit in memory goes to `folder`.
 
-    The CIDs of one codec differ in their digest alone, whose first byte is evenly spread, so it
-    tells the bucket.
+    Raises:
+        OSError: there is no room for these files.
     """
-    buckets = min(MAX_BUCKETS, 1 + count // BUCKET_EVENTS)
-    writers: dict[int, pa.RecordBatchWriter] = {}
-    paths = {bucket: folder / f"bucket-{bucket}" for bucket in range(2 * buckets)}
-    for batch in batches:
-        chosen = np.array([_bucket(cid, buckets) for cid in batch["cid"].to_pylist()])
-        for bucket in np.unique(chosen).tolist():
-            if bucket not in writers:
-                writers[bucket] = pa.ipc.new_stream(str(paths[bucket]), PACKED)
-            writers[bucket].write_batch(batch.filter(pa.array(chosen == bucket)))
-    for writer in writers.values():
-        writer.close()
-    for bucket in sorted(writers):
-        with pa.ipc.open_stream(str(paths[bucket])) as reader:
-            rows = reader.read_all().combine_chunks()
-        paths[bucket].unlink()
-        yield from rows.sort_by("cid").combine_chunks().to_batches()
-
-
-def _bucket(cid: bytes, buckets: int) -> int:
-    is_jose = cid[1] == DAG_JOSE
-    return is_jose * buckets + cid[-32] * buckets // 256
+    try:
+        with plain_folder(folder) as plain:
+            config: dict[str, Any] = {"memory_limit": SORT_MEMORY, "temp_directory": plain}
+            with duckdb.connect(f"{plain}/events", config=config) as tables:
+                tables.register("incoming", PACKED.empty_table())
+                tables.execute("CREATE TABLE packed AS FROM incoming").fetchall()
+                for batch in batches:
+                    tables.register("incoming", batch)
+                    tables.execute("INSERT INTO packed FROM incoming").fetchall()
+                yield from tables.sql("FROM packed ORDER BY cid").to_arrow_reader(batch_rows)
+    except duckdb.Error as cause:
+        raise OSError(str(cause).splitlines()[0]) from cause

@@ -19,7 +19,8 @@ _BLOCK = Migration(
     20240321211121,
     "block",
     (
-        "CREATE TABLE ceramic_one_block (multihash BLOB NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (multihash))",
+        """CREATE TABLE ceramic_one_block (
+          multihash BLOB NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (multihash))""",
     ),
 )
 _EVENT = Migration(
@@ -28,9 +29,12 @@ _EVENT = Migration(
     (
         """CREATE TABLE ceramic_one_event (
           order_key BLOB NOT NULL UNIQUE,
-          ahash_0 INTEGER NOT NULL, ahash_1 INTEGER NOT NULL, ahash_2 INTEGER NOT NULL, ahash_3 INTEGER NOT NULL,
-          ahash_4 INTEGER NOT NULL, ahash_5 INTEGER NOT NULL, ahash_6 INTEGER NOT NULL, ahash_7 INTEGER NOT NULL,
-          cid BLOB NOT NULL, discovered TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, delivered INTEGER UNIQUE,
+          ahash_0 INTEGER NOT NULL, ahash_1 INTEGER NOT NULL,
+          ahash_2 INTEGER NOT NULL, ahash_3 INTEGER NOT NULL,
+          ahash_4 INTEGER NOT NULL, ahash_5 INTEGER NOT NULL,
+          ahash_6 INTEGER NOT NULL, ahash_7 INTEGER NOT NULL,
+          cid BLOB NOT NULL, discovered TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+          delivered INTEGER UNIQUE,
           PRIMARY KEY (cid))""",
     ),
 )

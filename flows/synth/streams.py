@@ -48,9 +48,10 @@ GROWING_EVENTS = 65_536
 """Events of the streams that grow at the same time: bounds the memory for their CIDs (80 bytes
 an event) to some MB."""
 GROWING_STREAMS = 256
-"""At least so many streams grow at the same time, or anchors of long streams would share nothing."""
+"""At least so many streams grow at the same time, or anchors of long ones would share nothing."""
 
-_TEXT = "".join(Random(0).choices("abcdefghijklmnopqrstuvwxyz     ", k=4096))  # noqa: S311 # filler, and the same in every database
+_LETTERS = "abcdefghijklmnopqrstuvwxyz     "
+_TEXT = "".join(Random(0).choices(_LETTERS, k=4096))  # noqa: S311 # filler, the same everywhere
 
 
 @dataclass(frozen=True)

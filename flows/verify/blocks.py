@@ -1,4 +1,4 @@
-"""From the bytes of a block to what it can be in an event: the only place where the verifier decodes.
+"""From the bytes of a block to what it can be in an event: where the verifier decodes.
 
 A block does not say what it is for, so it is read as everything that it could be; the SQL joins
 then ask for the reading that an event needs of it. Each reading is a row of one table of
@@ -349,7 +349,7 @@ def _is_data_header(header: Any) -> bool:
 
 
 def _cid(content: Any) -> bytes | None:
-    """The CID of a link, or of bytes, or of a list of their numbers, which the node takes as well."""
+    """The CID of a link, or of bytes, or of a list of their numbers: the node takes all."""
     if type(content) is Link:
         return content
     if type(content) is bytes:

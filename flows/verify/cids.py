@@ -1,4 +1,4 @@
-"""CIDs as the verifier reads them, in the bytes of links, and as text (FORMAT.md, CIDs and blocks)."""
+"""CIDs as the verifier reads them, in bytes and as text (FORMAT.md, CIDs and blocks)."""
 
 from base64 import b32encode
 
@@ -17,13 +17,13 @@ _MORE_BYTES = 0x80
 
 
 class Link(bytes):
-    """The binary CID of a DAG-CBOR link: a type of its own, so that no byte string passes for one."""
+    """The binary CID of a DAG-CBOR link: a type of its own, unlike a byte string."""
 
     __slots__ = ()
 
 
 def read_link(content: bytes) -> Link:
-    """The CID behind the leading zero of a link; like the node's decoder, this cuts what follows it.
+    """The CID behind the leading zero of a link; what follows it is cut, as the node cuts it.
 
     Raises:
         ValueError: it does not begin with a CID.

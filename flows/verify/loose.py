@@ -1,4 +1,4 @@
-"""A decoder of CBOR that takes exactly what the node's takes, for blocks that are no strict DAG-CBOR.
+"""A decoder that takes exactly what the node's takes, for blocks that are no strict DAG-CBOR.
 
 Nodes decode with serde_ipld_dagcbor 0.6 into types that they derive with serde. It takes more than
 DAG-CBOR allows, and what it takes depends on what a block is read as:

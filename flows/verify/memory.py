@@ -1,4 +1,4 @@
-"""How the memory of a verification is shared out: `--memory-limit` is for this process and all that decode for it, together.
+"""How memory is shared out: `--memory-limit` is for this process and all that decode for it.
 
 Only DuckDB holds more for more events, and goes on in temporary files beyond its share. All else is
 bounded by the constants here.

@@ -75,8 +75,8 @@ class Verification:
 
         `database`, `baseline`, `log` (resolved paths, the latter two null if not given); `ok` (no
         new violation); `events`, `delivered`, `undelivered`, `blocks` (counts); `unknown_hashes`
-        (blocks with a hash of a function that is not known, null without `--hashes`); `violations` and
-        `in_baseline` (sums over the rules: new damage, and old damage that was already in the
+        (blocks with a hash of a function that is not known, null without `--hashes`); `violations`
+        and `in_baseline` (sums over the rules: new damage, and old damage that was already in the
         baseline); `seconds` (float), `events_per_second` (integer); and `rules`, a list in a fixed
         order of `{"rule", "promise", "status", "needs", "violations", "in_baseline", "first"}`:
         `status` is `passed`, `failed` or `skipped`, `needs` the option without which the rule is

@@ -1,4 +1,5 @@
--- The rows of one page of a table that are not what they were; both sides hold every row of the table in this range of rowids.
+-- The rows of one page of a table that are not what they were; both sides hold every row of the
+-- table in this range of rowids.
 INSERT INTO change
 SELECT
     $table,

@@ -1,4 +1,5 @@
--- What the files of the log hold, for the fields of its document that say the same; `null` as in JSON.
+-- What the files of the log hold, for the fields of its document that say the same; `None` where
+-- that has null.
 INSERT INTO log_found
 SELECT 'delivered', count(*)::VARCHAR FROM log
 UNION ALL SELECT 'first_number', coalesce(min(number)::VARCHAR, 'None') FROM log
@@ -23,5 +24,7 @@ WITH hashed AS (
     LEFT JOIN hashed ON TRUE
     GROUP BY part
 )
-SELECT 'order_digest', string_agg(printf('%016x', (total % 18446744073709551616)::UBIGINT), '' ORDER BY part)
+SELECT
+    'order_digest',
+    string_agg(printf('%016x', (total % 18446744073709551616)::UBIGINT), '' ORDER BY part)
 FROM added;

@@ -278,7 +278,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-FIRST_FILE = {"parents": "*/database", "shuffled": "*/bucket-0"}
+FIRST_FILE = {"parents": "*/database", "shuffled": "*/events"}
 
 
 @pytest.mark.parametrize("order", ["parents", "shuffled"])

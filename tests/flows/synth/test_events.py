@@ -79,7 +79,7 @@ def test_a_signed_init_event_is_a_payload_with_header_and_data_and_its_envelope(
 
 def test_an_unsigned_init_event_is_the_payload_itself() -> None:
     (payload,) = contents(UNSIGNED)
-    assert payload.keys() == {"header"}
+    assert (payload.keys(), payload["data"]) == ({"header", "data"}, None)
     assert UNSIGNED.blocks[0].codec == DAG_CBOR
     assert (UNSIGNED.kind, UNSIGNED.init, UNSIGNED.prev) == ("unsigned init", UNSIGNED.cid, None)
 

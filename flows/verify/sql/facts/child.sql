@@ -1,4 +1,5 @@
--- Each event that has a parent, beside that parent; the parent's columns are null if it is not in the database.
+-- Each event that has a parent, with that parent; the parent's columns are null if it is not in the
+-- database.
 CREATE TABLE child AS
 SELECT
     e.id,

@@ -1,12 +1,15 @@
--- Undelivered events that the node could serve, each with the undelivered parent that it waits for (`up`), or reached: it needs
--- nothing else to be delivered. Neither: it waits for something that is not there, can't be served, or is of another stream.
+-- Undelivered events that the node could serve, each with the undelivered parent that it waits for
+-- (`up`), or reached: it needs nothing else to be delivered. Neither: it waits for something that
+-- is not there, can't be served, or is of another stream.
 CREATE TABLE climb AS
 WITH waiting AS (
-    SELECT e.id, e.kind FROM event e ANTI JOIN fault USING (id) WHERE NOT e.is_delivered AND e.kind IS NOT NULL
+    SELECT e.id, e.kind FROM event e ANTI JOIN fault USING (id)
+    WHERE NOT e.is_delivered AND e.kind IS NOT NULL
 )
 SELECT
     w.id,
-    w.kind IN ('init', 'unsigned init') OR coalesce(c.is_parent_delivered AND c.stream = c.parent_stream, FALSE) AS is_reached,
+    w.kind IN ('init', 'unsigned init')
+    OR coalesce(c.is_parent_delivered AND c.stream = c.parent_stream, FALSE) AS is_reached,
     CASE WHEN NOT c.is_parent_delivered AND c.stream = c.parent_stream THEN p.id END AS up
 FROM waiting w
 LEFT JOIN child c ON c.id = w.id

@@ -22,7 +22,8 @@ FROM unfit u JOIN block b USING (multihash);
 INSERT INTO fault
 SELECT id, 'unreadable', cid, 'root block: a node would write it with another CID'
 FROM event
-WHERE kind = 'time' AND NOT (is_encoded_alike AND cid BETWEEN '\x01\x71'::BLOB AND '\x01\x72'::BLOB);
+WHERE kind = 'time'
+AND NOT (is_encoded_alike AND cid BETWEEN '\x01\x71'::BLOB AND '\x01\x72'::BLOB);
 
 INSERT INTO fault
 SELECT n.id, 'unlisted', n.cid, n.role || ' block'

@@ -12,4 +12,5 @@ FROM (
 ) w
 LEFT JOIN listed l ON l.block = w.block
 LEFT JOIN event e ON hash(e.cid) = l.event
-QUALIFY e.cid IS NOT NULL OR row_number() OVER (PARTITION BY w.detail ORDER BY e.cid NULLS LAST) = 1;
+QUALIFY e.cid IS NOT NULL
+OR row_number() OVER (PARTITION BY w.detail ORDER BY e.cid NULLS LAST) = 1;

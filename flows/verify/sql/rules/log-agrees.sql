@@ -1,6 +1,8 @@
--- The log and the database hold the same deliveries. Either the database is what the log was made from, and none of the log's events is
--- delivered in it; or a run has delivered them all. Which numbers it gave them may differ: several orders are right. In both cases no
--- other event has the log's first number or a later one, and the log names no event that the baseline had delivered and all that it had not.
+-- The log and the database hold the same deliveries. Either the database is what the log was made
+-- from, and none of the log's events is delivered in it; or a run has delivered them all. Which
+-- numbers it gave them may differ: several orders are right. In both cases no other event has the
+-- log's first number or a later one, and the log names no event that the baseline had delivered and
+-- all that it had not.
 SELECT e.cid, e.number, NULL::BLOB AS related, d.detail, FALSE AS in_baseline
 FROM event e
 JOIN (
@@ -9,7 +11,8 @@ JOIN (
     UNION ALL
     SELECT id, 'delivered since, but not in the log' FROM event
     WHERE is_numbered AND NOT is_logged
-    AND (number >= (SELECT min(number) FROM log) OR (NOT was_delivered AND (SELECT baseline FROM given)))
+    AND (number >= (SELECT min(number) FROM log)
+        OR (NOT was_delivered AND (SELECT baseline FROM given)))
     UNION ALL
     SELECT id, 'in the log, but delivered before it' FROM event WHERE is_logged AND was_delivered
 ) d USING (id);

@@ -4,7 +4,8 @@ SELECT
     NULL::BIGINT AS number,
     NULL::BLOB AS related,
     coalesce(s.what, f.what) || ': ' || coalesce(f.value, 'missing')
-    || coalesce(', but the document says ' || s.value, ', and the document does not say so') AS detail,
+    || coalesce(', but the document says ' || s.value, ', which the document does not say')
+        AS detail,
     FALSE AS in_baseline
 FROM log_said s
 FULL JOIN log_found f ON f.what = s.what

@@ -14,4 +14,5 @@ SELECT
     FALSE AS in_baseline
 FROM (SELECT *, count(*) OVER (PARTITION BY cid) AS copies FROM log) l
 LEFT JOIN event e USING (cid)
-WHERE l.copies > 1 OR (e.id, e.stream, e.prev, e.kind) IS DISTINCT FROM (l.id, l.stream, l.prev, l.kind);
+WHERE l.copies > 1
+OR (e.id, e.stream, e.prev, e.kind) IS DISTINCT FROM (l.id, l.stream, l.prev, l.kind);

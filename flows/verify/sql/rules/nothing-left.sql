@@ -1,5 +1,11 @@
--- No event is left undelivered that the node could serve and whose chain of prevs reaches a delivered event or an init event.
-SELECT e.cid, NULL::BIGINT AS number, e.prev AS related, 'can be delivered' AS detail, FALSE AS in_baseline
+-- No event is left undelivered that the node could serve and whose chain of prevs reaches a
+-- delivered event or an init event.
+SELECT
+    e.cid,
+    NULL::BIGINT AS number,
+    e.prev AS related,
+    'can be delivered' AS detail,
+    FALSE AS in_baseline
 FROM climb
 JOIN event e USING (id)
 WHERE climb.is_reached;

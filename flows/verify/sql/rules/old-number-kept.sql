@@ -1,5 +1,10 @@
 -- An event that was delivered in the baseline has the number, or other value, that it had.
-SELECT e.cid, e.number, NULL::BLOB AS related, 'was number ' || b.was AS detail, FALSE AS in_baseline
+SELECT
+    e.cid,
+    e.number,
+    NULL::BLOB AS related,
+    'was number ' || b.was AS detail,
+    FALSE AS in_baseline
 FROM (
     SELECT b.id, b.number::VARCHAR AS was
     FROM baseline_event b
