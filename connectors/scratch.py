@@ -51,6 +51,14 @@ class Scratch:
                 self._folder = None
 
 
+def scratch_parent(database: Path) -> Path:
+    """Where a run on this database puts its folder: where TMPDIR says, else beside the database.
+
+    The usual folder for temporary files is often in memory, which is what there is too little of.
+    """
+    return Path(os.environ["TMPDIR"]) if os.environ.get("TMPDIR") else database.parent
+
+
 @contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """A new folder in `parent`, or where TMPDIR says; removed at the end of the block."""

@@ -21,7 +21,7 @@ from connectors.claim import claim
 from connectors.database import check_schema, locate
 from connectors.report import ReportSink
 from connectors.run_state import RunState
-from connectors.scratch import Scratch
+from connectors.scratch import Scratch, scratch_parent
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.source import PARTITIONS
 from flows.inputs import Inputs
@@ -67,7 +67,7 @@ def get_flow(
     else:
         check_schema(path)
     run_state = RunState()
-    memory, scratch = share_out(default_limit()), Scratch(path.parent)
+    memory, scratch = share_out(default_limit()), Scratch(scratch_parent(path))
     atexit.register(scratch.close)
     inputs = Inputs(
         path,

@@ -1,5 +1,6 @@
 """Batches that do not fit in memory, in an Arrow file each, found again by a number."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,4 +82,6 @@ class Spill:
 
 
 def _spill_error(path: Path, cause: OSError) -> SpillError:
-    return SpillError(cause.errno, cause.strerror or str(cause).splitlines()[0], str(path.parent))
+    # Arrow has its own words around the system's reason
+    reason = os.strerror(cause.errno) if cause.errno else str(cause).splitlines()[0]
+    return SpillError(cause.errno, reason, str(path.parent))

@@ -27,8 +27,8 @@ INDEX_ENTRY_BYTES = 24
 FRAME_BYTES = 24
 """What the WAL holds beside each page."""
 
-KEPT_FREE = 64 * MEGABYTE
-"""Of the disk, whatever is estimated."""
+SPARE_SHARE = 1 / 4
+"""Of what is needed on a disk, beyond the estimate."""
 
 LEAST_BATCH_ROWS = 50_000
 """A transaction of fewer events is not worth its checkpoint: with less room nothing is started."""
@@ -116,18 +116,18 @@ def make_plan(
     spilled = undelivered * EVENT_BYTES if undelivered * EVENT_BYTES > memory.order else 0
     pages = _changed_pages(connection, undelivered, page_bytes) if writes else 0
     scratch_free, disk_free = _free(scratch), _free(path.parent)
-    if spilled and spilled + KEPT_FREE > scratch_free and must_end:
+    if spilled * (1 + SPARE_SHARE) > scratch_free and must_end:
         raise CannotStartError(
-            f"`{scratch}` has `{scratch_free:,}` bytes free, but about `{spilled + KEPT_FREE:,}` "
+            f"`{scratch}` has `{scratch_free:,}` bytes free, but about `{spilled:,}` and some more "
             "are needed for waiting events",
             advice="Make room there, or raise `--memory-limit`.",
         )
     wal_bytes = pages * (page_bytes + FRAME_BYTES)
     if writes:
         same_disk = scratch.stat().st_dev == path.parent.stat().st_dev
-        room = disk_free - KEPT_FREE - (spilled if same_disk else 0)
+        room = int((disk_free - (spilled if same_disk else 0)) / (1 + SPARE_SHARE))
         if batch_rows is None and wal_bytes > room:
-            batch_rows = max(room, 0) // (page_bytes + FRAME_BYTES) * 4 // 5
+            batch_rows = max(room, 0) // (page_bytes + FRAME_BYTES)
             if batch_rows < min(LEAST_BATCH_ROWS, undelivered) and must_end:
                 raise CannotStartError(
                     f"The disk of `{path}` has `{disk_free:,}` bytes free, too little for the WAL",

@@ -17,7 +17,7 @@ from connectors.database import locate
 from connectors.errors import InterruptedRunError
 from connectors.report import ReportSink
 from connectors.run_state import CHECKPOINT, READING, RunState
-from connectors.scratch import Scratch
+from connectors.scratch import Scratch, scratch_parent
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.snapshot import Reader
 from connectors.source import PARTITIONS, UndeliveredSource
@@ -215,7 +215,7 @@ def run(database: Path, options: RunOptions) -> Summary:
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release)))
         stack.callback(held.close)
         execute(held.connection, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
-        scratch = stack.enter_context(closing(Scratch(path.parent)))
+        scratch = stack.enter_context(closing(Scratch(scratch_parent(path))))
         plan = planned(path, options, held.connect, scratch)
         settings = replace(
             options.sink,

@@ -110,7 +110,7 @@ def interrupted(error: CeramicOrderError, run_state: RunState, kept: Kept) -> In
 
 def _first_cause(error: BaseException) -> BaseException:
     """What a step raised: our own error, or else the first of the chain."""
-    while error.__cause__ is not None and not isinstance(error, CeramicOrderError):
+    while error.__cause__ is not None and not isinstance(error, CeramicOrderError | SpillError):
         error = error.__cause__
     return error
 

@@ -10,9 +10,11 @@ from connectors.page_sizes import PageSizes
 from connectors.sink import SinkSettings
 from flows.cli.main import main
 from flows.jobs.run import RunOptions
+from flows.memory import Memory
 from operators.order import OrderSettings
 
 DEFAULTS = RunOptions(
+    shares=Memory(10**9, check=10**6, sink=4_000, shard=2_000),
     order=OrderSettings(settle_rows=2, recent_rows=16),
     sink=SinkSettings(run_rows=50, dense_rows=20, checkpoint_pages=100, cache_kib=100),
 )

@@ -175,3 +175,17 @@ def test_a_wal_that_may_not_grow_further_leaves_whole_batches(
     ended = run(ceramic_order("run", database, *OPTIONS), code=3, limits=limits)
     _check_ended(small.contents, database, ended)
     check_rerun(small.contents, database, children)
+
+
+def test_a_full_scratch_disk_is_told_loses_nothing_and_a_rerun_finishes(
+    small: Template, children: Children, small_disk: Callable[[int], SmallDisk]
+) -> None:
+    database, disk = small.copy(children.folder), small_disk(131_072)
+    command = ceramic_order("run", database, *OPTIONS, module="tests.crash.miniature")
+    ended = run(command, code=3, environment={"TMPDIR": str(disk.folder)})
+    assert f"in `{disk.folder}/ceramic-order-" in ended.err
+    assert "No space left on device" in ended.err
+    assert "Make room there" in ended.err
+    assert list(disk.folder.iterdir()) == []
+    _check_ended(small.contents, database, ended)
+    check_rerun(small.contents, database, children)

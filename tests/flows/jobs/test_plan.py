@@ -103,12 +103,12 @@ def test_too_little_disk_makes_smaller_transactions_or_is_refused(
 def test_a_disk_with_room_for_a_part_of_the_wal_gets_transactions_that_fit(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = plan_module.KEPT_FREE + 500 * 4_120
+    free = 500 * 4_120
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: Usage(free, 0, free))
     monkeypatch.setattr(plan_module, "LEAST_BATCH_ROWS", 100)
     plan = planned(database, RunOptions(), connect, Scratch(tmp_path))
     assert plan.batch_rows == 400
-    assert plan.wal_bytes <= free - plan_module.KEPT_FREE
+    assert plan.wal_bytes <= free
 
 
 def test_too_little_memory_is_refused_with_the_number_that_is_enough(database: Path) -> None:
