@@ -307,7 +307,8 @@ def _checkpoint(connection: Connection, path: Path) -> None:
         raise CannotStartError(
             f"Can't bring `{path.name}-wal` into `{path}`",
             why=sqlite_says(cause),
-            unchanged=f"No number was given; `{path.name}-wal` is kept and belongs to the database.",
+            unchanged="No number was given; "
+            f"`{path.name}-wal` is kept and belongs to the database.",
             advice="Check the disk and its free space.",
         ) from cause
 

@@ -241,7 +241,7 @@ def read_schema(connection: Connection, path: Path) -> Schema:
 
 
 def require_orderable(connection: Connection, path: Path) -> None:
-    """Check that numbers can be written to this ceramic-one database, and that nothing else changes.
+    """Check that numbers can be written to this database, and that nothing else changes by it.
 
     Raises:
         CannotStartError: the event table has triggers, or indices or a type that forbid numbers.
@@ -261,7 +261,8 @@ def require_orderable(connection: Connection, path: Path) -> None:
     if indices:
         raise CannotStartError(
             f"`{path}` has an index on `ceramic_one_event` that could forbid a number",
-            why=f"`{indices[0]}` is on an expression, or wants `delivered` to be unique with others",
+            why=f"`{indices[0]}` is on an expression, or wants `delivered` to be unique "
+            "together with others",
             advice=advice,
         )
     # SQLite's rules of affinity: INT comes first, and an empty type is BLOB
@@ -320,9 +321,10 @@ def check_schema(path: Path) -> Schema:
 
 
 def require_whole(connection: Connection, path: Path) -> None:
-    """Check that the file is as long as its header says; SQLite trusts the header, and would write over what lies behind it.
+    """Check that the file is as long as its header says.
 
-    Only right while there is no write-ahead log: the file may lag behind that.
+    SQLite trusts the header, and would write over what lies behind it. Only right while the WAL is
+    empty: the file may lag behind it.
 
     Raises:
         CannotStartError: it is cut, or its header is damaged.

@@ -3,11 +3,11 @@
 The first is `free`, `in use` (some process has the database open), or `closed` (a run of
 ceramic-order lets no other program open it). The second is the journal mode, `wal` or `rollback`.
 
-Every open connection of a database in WAL mode holds a shared lock on it (FORMAT.md, Tables). Asking
-for a lock with F_GETLK takes none and needs no write access. But it needs the file open, and a
-process that closes a file drops all its POSIX locks on it, also those of an SQLite connection. So
-this program must be a process of its own wherever this process has the database open, or may open
-it before the descriptor is closed.
+Every open connection of a database in WAL mode holds a shared lock on it (FORMAT.md, Tables).
+Asking for a lock with F_GETLK takes none and needs no write access. But it needs the file open,
+and a process that closes a file drops all its POSIX locks on it, also those of an SQLite
+connection. So this program must be a process of its own wherever this process has the database
+open, or may open it before the descriptor is closed.
 """
 
 import fcntl

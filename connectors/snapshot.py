@@ -13,9 +13,9 @@ from connectors.database import (
     read_schema,
     require_orderable,
 )
-from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.errors import CannotStartError, CeramicOrderError, InterruptedRunError
 from connectors.scratch import scratch_folder
-from connectors.sqlite import Connection, SqliteError, connect, scalar, sqlite_says
+from connectors.sqlite import DATABASE_ERRORS, Connection, SqliteError, connect, scalar, sqlite_says
 
 JOURNALS = ("-wal", "-journal")
 """What SQLite keeps beside a database and must be read with it."""
@@ -24,14 +24,15 @@ Marks = dict[str, tuple[int, int, int]]
 
 
 class Reader:
-    """Opens connections to one database that leave no trace. It is itself a `connect`, for the steps that take one.
+    """Opens connections to one database that leave no trace. It is itself a `connect`.
 
     How depends on what lies beside the database:
 
-    - another process has it open: an ordinary read-only connection, beside a node as any other reader of it;
-    - no write-ahead log, or an empty one: the file is opened as immutable;
-    - a write-ahead log, left by a process that was killed, and its `-shm`: both are only read;
-    - anything else that SQLite would have to repair first: it does so in a private copy, which is removed at the end.
+    - another process has it open: an ordinary read-only connection, like any reader beside a node;
+    - no WAL, or an empty one: the file is opened as immutable;
+    - a WAL, left by a process that was killed, and its `-shm`: both are only read;
+    - anything else that SQLite would have to repair first: it does so in a private copy, which is
+      removed at the end.
 
     With `static`, for a result that must belong to one state of the database, only the second and
     the last are left, and a database that is in use is refused. Leaving the context checks that it
@@ -113,21 +114,27 @@ class Reader:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Remove the private copy, and check that the database is what it was."""
+        """Remove the private copy, and check that the database is what it was.
+
+        An error while reading is most often a consequence of the change, and names damage where
+        there is none.
+        """
         self.release()
-        if error is None:
+        if error is None or isinstance(error, (CeramicOrderError, *DATABASE_ERRORS)):
             self.require_unchanged()
 
     def require_unchanged(self) -> None:
         """Check that the database is what it was when this reader was made.
 
         Raises:
-            InterruptedRunError: it was changed; what was read is worthless. Not beside a live node, whose database changes lawfully.
+            InterruptedRunError: it was changed; what was read is worthless. Not beside a live node,
+                whose database changes lawfully.
         """
         if not self.in_use and _marks(self.path) != self._marks:
             raise InterruptedRunError(
                 f"`{self.path}` was changed by another process while it was read, so what "
                 "was read of it is of no use and was dropped",
+                unchanged="Nothing was changed by this command.",
                 advice="Stop that process, then try again.",
             )
 
@@ -154,7 +161,7 @@ class Reader:
                     self.path.with_name(name), folder / name.replace(self.path.name, copy.name, 1)
                 )
             with closing(connect(copy, "rw")) as connection:
-                # whatever reads first makes SQLite repair the copy; closing it takes the log in
+                # whatever reads first makes SQLite repair the copy; closing it checkpoints
                 scalar(connection, "SELECT count(*) FROM sqlite_master")
         except (OSError, SqliteError) as cause:
             reason = sqlite_says(cause) if isinstance(cause, SqliteError) else cause.strerror
@@ -165,7 +172,10 @@ class Reader:
 
 
 def _marks(path: Path) -> Marks:
-    """By name, what tells a change of the database and of the journals beside it that are not empty: inode, size and time of change."""
+    """By name, what tells a change of the database or of a journal beside it that is not empty.
+
+    Inode, size and time of change.
+    """
     found = {}
     for name in (path.name, *(path.name + suffix for suffix in JOURNALS)):
         try:

@@ -65,7 +65,12 @@ def uri(
     readonly_shm: bool = False,
 ) -> str:
     """The URI of an absolute path, so that no character of the path is read as a parameter."""
-    return f"{path.resolve().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}{'&readonly_shm=1' if readonly_shm else ''}"
+    options = f"mode={mode}"
+    if immutable:
+        options += "&immutable=1"
+    if readonly_shm:
+        options += "&readonly_shm=1"
+    return f"{path.resolve().as_uri()}?{options}"
 
 
 def connect(
@@ -89,7 +94,7 @@ def connect(
 
 
 def connect_reader(path: Path) -> Connection:
-    """Open a connection that leaves no trace: read-only, and without any file beside the database where that is possible.
+    """Open a read-only connection that creates no file beside the database where that is possible.
 
     A process that has the database open keeps a `-wal` beside it. Without one nobody writes, and
     the file is opened as immutable: an ordinary read-only connection would create `-wal` and `-shm`
@@ -105,7 +110,10 @@ def execute(connection: Connection, sql: str) -> None:
 
 
 def bound(*parameters: Value) -> pa.RecordBatch:
-    """One set of parameters as Arrow: untyped Python values make the driver and Arrow look for optional packages in every call."""
+    """One set of parameters as Arrow.
+
+    Python values without a type make the driver look for optional packages in every call.
+    """
     arrays = [pa.array([parameter], _ARROW_TYPES[type(parameter)]) for parameter in parameters]
     return pa.record_batch(arrays, names=[str(at) for at in range(len(parameters))])
 

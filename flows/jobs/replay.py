@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from connectors.database import highest_number, locate, read_schema
-from connectors.errors import CannotStartError
+from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.log import GROUP_ROWS, LogSink
 from connectors.log_folder import LogFolder
 from connectors.report import ReportSink
@@ -51,6 +51,10 @@ def replay(
             sink, report = replaying.begin()
             run_into(replaying.job(), sink, report)
             return replaying.complete(sink, counted=counted, verified=verified)
+        except InterruptedRunError:
+            # what can't be read was most often changed by another program
+            replaying.reader.require_unchanged()
+            raise
         finally:
             replaying.abandon()
 

@@ -126,6 +126,18 @@ def test_a_database_that_changes_while_it_is_read_is_noticed(database: Path) -> 
         stack.close()
 
 
+def read_while_it_changes(database: Path) -> None:
+    with Reader(database) as reader, closing(reader(database)) as connection:
+        whole = database.read_bytes()
+        database.write_bytes(whole[:4096] + bytes(len(whole) - 4096))
+        execute(connection, "SELECT * FROM ceramic_one_event")
+
+
+def test_an_error_that_a_change_led_to_is_told_as_the_change(database: Path) -> None:
+    with pytest.raises(InterruptedRunError, match="was changed by another process"):
+        read_while_it_changes(database)
+
+
 def test_a_copy_for_which_there_is_no_room_is_refused(database: Path, temporary: Path) -> None:
     leave_a_wal(database)
     database.with_name("node.db-shm").unlink()
