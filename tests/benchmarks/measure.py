@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.cli.synth import command as synth
+from tests.benchmarks.cgroup import inside
 from tests.support.program import ceramic_order, end, python, run, started
 
 FOLDER = Path("build/bench")
@@ -104,9 +105,14 @@ def remove(database: Path) -> None:
         database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
-def measured_run(command: str, database: Path, *options: str) -> Measured:
-    """Run the command line on a database in a process of its own; it must succeed."""
-    program = ceramic_order(command, database, *options, "--json", "--quiet")
+def measured_run(
+    command: str, database: Path, *options: str, group: Path | None = None
+) -> Measured:
+    """Run the command line on a database in a process of its own; it must succeed.
+
+    With `group`, the folder of a cgroup, within that.
+    """
+    program = inside(group, ceramic_order(command, database, *options, "--json", "--quiet"))
     wal = database.with_name(database.name + "-wal")
     anonymous = log_bytes = 0
     looked = -CHILDREN_SECONDS

@@ -1,7 +1,10 @@
 """`make bench BENCH=scale`: how time, memory, WAL and disk grow with the database.
 
-    python -m tests.benchmarks.scale                  1, 3 and 10 million: takes 40 GB
+    python -m tests.benchmarks.scale                  1 and 10 million: takes 45 GB
     python -m tests.benchmarks.scale 100000 300000    other sizes
+
+Each size is run with the database in memory, from cold, and from cold with all of the process and
+its page cache in a seventh of the size of the database, as far as the machine allows cgroups.
 
 The rows are shuffled, as after a migration, and nine in ten are undelivered. What is measured goes
 to `build/bench/scale.json` and `scale.png`; `examples/how-fast/extrapolate.py` draws its conclusions.
@@ -15,14 +18,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
+from tests.benchmarks.cgroup import limited
 from tests.benchmarks.measure import FOLDER, Database, fresh_copy, machine, measured_run, remove
 from tests.benchmarks.picture import draw_scale
 from tests.benchmarks.targets import console
 from tests.support.program import ROOT, python, run
 
-SIZES = (1_000_000, 3_000_000, 10_000_000)
-EXTRAPOLATE = ROOT / "examples" / "scale" / "extrapolate.py"
+SIZES = (1_000_000, 10_000_000)
+EXTRAPOLATE = ROOT / "examples" / "how-fast" / "extrapolate.py"
 READ_BYTES = 16 * 1024 * 1024
+
+
+SHARE_OF_DATABASE = 7
+"""A database is so many times as large as the memory that the smallest run gets."""
+
+LEAST_GROUP = 400_000_000
+"""Bytes that a run gets in any case."""
+
+WANTED = {
+    "seconds, warm": 110.0,
+    "seconds in a seventh of memory, from cold": 240.0,
+    "read there, times the database": 1.5,
+    "written, without files: GB": 7.5,
+    "RssAnon with --memory-limit 512MB: MB": 600.0,
+    "microseconds an event, times those at 1,000,000": 1.3,
+}
+"""At most, at 10 million events."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +55,15 @@ class Scale:
     events: int
     cold: bool
     """Whether no page of the database was in memory at the start; else as many as fit."""
+    group_bytes: int | None
+    """Of memory for all of the process and its page cache; None: all there is."""
+    memory_limit: int
     database_bytes: int
     undelivered: int
     seconds: float
     cpu_seconds: float
     anonymous_bytes: int
-    log_bytes: int
+    wal_bytes: int
     read_bytes: int
     written_bytes: int
     stage_seconds: dict[str, float]
@@ -46,24 +72,59 @@ class Scale:
 
 def main(sizes: list[int]) -> None:
     """Measure, print, draw and keep."""
-    found = []
+    found: list[Scale] = []
     for events in sizes:
         database = Database(events, "shuffled")
         database.make()
-        for cold in (False, True):
-            found.append(measure(database, cold=cold))
-            console.print(
-                f"{events:,} events, {'cold' if cold else 'warm'}: {found[-1].seconds:.1f} s"
-            )
-    runs = [asdict(scale) for scale in found]
-    (FOLDER / "scale.json").write_text(
-        json.dumps({"machine": machine(), "runs": runs}, indent=2) + "\n"
-    )
-    draw_scale(FOLDER / "scale.png", runs)
+        share = max(database.path.stat().st_size // SHARE_OF_DATABASE, LEAST_GROUP)
+        found += [measure(database, cold=False), measure(database, cold=True)]
+        found.append(measure(database, "--memory-limit", "512MB", cold=False))
+        with limited(share) as group:
+            if group is None:
+                console.print("No run in less memory: this machine allows no cgroup.")
+            else:
+                found.append(measure(database, cold=True, group=group, group_bytes=share))
+        keep(found)
+    show(found)
     console.print(run(python(EXTRAPOLATE, FOLDER / "scale.json")).out)
 
 
-def measure(database: Database, *, cold: bool) -> Scale:
+def keep(found: list[Scale]) -> None:
+    """Write and draw what was measured so far."""
+    runs = [asdict(scale) for scale in found]
+    document = {"machine": machine(), "wanted": WANTED, "runs": runs}
+    (FOLDER / "scale.json").write_text(json.dumps(document, indent=2) + "\n")
+    whole = [one for one in runs if one["group_bytes"] is None]
+    draw_scale(FOLDER / "scale.png", whole)
+
+
+def show(found: list[Scale]) -> None:
+    """Print what is wanted beside what is, for the largest size."""
+    most, least = max(one.events for one in found), min(one.events for one in found)
+    warm, _, small, *in_group = (one for one in found if one.events == most)
+    smallest = next(one for one in found if one.events == least)
+    growth = (warm.seconds / warm.undelivered) / (smallest.seconds / smallest.undelivered)
+    reached: list[float | None] = [
+        warm.seconds,
+        in_group[0].seconds if in_group else None,
+        in_group[0].read_bytes / in_group[0].database_bytes if in_group else None,
+        warm.written_bytes / 1e9,
+        small.anonymous_bytes / 1e6,
+        growth,
+    ]
+    table = Table("target", "at most", "reached", title=f"{most:,} events", title_justify="left")
+    for (name, wanted), value in zip(WANTED.items(), reached, strict=True):
+        table.add_row(name, f"{wanted:g}", "not measured" if value is None else f"{value:.2f}")
+    console.print(table)
+
+
+def measure(
+    database: Database,
+    *options: str,
+    cold: bool,
+    group: Path | None = None,
+    group_bytes: int | None = None,
+) -> Scale:
     """One run on a fresh copy, which is then removed: a disk may not hold a third one."""
     free, size = shutil.disk_usage(FOLDER).free, database.path.stat().st_size
     if free < size * 1.2:
@@ -75,22 +136,32 @@ def measure(database: Database, *, cold: bool) -> Scale:
     forget(database.path)
     (forget if cold else read_through)(copy)
     file = FOLDER / "profile.json"
-    measured = measured_run("run", copy, "--profile", str(file))
+    measured = measured_run("run", copy, "--profile", str(file), *options, group=group)
     remove(copy)
     profile: dict[str, Any] = json.loads(file.read_text())
-    return Scale(
+    scale = Scale(
         events=database.events,
         cold=cold,
+        group_bytes=group_bytes,
+        memory_limit=measured.document["memory_limit"],
         database_bytes=size,
         undelivered=measured.document["delivered"],
         seconds=measured.document["seconds"],
         cpu_seconds=measured.cpu_seconds,
         anonymous_bytes=measured.anonymous_bytes,
-        log_bytes=measured.log_bytes,
+        wal_bytes=measured.log_bytes,
         read_bytes=measured.read_bytes,
         written_bytes=measured.written_bytes,
         stage_seconds={name: stage["seconds"] for name, stage in profile["stages"].items()},
     )
+    where = "cold" if cold else "warm"
+    within = f" in {group_bytes / 1e6:,.0f} MB" if group_bytes else ""
+    console.print(
+        f"{database.events:,} events, {where}{within}, limit {scale.memory_limit / 1e6:,.0f} MB: "
+        f"{scale.seconds:.1f} s, read {scale.read_bytes / 1e9:.1f} GB, "
+        f"written {scale.written_bytes / 1e9:.1f} GB, RssAnon {scale.anonymous_bytes / 1e6:,.0f} MB"
+    )
+    return scale
 
 
 def forget(file: Path) -> None:
