@@ -66,6 +66,7 @@ def _facts(found: Status) -> str:
             f"highest number  {highest}",
             f"schema          {found.schema.version}, migration {migration}",
             f"in use          {'yes, another process has it open' if found.in_use else 'no'}",
+            f"a run           {found.plan}",
         ]
     )
 

@@ -110,7 +110,8 @@ def make_plan(
         CannotStartError: there is too little memory or disk for the run to end.
     """
     path = source.path
-    _require_memory(memory)
+    if must_end:
+        _require_memory(memory)
     undelivered = int(scalar(connection, COUNT_UNDELIVERED) or 0)
     page_bytes = int(scalar(connection, "PRAGMA page_size"))
     spilled = undelivered * EVENT_BYTES if undelivered * EVENT_BYTES > memory.order else 0

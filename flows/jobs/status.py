@@ -10,9 +10,11 @@ import pyarrow.compute as pc
 
 from connectors.database import Schema, highest_number, locate, read_schema
 from connectors.run_state import RunState
+from connectors.scratch import Scratch, scratch_parent
 from connectors.snapshot import Reader
 from connectors.sqlite import query, sqlite_errors
-from flows.jobs.run import RunOptions, Summary, dry_run
+from flows.jobs.plan import Plan
+from flows.jobs.run import RunOptions, Summary, dry_run, planned
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.terminal.signals import stopped_by_signals
 from operators.encoding.cid import cid_text
@@ -59,6 +61,8 @@ class Status:
     estimated: int
     """Events that the node stored without noting their stream (before v0.36): four bytes tell
     whether one begins a stream."""
+    plan: Plan
+    """What a run would take."""
     left: "Left | None"
     """What a run would leave, if that was asked for."""
 
@@ -90,6 +94,7 @@ class Status:
             "highest_number": self.highest_number,
             "kinds": {name: kind._asdict() for name, kind in self.kinds.items()},
             "estimated": self.estimated,
+            "plan": self.plan.to_json(),
             "left": self.left and self.left.to_json(),
         }
 
@@ -164,6 +169,8 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
                 connection, COUNTS.format(noted=noted, is_init=IS_INIT.format(noted=noted))
             ).to_pylist()
         highest = highest_number(connection, path)
+        scratch = Scratch(scratch_parent(path))
+        plan = planned(path, reasons or RunOptions(), reader, scratch, must_end=False)
     kinds = {name: Kind(0, 0) for name in ("init", "unsigned init", "data", "time", "other")}
     for row in counts:
         name = _kind(row["is_jose"], row["is_cbor"], row["is_init"])
@@ -177,6 +184,7 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
         kinds=kinds,
         highest_number=highest or None,
         estimated=sum(row["estimated"] for row in counts),
+        plan=plan,
         left=left(database, reasons) if reasons else None,
     )
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -134,6 +135,13 @@ def test_what_is_no_ceramic_database_is_a_clear_error(tmp_path: Path) -> None:
         status(tmp_path / "other.db")
 
 
+def without_plan(document: dict[str, Any]) -> dict[str, Any]:
+    """The document but for its plan, which depends on the machine."""
+    plan = document.pop("plan")
+    assert plan["undelivered"] == document["undelivered"]
+    return document
+
+
 def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
     stream = chain(4)
     path = store(tmp_path / "node.db", [stream[0], *stream[2:]])
@@ -156,7 +164,7 @@ def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
         "estimated": 0,
         "left": None,
     }
-    assert run_program(ceramic_order("status", path, "--json")).document == document
+    assert without_plan(run_program(ceramic_order("status", path, "--json")).document) == document
     document["left"] = {
         "deliverable": 0,
         "waiting": 2,
@@ -167,7 +175,8 @@ def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
             {"stream": cid_text(stream[0].cid), "events": 2, "reason": "prev missing"}
         ],
     }
-    assert run_program(ceramic_order("status", path, "--json", "--reasons")).document == document
+    reasoned = run_program(ceramic_order("status", path, "--json", "--reasons")).document
+    assert without_plan(reasoned) == document
 
 
 def test_people_see_whole_cids(tmp_path: Path) -> None:
