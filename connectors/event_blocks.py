@@ -14,6 +14,9 @@ from operators.encoding.event_blocks import NO_CODEC, pack_rows
 FETCH_ROWS = 1024
 """Rows that the driver gathers at a time."""
 
+FEW_EVENTS = 64
+"""Events whose rows are asked for by the index in one call."""
+
 TABLE = "ceramic_one_event_block"
 
 LARGEST_CODEC = 2**62 - 1
@@ -55,6 +58,7 @@ class EventBlockReader:
 
     def __init__(self, connection: Connection, sizes: PageSizes) -> None:
         self._rows_an_event = sizes.event_block_rows_an_event
+        self._most_bytes = sizes.page_bytes
         self._extent = extent(connection)
         self._of_event = of_event(connection)
         self._range = rows_between(connection, TABLE, COLUMNS)
@@ -69,20 +73,31 @@ class EventBlockReader:
             cursor.close()
 
     def read(self, cids: pa.Array) -> pa.Array:
-        """The event blocks of each of some events, which are in the order of their storing.
+        """The event blocks of each of some events, or of the first of them where they are many.
 
         A node stores an event's blocks with the event, so what lies between the first and the last
         of these is read in one range. Blocks listed later are outside it: look a block up before
-        calling it not listed.
+        calling it not listed. Events whose rows do not lie together are asked for by few, because
+        one may have thousands.
+
+        Args:
+            cids: of the events, in the order in which they were stored.
         """
         first, last = self._rows_of(cids[0])[0], self._rows_of(cids[-1])[1]
         if first and first <= last <= first + self._rows_an_event * len(cids):
             rows = self._windows.execute(self._range, bound(first, last)).fetch_arrow_table()
-        else:
+            return joined(rows, cids)
+        parts, size = [], 0
+        for start in range(0, len(cids), FEW_EVENTS):
+            few = cids.slice(start, FEW_EVENTS)
             rows = self._events.execute(
-                self._of_event, pa.record_batch([cids], names=["event_cid"])
+                self._of_event, pa.record_batch([few], names=["event_cid"])
             ).fetch_arrow_table()
-        return joined(rows, cids)
+            parts.append(joined(rows, few))
+            size += parts[-1].nbytes
+            if size > self._most_bytes:
+                break
+        return pa.concat_arrays(parts)
 
     def _rows_of(self, cid: pa.Scalar) -> tuple[int, int]:
         found = self._extents.execute(self._extent, bound(cid.as_py())).fetch_arrow_table()

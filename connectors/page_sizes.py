@@ -21,8 +21,8 @@ class PageSizes:
     to pages of so many."""
 
     page_bytes: int = 8 * 2**20
-    """Bytes of the root and payload blocks of a page, each counted as often as an event names it. A
-    larger event has a page to itself."""
+    """Bytes of the root and payload blocks of a page, each counted as often as an event names it,
+    and about those of its event blocks. A larger event has a page to itself."""
 
     window_bytes: int = 32 * 2**20
     """Bytes of a window: what lies beside the blocks of some events and is read with them."""

@@ -281,32 +281,38 @@ class _Pages:
 
     def _with_blocks(self, events: pa.RecordBatch, roots: pa.Array) -> Iterator[Page]:
         """These events, cut where the blocks of a page have too many bytes."""
-        root, beside = self._blocks.find(roots), None
-        event_blocks = (
-            self._event_blocks.read(events["cid"])
-            if self._event_blocks
-            else pa.array([b""] * len(roots), pa.binary())
-        )
+        root = self._blocks.find(roots)
+        # the first page of a window brings what lies beside all its events
+        is_first = True
         for some in cut(root.size, self._sizes.page_bytes):
+            some_events = events.slice(some.start, some.stop - some.start)
             some_root = self._blocks.whole(roots[some], root[some])
             named = payload_multihashes(some_root)
             payload = self._blocks.find(named)
             for few in cut(root[some].size + payload.size, self._sizes.page_bytes):
-                start, count = some.start + few.start, few.stop - few.start
-                few_events = events.slice(start, count)
-                raw = [
-                    few_events["rowid"],
-                    few_events["cid"],
-                    some_root[few],
-                    self._blocks.whole(named[few], payload[few]),
-                    few_events["order_key"],
-                    event_blocks.slice(start, count),
-                ]
-                if beside is None and self._event_blocks:
-                    # the first page of a window brings what lies beside all its events
-                    beside = self._blocks.beside()
-                yield Page(pa.record_batch(raw, schema=RAW), beside or BLOCKS.empty_table())
-                beside = BLOCKS.empty_table()
+                few_events = some_events.slice(few.start, few.stop - few.start)
+                few_payload = self._blocks.whole(named[few], payload[few])
+                for raw in self._with_event_blocks(few_events, some_root[few], few_payload):
+                    brings = is_first and self._event_blocks is not None
+                    yield Page(raw, self._blocks.beside() if brings else BLOCKS.empty_table())
+                    is_first = False
+
+    def _with_event_blocks(
+        self, events: pa.RecordBatch, root: pa.Array, payload: pa.Array
+    ) -> Iterator[pa.RecordBatch]:
+        """These events with schema RAW: one batch, or more where their event blocks are many."""
+        rowid, cid, order_key = events.columns
+        start = 0
+        while start < len(cid):
+            packed = (
+                self._event_blocks.read(cid.slice(start))
+                if self._event_blocks
+                else pa.array([b""] * len(cid), pa.binary())
+            )
+            few = slice(start, start + len(packed))
+            columns = [rowid[few], cid[few], root[few], payload[few], order_key[few], packed]
+            yield pa.record_batch(columns, schema=RAW)
+            start = few.stop
 
 
 def cut(size: NDArray[np.int64], most: int) -> Iterator[slice]:

@@ -171,7 +171,7 @@ def test_what_is_left_of_an_earlier_run_is_not_resumed_from_a_recovery_store(
 ) -> None:
     path = store(tmp_path / "node.db", chain(3))
     init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call] # Bytewax's stub
-    config = RecoveryConfig(tmp_path)  # type: ignore[no-untyped-call] # likewise
+    kept = RecoveryConfig(tmp_path)  # type: ignore[no-untyped-call] # likewise
 
     run_state = RunState()
 
@@ -179,10 +179,8 @@ def test_what_is_left_of_an_earlier_run_is_not_resumed_from_a_recovery_store(
         pages: list[Page] = []
         flow = Dataflow("resumed")
         op.output("out", op.input("in", flow, source_of(path, 1, run_state)), TestingSink(pages))
-        every_item = timedelta(0)
-        run_main(  # type: ignore[no-untyped-call]
-            flow, recovery_config=config, epoch_interval=every_item
-        )
+        epoch = timedelta(0)
+        run_main(flow, epoch_interval=epoch, recovery_config=kept)  # type: ignore[no-untyped-call]
         return pages
 
     assert len(rows_of(run_flow())) == 2
@@ -407,6 +405,20 @@ def test_event_blocks_of_any_form_are_the_same_by_range_and_by_index(
             is_readable = written[1] in {"113", "133", "0"} and written[2].isdigit()
             expected = (int(written[1]), written[2] == "1") if is_readable else (NO_CODEC, False)
             assert (codec_read, is_root) == expected
+
+
+def test_events_with_many_event_blocks_make_small_pages(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(201))
+    with closing(connect(path, "rw")) as connection:
+        execute(
+            connection,
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 100) "
+            "INSERT INTO ceramic_one_event_block (event_cid, block_multihash, codec, idx, root) "
+            "SELECT cid, randomblob(34), 113, 0, 0 FROM ceramic_one_event, n",
+        )
+    pages = pages_of(source_of(path, 1, sizes=PageSizes(page_bytes=400_000)), "0/1")
+    assert [page.events.num_rows for page in pages] == [128, 72]
+    assert with_sorted_lists(rows_of(pages)) == expected_rows(path)
 
 
 @pytest.mark.parametrize("rowid", [-(2**63), 2**63 - 1])
