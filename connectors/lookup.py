@@ -14,32 +14,44 @@ from connectors.plans import rows_between
 from connectors.sqlite import Connection, connect, sqlite_errors
 from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
 
-ROOT = "root.multihash = substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)"
+ROOT = """
+    root.multihash =
+        substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)
+"""
 """The multihash of the root block is the tail of the event's CID, behind a codec of one byte or
 two."""
 
 PAYLOAD = f"""
-    payload.multihash = CASE WHEN substr(root.bytes, 1, {len(PLAIN_ENVELOPE)}) = x'{PLAIN_ENVELOPE.hex()}'
-                             THEN substr(root.bytes, {MULTIHASH_AT + 1}, 34) END
+    payload.multihash =
+        CASE WHEN substr(root.bytes, 1, {len(PLAIN_ENVELOPE)}) = x'{PLAIN_ENVELOPE.hex()}'
+             THEN substr(root.bytes, {MULTIHASH_AT + 1}, 34) END
 """
 
-BLOCK = """
-    SELECT multihash,
-           CASE WHEN typeof(bytes) IN ('blob', 'text') THEN CAST(bytes AS BLOB) ELSE x'' END AS bytes
-    FROM ceramic_one_block WHERE multihash = ?
-"""
-"""A block by its multihash; it is empty where a node can't read it."""
 
+def _bytes_of(block: str) -> str:
+    """The content of a block, empty where there is none or where a node can't read it."""
+    return f"""
+        CASE WHEN typeof({block}.bytes) IN ('blob', 'text')
+             THEN CAST({block}.bytes AS BLOB) ELSE x'' END
+    """
+
+
+BLOCK = f"""
+    SELECT CAST(multihash AS BLOB) AS multihash, {_bytes_of("block")} AS bytes
+    FROM ceramic_one_block AS block WHERE multihash = ?
+"""  # put together from constants
+"""A block by its multihash."""
 
 EVENT_WITH_BLOCKS = f"""
-    SELECT event.rowid AS rowid, event.cid AS cid, coalesce(root.bytes, x'') AS root, coalesce(payload.bytes, x'') AS payload,
+    SELECT event.rowid AS rowid, CAST(event.cid AS BLOB) AS cid,
+           {_bytes_of("root")} AS root, {_bytes_of("payload")} AS payload,
            x'' AS order_key, x'' AS event_blocks
     FROM ceramic_one_event AS event
     LEFT JOIN ceramic_one_block AS root ON {ROOT}
     LEFT JOIN ceramic_one_block AS payload ON {PAYLOAD}
     WHERE event.cid = ?
 """  # put together from constants
-"""An event by CID, as the source reads it."""
+"""An event by CID, as the source reads it, without its order key and its event blocks."""
 
 
 def delivered_inits(connection: Connection) -> str:

@@ -4,7 +4,7 @@ They ask for parents that do not come through it, for blocks that events share, 
 that were put aside.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -143,26 +143,35 @@ class LookUps:
         After a migration they are all that is delivered, and every stream asks for its own.
         """
         settings = self._settings
-        if not self._has_init_cid:
+        if not self._has_init_cid or not self._many_are_undelivered():
             return None
         inits = DeliveredInits(
             int(settings.budget_bytes * settings.inits_share), settings.spill_folder
         )
-        with looking_up(self._path), closing(self._connect(self._path)) as connection:
-            highest = scalar(connection, HIGHEST_ROWID) or 0
-            enough = max(1, int(highest * settings.scan_share))
-            if scalar(connection, FEW_UNDELIVERED, (enough,)) < enough:
+        for cids in self._scanned_inits():
+            # what fails here is the scratch folder, not the database
+            if self._closing.is_set() or not inits.add(cids):
                 return None
-            statement, last = delivered_inits(connection), 0
-            while last < highest:
-                if self._closing.is_set():
-                    return None
-                after, last = last, min(last + settings.scan_rows, highest)
-                found = query(connection, statement, (after + 1, last))["cid"]
-                if found.num_chunks and not inits.add(found.combine_chunks().cast(pa.binary())):
-                    return None
         inits.seal()
         return inits
+
+    def _many_are_undelivered(self) -> bool:
+        """Whether so many parents may be asked for that a scan of all rows is worth it."""
+        with looking_up(self._path), closing(self._connect(self._path)) as connection:
+            highest = scalar(connection, HIGHEST_ROWID) or 0
+            enough = max(1, int(highest * self._settings.scan_share))
+            return int(scalar(connection, FEW_UNDELIVERED, (enough,))) >= enough
+
+    def _scanned_inits(self) -> Iterator[pa.Array]:
+        """The CIDs of the delivered init events, some rows at a time."""
+        settings = self._settings
+        with looking_up(self._path), closing(self._connect(self._path)) as connection:
+            highest = scalar(connection, HIGHEST_ROWID) or 0
+            statement, last = delivered_inits(connection), 0
+            while last < highest:
+                after, last = last, min(last + settings.scan_rows, highest)
+                found = query(connection, statement, (after + 1, last))["cid"]
+                yield pa.concat_arrays([pa.array([], pa.binary()), *found.chunks])
 
     def _find(self, cids: pa.Array, *, by_blocks: bool = False) -> pa.RecordBatch:
         if not len(cids):
@@ -180,7 +189,7 @@ class LookUps:
         return pa.table([cid, stream, delivered], schema=KNOWN).combine_chunks().to_batches()[0]
 
     def _streams_in_blocks(self, wanted: pa.Array, cids: pa.Array) -> pa.Array:
-        """The streams of n events by their blocks; null where that is not wanted or not readable."""
+        """The streams of n events by their blocks; null where not wanted or not readable."""
         parts = [
             decode_events(self._fetch_events(wanted.slice(first, DECODED_TOGETHER))).links
             for first in range(0, len(wanted), DECODED_TOGETHER)
@@ -199,7 +208,10 @@ class LookUps:
         return self._followed(found.cast(RAW).combine_chunks()).combine_chunks().to_batches()[0]
 
     def _followed(self, raw: pa.Table) -> pa.Table:
-        """The same events of schema RAW, with the payloads of envelopes of a form that the statement does not know."""
+        """The same events of schema RAW, with the payloads that the statement does not find.
+
+        It knows only one form of envelope.
+        """
         payloads = raw["payload"].to_pylist()
         roots = zip(raw["root"].to_pylist(), payloads, strict=True)
         named = {

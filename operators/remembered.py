@@ -1,4 +1,7 @@
-"""What was delivered: events by CID and stream, in sorted columns of some 60 bytes an event where a set of Python takes 150."""
+"""Events by CID and stream, to know which were delivered: some 60 bytes an event in sorted columns.
+
+A set of Python takes 150.
+"""
 
 from typing import NamedTuple
 
@@ -21,7 +24,11 @@ class _Run(NamedTuple):
 
 
 class Remembered:
-    """A set of events. They are kept in runs, each at least twice as large as the next, so that each event is moved log2(n) times."""
+    """A set of events.
+
+    They are kept in runs, each at least twice as large as the next, so that each event is moved
+    log2(n) times.
+    """
 
     def __init__(self) -> None:
         self.runs: list[_Run] = []
@@ -55,7 +62,7 @@ class Remembered:
                     pc.equal(stream.take(mine), run.stream.take(theirs).dictionary_decode()),
                 )
                 found[rows[np.asarray(same)]] = True
-                # CIDs that end alike stand side by side
+                # CIDs that end in the same bytes stand side by side
                 at[rows] += 1
                 rows = rows[at[rows] < len(run.word)]
         return found

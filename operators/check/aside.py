@@ -90,7 +90,11 @@ class Aside:
             with spilling():
                 self._writer.close()
             self._writer = None
-            with pa.memory_map(str(self._path)) as file, pa.ipc.open_stream(file) as reader:
+            # a map of the file takes no memory of the process
+            with spilling():
+                file = pa.memory_map(str(self._path))
+                reader = pa.ipc.open_stream(file)
+            with file, reader:
                 yield from reader
         yield from self._held
 
