@@ -33,7 +33,7 @@ SPARE_SHARE = 1 / 4
 LEAST_BATCH_ROWS = 50_000
 """A transaction of fewer events is not worth its checkpoint: with less room nothing is started."""
 
-LEAST_MEMORY = 128 * MEGABYTE
+LEAST_MEMORY = 100 * MEGABYTE
 """Python and its libraries take 60 MB, and a page of events on its way another 40."""
 
 SAMPLED_FROM = 500_000

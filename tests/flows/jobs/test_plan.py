@@ -113,9 +113,9 @@ def test_a_disk_with_room_for_a_part_of_the_wal_gets_transactions_that_fit(
 
 def test_too_little_memory_is_refused_with_the_number_that_is_enough(database: Path) -> None:
     before = database.read_bytes()
-    ended = run_program(ceramic_order("run", database, "--memory-limit", "100MB"), code=2)
+    ended = run_program(ceramic_order("run", database, "--memory-limit", "99MB"), code=2)
     assert ended.err == (
-        "Error: `--memory-limit` allows `100MB` of memory, which is too little. Nothing was "
+        "Error: `--memory-limit` allows `99MB` of memory, which is too little. Nothing was "
         f"changed. Give it at least `{LEAST_MEMORY // MEGABYTE}MB`.\n"
     )
     assert database.read_bytes() == before
