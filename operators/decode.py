@@ -1,4 +1,4 @@
-"""Decode: from an event's blocks to its stream and its parent, or to the reason why it can't be read.
+"""Decode: from an event's blocks to its stream and parent, or to why it can't be read.
 
 The rules are those of FORMAT.md, The four kinds of event. `read_event` is the rule for one event;
 `decode` applies it to a batch.
@@ -52,7 +52,10 @@ _UNREADABLE = -1
 
 
 class Links(NamedTuple):
-    """What an event says of its place: the CIDs of its stream and parent; None stands for the event itself and for no parent."""
+    """What an event says of its place: the CIDs of its stream and its parent.
+
+    None stands for the event itself, and for no parent.
+    """
 
     stream: bytes | None
     prev: bytes | None
@@ -211,7 +214,7 @@ def decode_events(
     measure: Measure = unmeasured,
     beside: pa.Table | None = None,
 ) -> Decoded:
-    """Decode a batch of schema RAW; every row comes out once, as links or as rejected, never as an exception.
+    """Decode a batch of schema RAW; every row comes out once, as links or as rejected.
 
     With `check`, an event that a node could not serve is rejected too; `beside` are the blocks that
     were read with the events, as in a `Page`.
@@ -248,7 +251,7 @@ def decode_events(
 
 
 def _read_alone(raw: pa.RecordBatch, groups: list[Places]) -> tuple[Places, dict[int, Reason]]:
-    """The readable events of a batch that are in none of the groups, and why the others are not, by row."""
+    """The readable events of a batch that are in none of the groups; why others are not, by row."""
     unread = np.ones(raw.num_rows, dtype=np.bool_)
     for group in groups:
         unread[group.rows] = False

@@ -99,6 +99,10 @@ _READABLE = frozenset({INIT, UNSIGNED_INIT, DATA, TIME})
 _BEGIN = USUAL_ENTRY - DIGEST
 """Bytes before the digest of an entry."""
 
+LARGEST_ENVELOPE = 1024
+"""Bytes; one that names a capability has about 450. The headers of a page are laid out together,
+with eight bytes for each of theirs."""
+
 _LARGEST_KEPT = pa.scalar(SMALL, pa.int32())
 
 
@@ -350,6 +354,9 @@ class NodeCheck:
 
     def _pass_signed(self, raw: pa.RecordBatch, rows: Rows, passed: Mask) -> _Open:
         """Pass those of the rows, plain envelopes, that a node can serve; what is left open."""
+        # what is larger is read one by one
+        _, begin, end = spans(raw["root"])
+        rows = rows[(end - begin)[rows] <= LARGEST_ENVELOPE]
         own, is_jose = _own_digests(raw, rows, JOSE_CID)
         rows, own = rows[is_jose], own[is_jose]
         if not len(rows):
@@ -491,18 +498,19 @@ def _lists(
     """
     blocks = needed.shape[1]
     at, entries = _entries(raw, rows, blocks)
-    begin = np.frombuffer(b"".join(as_what), dtype=np.uint8).reshape(1, blocks, _BEGIN)
-    begin = np.broadcast_to(begin, (len(at), blocks, _BEGIN))
     its, wanted = _digests_of(entries)[:, :, :2], needed[at, :, :2]
-    same = (entries[:, :, :_BEGIN] == begin).all(axis=(1, 2)) & (its == wanted).all(axis=(1, 2))
+    same = (its == wanted).all(axis=(1, 2)) & _begin_with(raw, rows[at], as_what)
     # nodes mostly list them in the order in which they are needed here
     others = np.flatnonzero(~same)
-    by_entry, by_need = _order(its[others]), _order(wanted[others])
-    same[others] = (_ordered(its[others], by_entry) == _ordered(wanted[others], by_need)).all(
-        axis=(1, 2)
-    ) & (_ordered(entries[others, :, :_BEGIN], by_entry) == _ordered(begin[others], by_need)).all(
-        axis=(1, 2)
-    )
+    if len(others):
+        begin = np.frombuffer(b"".join(as_what), dtype=np.uint8).reshape(1, blocks, _BEGIN)
+        begin = np.broadcast_to(begin, (len(others), blocks, _BEGIN))
+        by_entry, by_need = _order(its[others]), _order(wanted[others])
+        same[others] = (_ordered(its[others], by_entry) == _ordered(wanted[others], by_need)).all(
+            axis=(1, 2)
+        ) & (_ordered(entries[others, :, :_BEGIN], by_entry) == _ordered(begin, by_need)).all(
+            axis=(1, 2)
+        )
     alike: NDArray[np.intp] = at[same]
     return alike
 
@@ -515,13 +523,19 @@ def _lists_in_order(
     All together they are so many `blocks`; the digests in these lists.
     """
     at, entries = _entries(raw, rows, blocks)
-    as_what = np.frombuffer(
-        b"".join([_CBOR_ROOT, *[_CBOR_ENTRY] * (blocks - 1)]), dtype=np.uint8
-    ).reshape(blocks, _BEGIN)
     lists = _digests_of(entries)
-    same = (entries[:, :, :_BEGIN] == as_what).all(axis=(1, 2))
+    same = _begin_with(raw, rows[at], (_CBOR_ROOT, *[_CBOR_ENTRY] * (blocks - 1)))
     same &= (lists[:, 0] == own[at]).all(axis=1) & (lists[:, 1] == proof[at]).all(axis=1)
     return at[same], lists[same]
+
+
+def _begin_with(raw: pa.RecordBatch, rows: Rows, as_what: Sequence[bytes]) -> Mask:
+    """Which of n events with so many event blocks have these before the digests of their entries."""
+    packed, start, _ = spans(raw["event_blocks"])
+    same = np.ones(len(rows), dtype=np.bool_)
+    for block, begin in enumerate(as_what):
+        same &= holds(packed, start[rows] + block * USUAL_ENTRY, begin)
+    return same
 
 
 def _entries(raw: pa.RecordBatch, rows: Rows, blocks: int) -> tuple[NDArray[np.intp], Bytes]:

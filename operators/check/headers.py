@@ -42,7 +42,7 @@ def usual_capabilities(headers: pa.Array) -> tuple[Digests, Mask]:
     rows = rows[holds(data, start[rows], _BEGIN)]
     rows = rows[holds(data, start[rows] + cid + _CHARACTERS, _BEHIND)]
     rows = rows[holds(data, end[rows] - len(_END), _END)]
-    odd = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(~_IS_PLAIN[data])])
+    odd = np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(~_IS_PLAIN[data], dtype=np.int32)])
     rows = rows[odd[start[rows] + key] == odd[end[rows] - len(_END)]]
     if not len(rows):
         return digest, usual

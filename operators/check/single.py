@@ -42,11 +42,8 @@ class SingleCheck:
         failed: Failures = {}
         needed: Needed = {}
         named: dict[int, bytes] = {}
-        at = pa.array(rows)
-        envelopes, payloads = raw["root"].take(at), raw["payload"].take(at)
-        for row, own, envelope, payload in zip(
-            rows.tolist(), _own(raw, rows), envelopes, payloads, strict=True
-        ):
+        for row, own in zip(rows.tolist(), _own(raw, rows), strict=True):
+            envelope, payload = raw["root"][row], raw["payload"][row]
             signed = _envelope(envelope.as_py())
             cid = signed.payload
             if not signed.signatures or cid is None:
@@ -98,10 +95,8 @@ class SingleCheck:
         own = _own(raw, rows)
         failed = {
             row: Reason.BLOCK_TOO_LARGE
-            for row, cid, block in zip(
-                rows.tolist(), own, raw["root"].take(pa.array(rows)), strict=True
-            )
-            if _is_too_large(cid, block)
+            for row, cid in zip(rows.tolist(), own, strict=True)
+            if _is_too_large(cid, raw["root"][row])
         }
         return (
             self._unserved(raw, {row: [cid] for row, cid in zip(rows.tolist(), own, strict=True)})
@@ -109,7 +104,7 @@ class SingleCheck:
         )
 
     def _unserved(self, raw: pa.RecordBatch, needed: Needed) -> Failures:
-        """Those of the rows whose event blocks are not what a node needs; first of all their own."""
+        """Those of the rows whose event blocks are not what a node needs."""
         found = raw["event_blocks"].take(pa.array(needed.keys(), pa.int64()))
         failed = self._judge(needed, found)
         if not failed or self.fetch_event_blocks is None:

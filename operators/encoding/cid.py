@@ -73,7 +73,7 @@ def _multihash_end(binary: bytes, start: int) -> int | None:
 
 
 def cid_text(cid: bytes) -> str:
-    """A binary CIDv1 as base32 text (`bafy...`, `bagc...`); hex, marked as such, if it is no CID."""
+    """A binary CIDv1 as base32 text (`bafy...`, `bagc...`); marked hex if it is no CID."""
     try:
         return encode_cid(cid)
     except ValueError:

@@ -19,7 +19,7 @@ _WORD = 8
 
 
 def spans(column: pa.Array) -> tuple[Bytes, Starts, Starts]:
-    """The bytes under a column of binary or string values, and where in them each of its n values begins and ends."""
+    """The bytes under a column of n binary or string values, and where each begins and ends."""
     if not len(column):
         return np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     _, offsets, values = column.buffers()
@@ -33,7 +33,10 @@ def spans(column: pa.Array) -> tuple[Bytes, Starts, Starts]:
 
 
 def gather(data: Bytes, starts: Starts, width: int) -> NDArray[np.void]:
-    """The `width` bytes from each of n starts on, which must lie within `data`; items of one type, which compare as bytes do."""
+    """The `width` bytes from each of n starts on, which must lie within `data`.
+
+    They are items of one type, which compare as bytes do.
+    """
     item = np.dtype(f"V{width}")
     return _windows(data, item)[starts] if len(starts) else np.empty(0, dtype=item)
 
@@ -57,7 +60,7 @@ def holds(data: Bytes, starts: Starts, expected: bytes) -> NDArray[np.bool_]:
 
 
 def cut(data: Bytes, starts: Starts, width: int) -> pa.Array:
-    """The `width` bytes from each of n starts on, which must lie within `data`, as a column of binary values."""
+    """The same, as a column of binary values."""
     ends = np.arange(0, (len(starts) + 1) * width, width, dtype=np.int32)
     return pa.Array.from_buffers(
         pa.binary(),

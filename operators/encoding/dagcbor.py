@@ -24,7 +24,7 @@ MAX_DEPTH = 127
 its decoder takes 256 steps, two for each of them and one for what they hold."""
 
 MAX_TYPED_DEPTH = 255
-"""Likewise in a block of which it knows the type, and in fields that it skips: one step for each."""
+"""Likewise where it knows the types, and in fields that it skips: one step for each."""
 
 VERY_NEGATIVE = (0x3B, 0x80)
 """How an integer below -2^63 begins, which a node can't read: this byte, and one as large as

@@ -32,13 +32,13 @@ CBOR_CID, JOSE_CID = b"\x01\x71\x12\x20", b"\x01\x85\x01\x12\x20"
 
 @cache
 def link_head(cid: bytes) -> bytes:
-    """A link up to the digest: tag 42, a byte string one longer than the CID, the leading zero, the CID's beginning."""
+    """A link up to the digest: tag 42, the head of a byte string, a zero, the CID's beginning."""
     return b"\xd8\x2a\x58" + bytes([len(cid) + DIGEST + 1, 0]) + cid
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A map of `id`, one value in the middle, `prev`, and what stands behind it, in the order of its bytes."""
+    """A map of `id`, one value in the middle, `prev`, and what follows, in this order."""
 
     entries: int
     middle: bytes
@@ -127,7 +127,7 @@ class Places(NamedTuple):
 
 
 def plain_envelopes(roots: pa.BinaryArray) -> Mask:
-    """Which root blocks are envelopes of one signature, whole and in the layout nodes write; their bytes decide that alone."""
+    """Which root blocks are envelopes of one signature, whole and in the layout nodes write."""
     data, start, end = spans(roots)
     rows = np.flatnonzero(end - start >= PROTECTED_AT + 3 + SIGNATURE_FROM_END)
     rows = rows[holds(data, start[rows], _ENVELOPE_HEAD)]
@@ -147,7 +147,10 @@ def plain_envelopes(roots: pa.BinaryArray) -> Mask:
 
 
 def read_alike(column: pa.BinaryArray, rows: Mask, layout: Layout) -> list[Places]:
-    """Read those of the masked rows whose blocks are in `layout`, for each way in which the CIDs of stream and prev can begin."""
+    """Read those of the masked rows whose blocks are in `layout`.
+
+    There is a group for each way in which the CIDs of stream and prev can begin.
+    """
     found: list[Places] = []
     masked = np.flatnonzero(rows)
     data, start, end = spans(column)
@@ -226,12 +229,16 @@ def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     at = np.minimum(start[:, None] + 2 * steps, len(data) - 1)
     path = data[at] - np.uint8(ord("0"))
     between = (data[np.minimum(at + 1, len(data) - 1)] == ord("/")) | (steps == depth[:, None] - 1)
-    reads = (((path <= 9) & between) | (steps >= depth[:, None])).all(axis=1)  # noqa: PLR2004 # the last digit
+    is_step = (path < 10) & between  # noqa: PLR2004 # ten digits
+    reads = (is_step | (steps >= depth[:, None])).all(axis=1)
     return path, np.where(usual & reads, depth, -1)
 
 
 def _are_values(encoded: pa.BinaryArray, *, are_texts: bool) -> bool:
-    """Whether each of these is _BEFORE_EACH bytes and one value that a node can read, and a text if it has to be one."""
+    """Whether each of these is _BEFORE_EACH bytes and one value that a node can read.
+
+    With `are_texts` it must be a text.
+    """
     data, start, end = spans(encoded)
     # each value is put into a list of one: in its block it stands inside a map, and the decoder
     # limits how deep a value may nest
@@ -257,7 +264,7 @@ def _are_values(encoded: pa.BinaryArray, *, are_texts: bool) -> bool:
 
 
 def _are_plain_texts(encoded: pa.BinaryArray) -> bool:
-    """Whether each of these is a text of less than 128 bytes, all of them ASCII; the decoder tells of any others."""
+    """Whether each of these is a text of less than 128 bytes, all of them ASCII."""
     data, start, end = spans(encoded)
     head, length = data[start], end - start
     short = (
@@ -271,7 +278,7 @@ def _are_plain_texts(encoded: pa.BinaryArray) -> bool:
 
 
 def _may_be_beyond_node(data: Bytes, start: Starts, end: Starts) -> Mask:
-    """Which of these values a node's decoder might refuse though this one takes them; few that are not like that are among them."""
+    """Which of these values a node might refuse though this decoder takes them, and few others."""
     suspects = np.zeros(len(start), dtype=np.bool_)
     if (end - start).max() >= MAX_DEPTH:
         # of the bytes from here on few begin a list or map, but those that do are among them; they
@@ -286,7 +293,7 @@ def _may_be_beyond_node(data: Bytes, start: Starts, end: Starts) -> Mask:
 
 
 def _decode_each(fenced: bytes, fence: bytes, count: int) -> list[list[Any]] | None:
-    """Decode values in one call, each into a list of one; None unless each of them is exactly one value.
+    """Decode values in one call, each into a list of one; None unless each is exactly one value.
 
     The `fence`, a byte string that nobody can have foreseen, stands before each. Only where every
     one of these comes back as a value of its own did each value end where it should, whatever it
