@@ -1,13 +1,17 @@
 """`ceramic-order status`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
 
+from flows.cli.check_option import check_option
 from flows.jobs.run import RunOptions
 from flows.jobs.status import Left, Status, status
 from flows.terminal.console import output_options, print_json, print_message, print_result
+from flows.terminal.words import counted
 
 
 @click.command("status", epilog="Example: ceramic-order status ~/.ceramic-one/db.sqlite3 --reasons")
@@ -15,14 +19,16 @@ from flows.terminal.console import output_options, print_json, print_message, pr
 @click.option(
     "--reasons", is_flag=True, help="Also run the flow dry, to tell why events are not delivered."
 )
+@check_option
 @output_options
-def command(database: Path, *, reasons: bool, quiet: bool, as_json: bool) -> None:
+def command(database: Path, *, reasons: bool, check: str, quiet: bool, as_json: bool) -> None:
     """Count what DATABASE holds: events, streams, delivered and undelivered, by kind.
 
     Nothing is changed, and a node may be running. The kinds are told from the events' CIDs and what
     the node noted; blocks are read with --reasons only.
     """
-    found = status(database, reasons=RunOptions(quiet=quiet) if reasons else None)
+    options = RunOptions(quiet=quiet, check_node=check == "node")
+    found = status(database, reasons=options if reasons else None)
     if as_json:
         print_json(found.to_json())
         return
@@ -32,11 +38,11 @@ def command(database: Path, *, reasons: bool, quiet: bool, as_json: bool) -> Non
         print_result(_reasons(found.left))
         # no table: a CID is to be copied, so it must never be cut
         for stream in found.left.stuck_streams:
-            print_result(f"  {stream['stream']}: {stream['events']:,} events, {stream['reason']}")
+            print_result("\n".join(_stuck(stream)))
     if found.estimated and not quiet:
         print_message(
-            f"Of {found.estimated:,} events the node did not note the stream (before v0.36): that one of them begins a stream is told by "
-            "four bytes of its key.",
+            f"Of {counted(found.estimated, 'event')} the node did not note the stream (before "
+            "v0.36): four bytes of its key show whether one begins a stream."
         )
 
 
@@ -74,13 +80,33 @@ def _facts(found: Status) -> str:
 def _reasons(left: Left) -> str:
     run_state = left.summary.run_state
     lines = [
-        f"\nA run would deliver {run_state.delivered:,}, leave {left.summary.waiting:,} waiting and reject {left.summary.rejected:,}.",
-        *(f"  {reason}: {count:,}" for reason, count in sorted(run_state.reasons.items())),
+        f"\nA run would deliver {counted(run_state.delivered, 'event')}.",
+        f"It would leave {left.summary.waiting:,} waiting{_colon(left.summary.waiting)}",
+        *(f"  {reason}: {count:,}" for reason, count in left.summary.waiting_reasons.items()),
+        f"It would reject {left.summary.rejected:,}{_colon(left.summary.rejected)}",
+        *(f"  {reason}: {count:,}" for reason, count in left.summary.rejected_reasons.items()),
     ]
     if left.missing:
         lines.append(
-            f"They wait for {len(left.missing):,} missing events, which `ceramic-order missing` lists."
+            f"They wait for {counted(len(left.missing), 'missing event')}, which "
+            "`ceramic-order missing` lists."
         )
     if left.stuck_streams:
         lines.append("\nThe streams with the most events that would be left:")
     return "\n".join(lines)
+
+
+def _stuck(stream: Mapping[str, Any]) -> list[str]:
+    """What is known of a stuck stream; the last CID is one to ask `why` about."""
+    lines = [
+        f"  {stream['stream']}: {counted(stream['events'], 'event')}, {stream['reason']}",
+        f"    because of {stream['cause']}",
+    ]
+    if stream["waits"] is not None:
+        lines.append(f"    one that waits: {stream['waits']}")
+    return lines
+
+
+def _colon(count: int) -> str:
+    """What ends the line that reasons may follow."""
+    return ":" if count else "."

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from flows.cli.check_option import check_option
 from flows.jobs.why import Step, Why, why
 from flows.terminal.console import output_options, print_json, print_result
 from operators.encoding.cid import cid_text
@@ -14,16 +15,18 @@ SHOWN = 5
 
 @click.command("why", epilog="Example: ceramic-order why ~/.ceramic-one/db.sqlite3 bagcqcera...")
 @click.argument("database", type=click.Path(path_type=Path))
-@click.argument("cid")
+@click.argument("event")
+@check_option
 @output_options
-def command(database: Path, cid: str, *, quiet: bool, as_json: bool) -> None:
-    """Say why the event CID in DATABASE is not delivered, and what to do.
+def command(database: Path, event: str, *, check: str, quiet: bool, as_json: bool) -> None:
+    """Say why EVENT in DATABASE is not delivered, and what to do.
 
     This follows its prev pointers up to what decides: a missing event, one that can't be delivered,
-    or one that is delivered. CID is in base32, base36 or hex. Nothing is changed, and a node may be
-    running.
+    or one that is delivered. EVENT is a CID, a StreamID or CommitID (k...), an event id in hex,
+    ipfs:// and a CID, or X'...'. Of a stream's init event it also says what the rest of the stream
+    waits for. Nothing is changed, and a node may be running.
     """
-    found = why(database, cid)
+    found = why(database, event, check_node=check == "node")
     if as_json:
         print_json(found.to_json())
         return
@@ -34,14 +37,15 @@ def command(database: Path, cid: str, *, quiet: bool, as_json: bool) -> None:
 
 def _chain(found: Why) -> list[str]:
     lines = [
-        f"{'' if at == 0 else 'prev '}{cid_text(step.cid)}: {_told(step)}"
+        f"{'' if at == 0 else 'prev '}{cid_text(step.cid)}: {_state(step)}"
         for at, step in enumerate(found.chain)
     ]
     hidden = len(lines) - 2 * SHOWN
     return lines if hidden <= 1 else [*lines[:SHOWN], f"... {hidden:,} more ...", *lines[-SHOWN:]]
 
 
-def _told(step: Step) -> str:
+def _state(step: Step) -> str:
     if step.rowid is None:
         return "not in the database"
-    return f"{step.kind or 'unreadable'}, {'not delivered' if step.number is None else f'delivered as {step.number:,}'}"
+    number = "not delivered" if step.number is None else f"delivered as {step.number:,}"
+    return f"{step.kind or 'unreadable'}, {number}"

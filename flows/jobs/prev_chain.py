@@ -1,4 +1,4 @@
-"""One event after the other, up a chain of prevs, read from the database by CID."""
+"""Events up a chain of prevs, read from the database by CID."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -20,6 +20,12 @@ EVENT = """
            coalesce({noted}, x'') AS noted, coalesce(CAST(order_key AS BLOB), x'') AS order_key
     FROM ceramic_one_event AS event WHERE cid = ?
 """
+
+UNDELIVERED = """
+    SELECT CAST(cid AS BLOB) AS cid, count(*) OVER () AS events FROM ceramic_one_event
+    WHERE delivered IS NULL AND init_cid = ? ORDER BY rowid LIMIT 100
+"""
+"""The first undelivered events of a stream, as the node noted it, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ class EventReader:
             path, EVENT.format(noted="init_cid" if schema.has_init_cid else "NULL"), connect
         )
         self._blocks = LookUp(path, BLOCK, connect)
+        self._undelivered = LookUp(path, UNDELIVERED, connect) if schema.has_init_cid else None
 
     def find(self, cid: bytes) -> StoredEvent | None:
         """The event of this CID, None if the database does not hold it."""
@@ -92,6 +99,16 @@ class EventReader:
             payload=payload,
             links=read_event(root, payload),
         )
+
+    def undelivered_of(self, stream: bytes) -> tuple[int, list[bytes]]:
+        """How many events of a stream are undelivered, and the CIDs of the first of them.
+
+        As the node noted their stream; 0 for a database of a version that noted none.
+        """
+        if self._undelivered is None:
+            return 0, []
+        rows = self._undelivered.find(pa.array([stream], pa.binary())).to_pylist()
+        return (rows[0]["events"] if rows else 0), [row["cid"] for row in rows]
 
     def block(self, key: bytes | None) -> bytes:
         """The block of this multihash, an empty one if there is none."""
@@ -115,3 +132,5 @@ class EventReader:
         """Close the connections."""
         self._events.close()
         self._blocks.close()
+        if self._undelivered is not None:
+            self._undelivered.close()

@@ -1,5 +1,6 @@
 """Status: what a database holds, and why some of it is not delivered. Nothing is changed, beside a live node either."""
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from flows.jobs.run import RunOptions, Summary, dry_run, planned
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.terminal.signals import stopped_by_signals
 from operators.encoding.cid import cid_text
-from operators.schemas import LEFT, Reason
+from operators.schemas import LEFT, WAITING, Reason
 
 STUCK_STREAMS = 10
 """How many of the largest stuck streams are told."""
@@ -109,32 +110,42 @@ class Left:
 
     @property
     def missing(self) -> list[str]:
-        """The CIDs that events wait for and that the database does not hold: distinct, as text, sorted."""
+        """The CIDs that events wait for and that the database does not hold: as text, sorted."""
         waiting = self.events.filter(pc.equal(self.events["reason"], str(Reason.PREV_MISSING)))
         return sorted(cid_text(cid) for cid in pc.unique(waiting["cause"]).to_pylist())
 
     @property
     def stuck_streams(self) -> list[dict[str, Any]]:
-        """The streams with the most events that would be left: `stream`, `events`, and the `reason` of most of them."""
+        """The streams with the most events that would be left.
+
+        Each with `stream`, `events`, the `reason` of most of them, the `cause`: the event that most
+        of those are missing or wait for, and one that `waits`, None if none does.
+        """
         readable = self.events.filter(self.events["stream"].is_valid())
-        by_reason = readable.group_by(["stream", "reason"]).aggregate([([], "count_all")])
-        reason_of: dict[bytes, str] = {}
-        for row in by_reason.sort_by(
-            [("count_all", "descending"), ("reason", "ascending")]
-        ).to_pylist():
-            reason_of.setdefault(row["stream"], row["reason"])
-        streams = by_reason.group_by("stream").aggregate([("count_all", "sum")])
-        largest = streams.sort_by([("count_all_sum", "descending"), ("stream", "ascending")]).slice(
-            0, STUCK_STREAMS
-        )
+        streams = readable.group_by("stream").aggregate([([], "count_all")])
+        largest = streams.sort_by([("count_all", "descending"), ("stream", "ascending")])
         return [
-            {
-                "stream": cid_text(row["stream"]),
-                "events": row["count_all_sum"],
-                "reason": reason_of[row["stream"]],
-            }
-            for row in largest.to_pylist()
+            self._stuck(readable, row["stream"], row["count_all"])
+            for row in largest.slice(0, STUCK_STREAMS).to_pylist()
         ]
+
+    @staticmethod
+    def _stuck(readable: pa.Table, stream: bytes, events: int) -> dict[str, Any]:
+        mine = readable.filter(pc.equal(readable["stream"], pa.scalar(stream, pa.binary())))
+        reasons = Counter(mine["reason"].to_pylist())
+        reason = min(reasons, key=lambda name: (-reasons[name], name))
+        of_reason = mine.filter(pc.equal(mine["reason"], reason))
+        causes = Counter(pc.coalesce(of_reason["cause"], of_reason["cid"]).to_pylist())
+        cause = min(causes, key=lambda cid: (-causes[cid], cid))
+        waiting = mine.filter(pc.is_in(mine["reason"], value_set=pa.array(sorted(WAITING))))
+        first = waiting.sort_by("rowid").slice(0, 1)["cid"].to_pylist()
+        return {
+            "stream": cid_text(stream),
+            "events": events,
+            "reason": reason,
+            "cause": cid_text(cause),
+            "waits": cid_text(first[0]) if first else None,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The part `left` of the document of `--json`."""

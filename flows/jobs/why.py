@@ -1,4 +1,4 @@
-"""Why: what decides whether one event can be delivered, and the chain of prevs from it up to there.
+"""Why: what decides whether one event can be delivered, and the chain of prevs up to there.
 
 Each event of the chain is judged by the rules of the flow (`operators.decode`), so this says of an
 event what a run says of it, without reading the rest of the database.
@@ -6,7 +6,7 @@ event what a run says of it, without reading the rest of the database.
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,13 +18,15 @@ from connectors.errors import CannotStartError
 from connectors.run_state import RunState
 from connectors.snapshot import Reader
 from connectors.sqlite import sqlite_errors
+from flows.jobs.event_names import FORMS, parse_event
 from flows.jobs.prev_chain import EventReader, StoredEvent
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.lookups import LookUps
 from flows.terminal.signals import stopped_by_signals
+from flows.terminal.words import counted
 from operators.check.batch import NodeCheck
 from operators.decode import decode_events
-from operators.encoding.cid import cid_text, multihash, parse_cid
+from operators.encoding.cid import cid_text, multihash
 from operators.schemas import RAW, Reason
 
 PAGE_EVENTS = 1000
@@ -32,10 +34,13 @@ PAGE_EVENTS = 1000
 
 _FETCH = "Fetch it from another node with all its blocks, then run again."
 _LOST = (
-    "No run delivers it, nor what is below it. If another node has a sound copy, fetch it again; `ceramic-order verify --hashes` tells "
-    "whether its blocks are damaged here."
+    "No run delivers it, nor what is below it. If another node has a sound copy, fetch it again; "
+    "`ceramic-order verify --hashes` says whether its blocks are damaged here."
 )
-_DAMAGED = "Numbers are never changed once they are written: `ceramic-order verify` lists all events like this one."
+_DAMAGED = (
+    "Numbers are never changed once they are written: `ceramic-order verify` lists all events like "
+    "this one."
+)
 _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.ROOT_MISSING: ("has no root block in the database", _FETCH),
     Reason.PAYLOAD_MISSING: ("has no payload block in the database", _FETCH),
@@ -122,6 +127,10 @@ class Why:
     """CID of what is missing or rejected above it, as a run would report it."""
     cause_reason: Reason | None = None
     """Why the cause, or else the event itself, is rejected."""
+    undelivered: int = 0
+    """Of the stream that this event begins, if it is a delivered init event."""
+    stuck: "Why | None" = None
+    """Of one of these events, the first that no run would deliver if there is one."""
 
     @property
     def sentence(self) -> str:
@@ -129,7 +138,8 @@ class Why:
         event, last = self.chain[0], self.chain[-1]
         who = "It" if self.cause is None else f"Above it, `{cid_text(self.cause)}`"
         if self.verdict == "delivered":
-            return f"It is delivered, with the number {event.number:,}{_damage(event, last)}."
+            own = f"It is delivered, with the number {event.number:,}{_damage(event, last)}."
+            return f"{own}{self._of_stream()}"
         if self.verdict == "deliverable":
             top = (
                 f"the delivered event `{cid_text(last.cid)}`"
@@ -145,16 +155,32 @@ class Why:
             return f"{who} is delivered, but can't be read, so nobody knows its stream."
         return f"{who} {_REASONS[self.cause_reason][0]}."
 
+    def _of_stream(self) -> str:
+        """What is to be said of the rest of its stream; empty: all of it is delivered."""
+        if self.stuck is None:
+            return ""
+        events = counted(self.undelivered, "event")
+        said = self.stuck.sentence
+        return (
+            f"\nBut of its stream {events} {'is' if self.undelivered == 1 else 'are'} undelivered. "
+            f"One is `{cid_text(self.stuck.chain[0].cid)}`: {said[0].lower()}{said[1:]}"
+        )
+
     @property
     def advice(self) -> str:
         """What to do, for people."""
+        if self.stuck is not None:
+            return self.stuck.advice
         if self.verdict == "delivered":
             is_damaged = _damage(self.chain[0], self.chain[-1])
             return _DAMAGED if is_damaged else "Nothing needs to be done."
         if self.verdict == "deliverable":
             return f"`ceramic-order run {self.database}` delivers it."
         if self.reason is Reason.PREV_MISSING:
-            return "Fetch that event from another node, then run again; `ceramic-order missing` lists all such events."
+            return (
+                "Fetch that event from another node, then run again; `ceramic-order missing` lists "
+                "all such events."
+            )
         return _LOST if self.cause_reason is None else _REASONS[self.cause_reason][1]
 
     def to_json(self) -> dict[str, Any]:
@@ -169,34 +195,45 @@ class Why:
             "sentence": self.sentence,
             "advice": self.advice,
             "chain": [step.to_json() for step in self.chain],
+            "undelivered_in_stream": self.undelivered,
+            "stuck": self.stuck and self.stuck.to_json(),
         }
 
 
-def why(database: Path, text: str) -> Why:
-    """Find out what decides whether the event of the CID `text` (base32, base36 or hex) can be delivered.
+def why(database: Path, text: str, *, check_node: bool = True) -> Why:
+    """Find out what decides whether the event that `text` names can be delivered.
+
+    `text` is in one of the forms of `flows.jobs.event_names`. With `check_node` it is judged as
+    `run --check node` does, else as `run --check links`.
 
     Raises:
-        CannotStartError: the database can't be read, `text` is no CID, or the database holds no event of it.
+        CannotStartError: the database can't be read, `text` names no event, or the database holds
+            none of this name.
         InterruptedRunError: reading failed midway.
     """
     try:
-        cid = parse_cid(text)
+        cid = parse_event(text)
     except ValueError as cause:
-        raise CannotStartError(
-            f"`{text}` is no CID",
-            why=f"{cause}",
-            advice="Give the CID of an event in base32 (`bafy...`, `bagc...`), base36 or hex.",
-        ) from cause
+        raise CannotStartError(f"`{text}` names no event", why=f"{cause}", advice=FORMS) from cause
     path = locate(database)
     reader = Reader(path)
     with (
         stopped_by_signals(finish_by(RunState(), reader.release, nothing_changed)),
         reader,
         closing(EventReader(path, reader)) as events,
-        closing(LookUps(path, reader)) as look_ups,
+        closing(LookUps(path, reader, check_node=check_node)) as look_ups,
         sqlite_errors(f"Reading `{path}` failed", unchanged="Nothing was changed."),
     ):
-        return _find_cause(path, cid, events, look_ups.check)
+        found = _find_cause(path, cid, events, look_ups.check)
+        is_init = found.verdict == "delivered" and found.chain[0].prev is None
+        undelivered, first = events.undelivered_of(cid) if is_init else (0, [])
+        if not undelivered:
+            return found
+        for other in first:
+            stuck = _find_cause(path, other, events, look_ups.check)
+            if stuck.verdict != "deliverable":
+                break
+        return replace(found, undelivered=undelivered, stuck=stuck)
 
 
 def _find_cause(path: Path, cid: bytes, events: EventReader, check: NodeCheck | None) -> Why:
@@ -235,7 +272,10 @@ def _find_cause(path: Path, cid: bytes, events: EventReader, check: NodeCheck | 
 def _judged(
     events: Iterator[StoredEvent], check: NodeCheck | None
 ) -> Iterator[tuple[StoredEvent, Reason | None]]:
-    """The events of a chain, each with the reason for which a run would reject it; None: for none, or it is delivered."""
+    """The events of a chain, each with the reason for which a run would reject it.
+
+    None: a run would not reject it, or it is delivered.
+    """
     while page := list(islice(events, PAGE_EVENTS)):
         raw = pa.RecordBatch.from_pylist(
             [event.raw() for event in page if not event.is_delivered], schema=RAW

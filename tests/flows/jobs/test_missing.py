@@ -71,3 +71,20 @@ def test_stdout_holds_the_cids_and_nothing_else(tmp_path: Path) -> None:
 def test_without_any_stdout_is_empty(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(3))
     assert run_program(ceramic_order("missing", path, "--quiet")).out == ""
+
+
+def test_the_requests_for_them_are_printed_and_nothing_is_sent(tmp_path: Path) -> None:
+    stream = chain(5)
+    path = store(tmp_path / "node.db", [*stream[:2], *stream[3:]])
+    cid = cid_text(stream[2].cid)
+    ended = run_program(ceramic_order("missing", path, "--curl", "http://127.0.0.1:1/"))
+    expected = (
+        f"curl --fail --silent --show-error --output {cid}.json "
+        f"http://127.0.0.1:1/ceramic/events/{cid}"
+    )
+    assert ended.out == f"{expected}\n"
+    assert "Nothing was sent." in ended.err
+    document = run_program(
+        ceramic_order("missing", path, "--curl", "http://127.0.0.1:1", "--json", "--quiet")
+    ).document
+    assert document["requests"] == [expected]

@@ -106,6 +106,9 @@ def test_the_largest_stuck_streams_come_first_with_the_reason_of_most(tmp_path: 
     expected[0] = (expected[0][0], expected[0][1] + 1)
     assert [(row["stream"], row["events"]) for row in found.stuck_streams] == expected
     assert {row["reason"] for row in found.stuck_streams} == {"prev missing"}
+    largest = found.stuck_streams[0]
+    assert largest["cause"] == cid_text(streams[-1][1].cid), "the event that is missing"
+    assert largest["waits"] == cid_text(streams[-1][2].cid), "the first one that waits"
 
 
 def test_a_live_node_is_seen_and_its_database_not_changed(tmp_path: Path) -> None:
@@ -172,7 +175,13 @@ def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
         "reasons": {"prev missing": 2},
         "missing_prevs": 1,
         "stuck_streams": [
-            {"stream": cid_text(stream[0].cid), "events": 2, "reason": "prev missing"}
+            {
+                "stream": cid_text(stream[0].cid),
+                "events": 2,
+                "reason": "prev missing",
+                "cause": cid_text(stream[1].cid),
+                "waits": cid_text(stream[2].cid),
+            }
         ],
     }
     reasoned = run_program(ceramic_order("status", path, "--json", "--reasons")).document

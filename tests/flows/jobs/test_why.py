@@ -1,5 +1,6 @@
 """Why says of every event what a run says of it, and what to do."""
 
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from libipld import encode_multibase
 
 from connectors.errors import CannotStartError
+from connectors.sqlite import connect, execute
 from flows.jobs.run import RunOptions, dry_run
 from flows.jobs.why import Why, why
 from flows.synth.events import Event, data_event, init_event
@@ -204,6 +206,8 @@ def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
                 "delivered": 1,
             },
         ],
+        "undelivered_in_stream": 0,
+        "stuck": None,
     }
 
 
@@ -246,7 +250,7 @@ def test_a_cid_that_no_event_has_is_a_clear_error(tmp_path: Path) -> None:
 def test_what_is_no_cid_is_a_clear_error(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
-    with pytest.raises(CannotStartError, match=r"is no CID|Can't open"):
+    with pytest.raises(CannotStartError, match=r"names no event|Can't open"):
         why(tmp_path_factory.getbasetemp() / "nowhere.db", text)
 
 
@@ -265,3 +269,32 @@ def test_a_database_alone_stays_alone(tmp_path: Path) -> None:
     before = bytes_of(tmp_path)
     why(path, cid_text(stream[4].cid))
     assert bytes_of(tmp_path) == before
+
+
+def test_of_a_delivered_init_it_says_what_its_stream_waits_for(tmp_path: Path) -> None:
+    stream = chain(6)
+    path = store(tmp_path / "node.db", [*stream[:2], *stream[3:]])
+    found = why(path, cid_text(stream[0].cid))
+    assert (found.verdict, found.undelivered) == ("delivered", 4)
+    assert found.stuck is not None
+    assert found.stuck.cause == stream[2].cid
+    assert "But of its stream 4 events are undelivered." in found.sentence
+    assert f"it waits for `{cid_text(stream[2].cid)}`" in found.sentence
+    assert "Fetch that event" in found.advice
+    other = why(store(tmp_path / "whole.db", stream, range(1, 7)), cid_text(stream[0].cid))
+    assert (other.stuck, other.advice) == (None, "Nothing needs to be done.")
+
+
+def test_it_judges_as_a_run_with_the_same_check_does(tmp_path: Path) -> None:
+    stream = chain(3)
+    path = store(tmp_path / "node.db", stream)
+    with closing(connect(path, "rw")) as connection:
+        execute(
+            connection,
+            f"DELETE FROM ceramic_one_event_block WHERE event_cid = x'{stream[1].cid.hex()}'",
+        )
+    cid = cid_text(stream[1].cid)
+    for check_node in (True, False):
+        left = dry_run(path, RunOptions(check_node=check_node)).run_state.reasons
+        found = why(path, cid, check_node=check_node)
+        assert (found.verdict == "rejected") == bool(left) == check_node

@@ -1,0 +1,19 @@
+"""The option `--check` of the commands that judge events as a run does."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def check_option(command: Command) -> Command:
+    """Add the option; the command gets `check`, "node" or "links"."""
+    return click.option(
+        "--check",
+        type=click.Choice(["node", "links"]),
+        default="node",
+        show_default=True,
+        help="Judge events as `run` does with this option.",
+    )(command)
