@@ -124,9 +124,11 @@ def locate(path: Path, *, writable: bool = False) -> Path:
         ) from cause
     if not stat.S_ISREG(info.st_mode):
         kind = "a directory" if stat.S_ISDIR(info.st_mode) else "not a regular file"
-        raise CannotStartError(
-            f"`{path}` is {kind}, not a database", advice="Name the database file itself."
+        inside = path / "db.sqlite3"
+        meant = (
+            f"Did you mean `{inside}`?" if inside.is_file() else "Name the database file itself."
         )
+        raise CannotStartError(f"`{path}` is {kind}, not a database", advice=meant)
     if info.st_size == 0:
         raise CannotStartError(
             f"`{path}` is empty, not a ceramic-one database", advice="Check the path."

@@ -7,7 +7,7 @@ lock.
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -186,3 +186,9 @@ def starting(path: Path) -> AbstractContextManager[None]:
     return sqlite_errors(
         f"Can't open `{path}`", CannotStartError, advice="Check the file, its folder and the disk."
     )
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite that the driver brings."""
+    with closing(sqlite.connect()) as connection:
+        return str(scalar(connection, "SELECT sqlite_version()"))

@@ -117,12 +117,32 @@ def _unknown_command(name: str) -> CannotStartError:
     )
 
 
+def _print_versions(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print the versions, this program's first, and end."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from flows.jobs.versions import versions  # noqa: PLC0415 # seldom wanted
+    from flows.terminal.console import print_result  # noqa: PLC0415 # likewise
+
+    found = versions()
+    lines = [f"{PROGRAM} {found.pop(PROGRAM)}"]
+    print_result("\n".join(lines + [f"  {name} {version}" for name, version in found.items()]))
+    ctx.exit()
+
+
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: ceramic-order run ~/.ceramic-one/db.sqlite3",
 )
-@click.version_option(package_name="ceramic-order", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_versions,
+    help="Print the versions of this program and of its libraries.",
+)
 def cli() -> None:
     """Order the undelivered events of a ceramic-one database: parents first, in whole batches."""
 

@@ -15,7 +15,13 @@ from flows.jobs.run import RunOptions, dry_run, run
 from flows.report.output_file import require_writable
 from flows.report.profile import Profile, write_profile
 from flows.report.throughput import Sample, sampled
-from flows.terminal.console import output_options, print_json, print_message, print_result
+from flows.terminal.console import (
+    output_options,
+    print_event,
+    print_json,
+    print_message,
+    print_result,
+)
 from flows.terminal.words import counted
 
 
@@ -43,6 +49,13 @@ from flows.terminal.words import counted
     "--dry-run", "is_dry", is_flag=True, help="Find out what would be delivered, and write nothing."
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
+@click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How progress, messages and errors are written on stderr; json: one object a line.",
+)
 @output_options
 def command(
     database: Path,
@@ -53,6 +66,7 @@ def command(
     profile_file: Path | None,
     is_dry: bool,
     strict: bool,
+    log: str,
     as_json: bool,
     options: RunOptions,
 ) -> int:
@@ -61,6 +75,10 @@ def command(
     Every stream is ordered by its prev pointers, and the delivered numbers are written in whole
     batches. Stop the node first. Any stop is safe: running again goes on where it ended.
     """
+    if log == "json":
+        from flows.terminal.json_log import use_json_log  # noqa: PLC0415 # seldom wanted
+
+        use_json_log()
     options = replace(options, durable=durable)
     profile, measured = None, None
     if profile_file is not None:
@@ -95,6 +113,8 @@ def command(
             f"Among the delivered: {counted(summary.run_state.inits, 'init event')}, which a node "
             "would have stored as delivered."
         )
+    if not options.quiet:
+        print_event("done", "", summary.to_json())
     return int(strict and bool(summary.run_state.reasons))
 
 

@@ -9,6 +9,7 @@ from connectors.run_state import Phases
 from flows.cli.page_option import page_option
 from flows.report.output_file import require_writable
 from flows.terminal.console import (
+    escaped,
     output_options,
     print_json,
     print_result,
@@ -145,4 +146,4 @@ def _line(violation: Violation) -> str:
     number = "" if violation.number is None else f" number {violation.number:,}"
     related = "" if violation.related is None else f" ({violation.related})"
     old = " [already in baseline]" if violation.in_baseline else ""
-    return f"{violation.cid or '-'}{number}: {violation.detail}{related}{old}"
+    return f"{violation.cid or '-'}{number}: {escaped(violation.detail)}{related}{old}"

@@ -1,9 +1,6 @@
-"""What a replay did, and the versions that its result could depend on."""
+"""What a replay did."""
 
-import platform
-import re
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from typing import Any
 
 from connectors.database import Schema
@@ -57,19 +54,3 @@ class Replay:
             "files": [asdict(file) for file in self.files],
             "versions": self.versions,
         }
-
-
-def versions(sqlite: str) -> dict[str, str]:
-    """The versions of this program and of everything that its result could depend on."""
-    names = [
-        "ceramic-order",
-        *(
-            re.split("[^A-Za-z0-9-]", needed)[0]
-            for needed in metadata.requires("ceramic-order") or []
-        ),
-    ]
-    return {
-        "python": platform.python_version(),
-        "sqlite": sqlite,
-        **{name: metadata.version(name) for name in names},
-    }

@@ -101,8 +101,39 @@ def drop_stdout() -> None:
     os.close(null)
 
 
+Log = Callable[[str, str, Mapping[str, object]], None]
+"""Takes a level, the name of an event, and its fields."""
+
+
+class _JsonLog:
+    log: Log | None = None
+
+
+def log_to(log: Log) -> None:
+    """Hand all that would be printed on stderr to `log` instead (`flows.terminal.json_log`)."""
+    _JsonLog.log = staticmethod(log)
+
+
+def logs_json() -> bool:
+    """Whether what goes to stderr is JSON lines."""
+    return _JsonLog.log is not None
+
+
+def print_event(
+    event: str, text: str, fields: Mapping[str, object], *, level: str = "info"
+) -> None:
+    """Print a line for a person, or an object with these fields where stderr is JSON lines."""
+    if _JsonLog.log is not None:
+        _JsonLog.log(level, event, fields)
+    elif text:
+        print_message(text)
+
+
 def print_message(text: str, *, style: str | None = None) -> None:
     """Print lines for a person on stderr; a stderr that takes none of them is no error."""
+    if _JsonLog.log is not None:
+        _JsonLog.log("info", "message", {"message": text})
+        return
     try:
         stderr_console().print(
             _escaped_lines(text), style=style, markup=False, highlight=False, emoji=False
@@ -113,7 +144,10 @@ def print_message(text: str, *, style: str | None = None) -> None:
 
 def print_error(error: CeramicOrderError, *, as_json: bool) -> None:
     """Print an error on stderr as one line and, with `as_json`, on stdout as a document."""
-    print_message(f"Error: {escaped(str(error))}", style="red")
+    if _JsonLog.log is not None:
+        _JsonLog.log("error", "error", error.to_json())
+    else:
+        print_message(f"Error: {escaped(str(error))}", style="red")
     if as_json:
         print_json({"error": error.to_json()})
 

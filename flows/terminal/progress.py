@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from connectors.run_state import Phases, RunState
-from flows.terminal.console import print_message, stderr_console
+from flows.terminal.console import logs_json, print_event, stderr_console
 
 START_SECONDS = 2.0
 """Seconds that a command waits for its display: a terminal that takes nothing must not keep it."""
@@ -54,7 +54,7 @@ def shown_progress(
     started, ended = threading.Event(), threading.Event()
     console = stderr_console()
     is_drawn = console.is_interactive and not console.is_dumb_terminal
-    show = _draw if is_drawn else _print_lines
+    show = _draw if is_drawn and not logs_json() else _print_lines
     display = threading.Thread(
         target=show, args=(phases, settings, started, ended), name="progress", daemon=True
     )
@@ -98,7 +98,17 @@ def _print_lines(
     began = time.monotonic()
     while not ended.wait(settings.line_seconds):
         parts = _parts(phases, time.monotonic() - began)
-        print_message(", ".join(part for part in parts if part and not part.startswith("[")))
+        text = ", ".join(part for part in parts if part and not part.startswith("["))
+        print_event("progress", text, _fields(phases, time.monotonic() - began))
+
+
+def _fields(phases: Phases, elapsed: float) -> dict[str, object]:
+    """The same for programs."""
+    name, done, total, _ = phases.current()
+    fields: dict[str, object] = {"phase": name, "done": done, "total": total}
+    if isinstance(phases, RunState):
+        fields |= {"discovered": phases.discovered, "delivered": phases.delivered}
+    return fields | {"seconds": round(elapsed, 3)}
 
 
 def _parts(phases: Phases, elapsed: float) -> list[str]:

@@ -34,6 +34,7 @@ class _Stop:
     installed = False
     number: int | None = None
     """The signal that is ending the process."""
+    format: Callable[[str], str] = staticmethod(lambda line: line)
 
 
 def take_over_signals() -> None:
@@ -69,6 +70,11 @@ def stopped_by_signals(finish: Finish, *, retry: bool = True) -> Iterator[None]:
     _Stop.finish, _Stop.retry = lambda: "The job itself is done.", False
 
 
+def format_with(format_line: Callable[[str], str]) -> None:
+    """Have the line of a signal written in another form."""
+    _Stop.format = staticmethod(format_line)
+
+
 def what_is_kept() -> str:
     """What the job that is under way has kept or changed, as whole sentences; no more is begun."""
     return _Stop.finish()
@@ -89,14 +95,14 @@ def _wait(stops: set[signal.Signals]) -> None:
     threading.Timer(LATEST_SECONDS, os._exit, (128 + number,)).start()
     try:
         kept = _Stop.finish()
-        line = f"Stopped by {signal.Signals(number).name}: {kept[0].lower()}{kept[1:]}{_again()}\n"
+        line = f"Stopped by {signal.Signals(number).name}: {kept[0].lower()}{kept[1:]}{_again()}"
         # without it there are no temporary folders
         if (scratch := sys.modules.get("connectors.scratch")) is not None:
             scratch.remove_all()
         # while a flow runs, descriptor 2 catches what Bytewax prints; Python's own stream still
         # leads to where it did
         restored = SHOW_CURSOR if sys.stderr.isatty() else ""
-        os.write(sys.stderr.fileno(), (restored + line).encode())
+        os.write(sys.stderr.fileno(), f"{restored}{_Stop.format(line)}\n".encode())
     finally:
         os._exit(128 + number)
 
