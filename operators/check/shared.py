@@ -35,8 +35,12 @@ REMEMBERED_BYTES = 8 * 1024 * 1024
 ENTRY_BYTES = 600
 """What Python takes for what is remembered of a block, beside the block itself."""
 
-FETCHED_TOGETHER = 32
-"""Blocks that are fetched and read in one call: they may have megabytes each."""
+FEWEST_TOGETHER, MOST_TOGETHER = 4, 64
+"""Blocks that are fetched in one call: more once they turn out to be small, because they may have
+megabytes each."""
+
+_SMALL = 1024
+"""Bytes; a capability has about 700, a proof less than 200."""
 
 Content = TypeVar("Content")
 Link = Cid
@@ -73,11 +77,15 @@ class SharedBlocks(Generic[Content]):
                 self.recent[key] = content
                 self.size += _bytes_of(content)
             found[key] = content
-        for first in range(0, len(absent), FETCHED_TOGETHER):
-            some = absent[first : first + FETCHED_TOGETHER]
+        first, count = 0, FEWEST_TOGETHER
+        while first < len(absent):
+            some = absent[first : first + count]
             blocks = self.fetch(pa.array(some, pa.binary()))
+            first += count
+            size = sum(map(len, blocks.values()))
+            count = min(2 * count, MOST_TOGETHER) if size <= count * _SMALL else FEWEST_TOGETHER
             for key in some:
-                block = blocks.get(key)
+                block = blocks.pop(key, None)
                 found[key] = self.recent[key] = self.missing if block is None else self.read(block)
                 self.size += _bytes_of(found[key])
         return found

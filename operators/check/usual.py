@@ -7,6 +7,7 @@ itself gives (`operators.check.shared`); a block in any other form is left out.
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from operators.check.shared import read_capability
@@ -52,6 +53,9 @@ _SHORTEST_PROOF = len(_PROOF) + 9 + DIGEST + len(_TRANSACTION) + DIGEST + 17
 _CAPABILITY = b"\xa3\x61h"
 """How a map with the keys h, p and s begins."""
 
+LARGEST_USUAL = 16_384
+"""Bytes of a block that is read here: all of them are copied."""
+
 _BEYOND = 256
 """Zeros behind the data, so that what is read at a computed place lies within it."""
 
@@ -60,6 +64,12 @@ def read_usual(
     multihashes: pa.Array, blocks: pa.Array
 ) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
     """The blocks of the usual forms as records of type USUAL, and which of n blocks those are."""
+    fits = np.asarray(pc.binary_length(blocks)) <= LARGEST_USUAL
+    if not fits.all():
+        some = pa.array(fits)
+        records, usual = read_usual(multihashes.filter(some), blocks.filter(some))
+        fits[fits] = usual
+        return records, fits
     data, start, end = spans(multihashes)
     by_sha = end - start == len(SHA2_256) + DIGEST
     by_sha[by_sha] = holds(data, start[by_sha], SHA2_256)

@@ -97,6 +97,9 @@ _TOGETHER = 256
 """Values that are decoded in one call. What they are decoded into fits into the cache and is
 freed before the next are: all those of a page in one call took four times as long."""
 
+_GROUP_BYTES = 4 * 1024 * 1024
+"""Of blocks that are read alike: they are laid out anew three times."""
+
 _BYTES_TOGETHER = 131_072
 """Of these values: an empty map is one byte, and 64 decoded."""
 
@@ -190,24 +193,34 @@ def _with_values(
     """Those of the rows whose values are readable, in groups, with their texts."""
     if not len(rows):
         return []
+    _, start, end = spans(column)
+    is_small = len(rows) == 1 or int((end - start)[rows].sum()) <= _GROUP_BYTES
+    texts = _texts_of(column, rows, layout, value_from, behind_value) if is_small else None
+    if texts is not None:
+        return [(rows, texts)]
+    # one of them is none, or they are large: the others are read alike, by halves
+    halves = np.array_split(rows, 2) if len(rows) > _FEW or not is_small else []
+    return [
+        group
+        for half in halves
+        for group in _with_values(column, half, layout, value_from, behind_value)
+    ]
+
+
+def _texts_of(
+    column: pa.BinaryArray, rows: Rows, layout: Layout, value_from: int, behind_value: int
+) -> pa.Array | None:
+    """The texts in the middle of some blocks, None if the value of any is not readable."""
     blocks = column.take(pa.array(rows))
     texts = (
         pc.binary_slice(blocks, value_from, -behind_value)
         if layout.middle_is_text
         else pa.nulls(len(rows), pa.binary())
     )
-    if (layout.middle_is_text and _are_plain_texts(texts)) or _are_values(
-        pc.binary_slice(blocks, value_from - _BEFORE_EACH, -behind_value),
-        are_texts=layout.middle_is_text,
-    ):
-        return [(rows, texts)]
-    # one of them is none: the others are read alike, by halves
-    halves = np.array_split(rows, 2) if len(rows) > _FEW else []
-    return [
-        group
-        for half in halves
-        for group in _with_values(column, half, layout, value_from, behind_value)
-    ]
+    if layout.middle_is_text and _are_plain_texts(texts):
+        return texts
+    values = pc.binary_slice(blocks, value_from - _BEFORE_EACH, -behind_value)
+    return texts if _are_values(values, are_texts=layout.middle_is_text) else None
 
 
 def read_path(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

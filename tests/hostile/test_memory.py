@@ -64,7 +64,16 @@ HOSTILE: dict[str, tuple[list[Event], list[Event]]] = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "empty maps",
+        *(
+            pytest.param(name, marks=pytest.mark.soak)
+            for name in ("headers with a backslash", "nodes of 12,000 links")
+        ),
+    ],
+)
 def test_hostile_blocks_take_little_more_memory_than_texts(tmp_path: Path, name: str) -> None:
     peaks = []
     for kind, events in zip(("hostile", "texts"), HOSTILE[name], strict=True):
