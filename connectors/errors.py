@@ -1,4 +1,4 @@
-"""What can stop a command: an error with parts, from which the sentence for an operator is joined."""
+"""What can stop a command: an error with parts, joined into one sentence for an operator."""
 
 from typing import Any, Self
 

@@ -82,7 +82,12 @@ class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
         """The one partition."""
         return ["log"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Part":  # noqa: ARG002 # Bytewax's signature
+    def build_part(
+        self,
+        step_id: str,  # noqa: ARG002 # Bytewax's signature
+        for_part: str,  # noqa: ARG002
+        resume_state: None,  # noqa: ARG002
+    ) -> "_Part":
         """Start the order."""
         return _Part(self)
 

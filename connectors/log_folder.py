@@ -37,7 +37,7 @@ def is_name_of_log(name: str) -> bool:
 
 
 class LogFolder:
-    """Makes a log in `partial`, a new folder inside; its files get their names when all are there."""
+    """Makes a log in `partial`, a new folder inside; files get their names when all are there."""
 
     def __init__(self, folder: Path, *, overwrite: bool = False) -> None:
         """Make the folder, and hold it.

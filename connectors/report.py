@@ -60,7 +60,12 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         """The one partition."""
         return ["report"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Report":  # noqa: ARG002 # Bytewax's signature
+    def build_part(
+        self,
+        step_id: str,  # noqa: ARG002 # Bytewax's signature
+        for_part: str,  # noqa: ARG002
+        resume_state: None,  # noqa: ARG002
+    ) -> "_Report":
         """Open the files, if there is a folder."""
         return _Report(self)
 

@@ -1,1 +1,1 @@
-"""One module for each command of the command line; `flows.cli.main` loads the one that is asked for."""
+"""One module for each command; `flows.cli.main` loads the one that is asked for."""

@@ -56,7 +56,7 @@ _OPTIONS = [
 
 
 def flow_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options; the command gets them, and whether to be quiet, as its argument `options`."""
+    """Add the options; the command gets them, and `quiet`, as its argument `options`."""
 
     @wraps(command)
     def with_options(

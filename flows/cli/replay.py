@@ -46,9 +46,9 @@ def command(
     as_json: bool,
     options: RunOptions,
 ) -> int:
-    """Find the delivered order of SNAPSHOT and write it to Parquet files; the snapshot is only read.
+    """Find the delivered order of SNAPSHOT and write it to Parquet files.
 
-    The folder --out gets order-00000.parquet, ... with the columns delivered, cid, stream, prev,
+    The snapshot is only read. The folder --out gets order-00000.parquet, ... with the columns delivered, cid, stream, prev,
     kind and rowid, then waiting.parquet and rejected.parquet with what can't be delivered, and
     replay.json with what the replay did.
     """

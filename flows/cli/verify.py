@@ -15,6 +15,7 @@ from flows.terminal.console import (
     print_result,
 )
 from flows.terminal.progress import shown_progress
+from flows.terminal.words import counted
 from flows.verify.verification import Finding, Verification, Violation
 from flows.verify.verify import MEMORY_LIMIT, verify
 
@@ -23,7 +24,7 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
 
 @click.command(
     "verify",
-    epilog="Example: ceramic-order verify db.sqlite3 --baseline before.sqlite3 --hashes --report violations/",
+    epilog="Example: ceramic-order verify db.sqlite3 --baseline before.sqlite3 --report broken/",
 )
 @click.argument("database", type=click.Path(path_type=Path))
 @click.option(
@@ -100,7 +101,13 @@ def command(
 
 
 def _print(verification: Verification) -> None:
-    counts = f"{verification.events:,} events, {verification.delivered:,} delivered, {verification.blocks:,} blocks"
+    counts = ", ".join(
+        [
+            counted(verification.events, "event"),
+            f"{verification.delivered:,} delivered",
+            counted(verification.blocks, "block"),
+        ]
+    )
     print_result(f"{verification.database}: {counts}, verified in {verification.seconds:.1f} s")
     print_result(_table(verification))
     for finding in verification.findings:

@@ -16,7 +16,8 @@ from operators.encoding.envelope import payload_multihash
 from operators.schemas import KINDS, RAW, Reason
 
 EVENT = """
-    SELECT rowid, CASE typeof(delivered) WHEN 'integer' THEN delivered END AS number, delivered IS NOT NULL AS is_delivered,
+    SELECT rowid, CASE typeof(delivered) WHEN 'integer' THEN delivered END AS number,
+           delivered IS NOT NULL AS is_delivered,
            coalesce({noted}, x'') AS noted, coalesce(CAST(order_key AS BLOB), x'') AS order_key
     FROM ceramic_one_event AS event WHERE cid = ?
 """

@@ -1,4 +1,7 @@
-"""Status: what a database holds, and why some of it is not delivered. Nothing is changed, beside a live node either."""
+"""Status: what a database holds, and why some of it is not delivered.
+
+Nothing is changed, and a node may be running.
+"""
 
 from collections import Counter
 from contextlib import closing
@@ -25,10 +28,12 @@ STUCK_STREAMS = 10
 """How many of the largest stuck streams are told."""
 
 COUNTS = """
-    SELECT is_jose, is_cbor, is_init, count(*) AS events, count(*) - count(delivered) AS undelivered,
+    SELECT is_jose, is_cbor, is_init, count(*) AS events,
+           count(*) - count(delivered) AS undelivered,
            sum(estimated) AS estimated
     FROM (
-        SELECT delivered, substr(cid, 2, 2) = x'8501' AS is_jose, substr(cid, 2, 1) = x'71' AS is_cbor, {is_init} AS is_init,
+        SELECT delivered, substr(cid, 2, 2) = x'8501' AS is_jose,
+               substr(cid, 2, 1) = x'71' AS is_cbor, {is_init} AS is_init,
                {noted} IS NULL AS estimated
         FROM ceramic_one_event
     ) GROUP BY 1, 2, 3
@@ -160,7 +165,9 @@ class Left:
 
 
 def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
-    """Count what `database` holds; with `reasons` also run the flow dry to find out what it would leave and why.
+    """Count what `database` holds.
+
+    With `reasons` the flow is also run dry, to find out what it would leave and why.
 
     Raises:
         CannotStartError: the database can't be read.
@@ -213,7 +220,10 @@ def left(database: Path, options: RunOptions) -> Left:
 
 
 def _kind(is_jose: int, is_cbor: int, is_init: int) -> str:
-    """The kind of an event (FORMAT.md, The four kinds of event): envelopes are dag-jose, all other root blocks dag-cbor."""
+    """The kind of an event (FORMAT.md, The four kinds of event).
+
+    Envelopes are dag-jose, all other root blocks dag-cbor.
+    """
     if is_jose:
         return "init" if is_init else "data"
     if is_cbor:
