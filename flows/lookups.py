@@ -66,6 +66,9 @@ class LookUpSettings:
     """If at least so many of all events are undelivered, the delivered init events are read from
     all rows in a row. To look a parent up takes five times as long as to read a row, and far more
     than that where the database is larger than memory."""
+    asked_before_scan: int = 16_384
+    """Parents that are looked up while the scan goes on; then the flow waits for it: in a large
+    database each look-up is an access to the disk."""
     scan_rows: int = 65_536
     """Rows of one statement of that scan: some 30 ms."""
 
@@ -93,6 +96,7 @@ class LookUps:
         """For `operators.decode.decode`; None leaves out what a node would check."""
         # in a thread of its own: the flow does not wait for it, and asks without it meanwhile
         self._closing = Event()
+        self._asked = 0
         beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inits")
         self.delivered_inits: Future[DeliveredInits | None] = beside.submit(self._read_inits)
         """Ready when the scan is; None where there is none."""
@@ -127,7 +131,10 @@ class LookUps:
         """
         if by_blocks:
             return self._find(cids, by_blocks=True)
-        inits = self.delivered_inits.result() if self.delivered_inits.done() else None
+        self._asked += len(cids)
+        is_worth_waiting = self._asked > self._settings.asked_before_scan
+        is_ready = is_worth_waiting or self.delivered_inits.done()
+        inits = self.delivered_inits.result() if is_ready else None
         if inits is None:
             return self._find(cids)
         are_inits = inits.holds(cids)
