@@ -62,8 +62,11 @@ class OrderSettings:
     """How often a shard works, and what it keeps of what it has let out."""
 
     settle_rows: int = 2048
-    """A shard settles when this many events have come, and as many as are waiting. With fewer the
-    calls cost more than the events."""
+    """A shard settles when this many events have come. With fewer the calls cost more than the
+    events."""
+    waiting_factor: int = 2
+    """And when so many times as many have come as are waiting: each event is then settled about
+    one and a half times before it goes, whatever the order of the rows."""
     recent_rows: int = 16_384
     """Events of one generation that a shard remembers as let out; two generations of 8 shards are
     262,144 events, about 16 MB."""
@@ -198,7 +201,13 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
                 self._spill_new(self.spilled)
             return [], self.RETAIN
         is_full = self._is_full()
-        if rows < max(self.job.settings.settle_rows, self.held.num_rows) and not is_full:
+        if (
+            rows
+            < max(
+                self.job.settings.settle_rows, self.job.settings.waiting_factor * self.held.num_rows
+            )
+            and not is_full
+        ):
             return [], self.RETAIN
         with self.job.measure("order", rows):
             events, settled = self._settle(gathered(self.held, self.new), at_end=False)
