@@ -6,10 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.errors import CannotStartError
+from connectors.errors import CannotStartError, CeramicOrderError
 from connectors.mounts import second_name
 from connectors.sqlite import (
-    CHECK_DISK,
     DATABASE_ERRORS,
     Connection,
     connect_reader,
@@ -288,27 +287,35 @@ def not_in_wal_mode(path: Path) -> CannotStartError:
     )
 
 
-def highest_number(connection: Connection, path: Path) -> int:
+def highest_number(
+    connection: Connection,
+    path: Path,
+    kind: type[CeramicOrderError] = CannotStartError,
+    *,
+    room: int = ROOM,
+) -> int:
     """The highest number of a delivered event, 0 without any (or where all are below).
 
+    Args:
+        connection: a connection to the database.
+        path: its name in the error.
+        kind: the error to raise; CannotStartError where nothing has been changed.
+        room: how many larger numbers must be left.
+
     Raises:
-        CannotStartError: a value in `delivered` is no integer, or leaves no room for more numbers.
+        CeramicOrderError: of `kind`; a value in `delivered` is no integer, or leaves less room.
     """
-    with sqlite_errors(
-        f"Can't read the highest number in `{path}`",
-        CannotStartError,
-        advice=CHECK_DISK,
-    ):
+    with sqlite_errors(f"Can't read the highest number in `{path}`", kind):
         found = query(connection, HIGHEST_NUMBER).to_pylist()[0]
     if found["kind"] not in {"integer", "null"}:
-        raise CannotStartError(
+        raise kind(
             f"`{path}` holds a delivered number that is none",
             why=f"it is {found['shown']}",
             advice="Find out with `ceramic-order verify` where.",
         )
     highest = max(found["number"] or 0, 0)
-    if highest > MAX_NUMBER - ROOM:
-        raise CannotStartError(
+    if highest > MAX_NUMBER - room:
+        raise kind(
             f"`{path}` holds the number `{highest}`",
             why=f"SQLite has none larger than `{MAX_NUMBER}`, so hardly any is left",
             advice="Find out with `ceramic-order verify` who wrote it.",

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from connectors.database import highest_number
 from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
 from connectors.sorted_runs import Integers, Run, RunFiles, numbered, sorted_run
-from connectors.sqlite import DATABASE_ERRORS, connect, execute, rerun_helps, scalar, sqlite_says
+from connectors.sqlite import DATABASE_ERRORS, connect, execute, rerun_helps, sqlite_says
 from operators.schemas import UNSIGNED_INIT
 
 SET_DELIVERED = "UPDATE ceramic_one_event SET delivered = ? WHERE rowid = ? AND delivered IS NULL"
@@ -220,13 +221,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         return first_number
 
     def _next_number(self, events: int) -> int:
-        found = scalar(self._connection, "SELECT max(delivered) FROM ceramic_one_event")
-        if not isinstance(found, int | None):
-            raise InterruptedRunError(
-                f"`{self._path}` holds `{found}` as a delivered number, which is none",
-                advice="Find out with `ceramic-order verify` where.",
-            )
-        highest = max(found or 0, 0)
+        highest = highest_number(self._connection, self._path, InterruptedRunError, room=events)
         if self._last_number is not None and highest != self._last_number:
             raise InterruptedRunError(
                 f"Another process numbers events in `{self._path}`",
@@ -234,13 +229,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
                 advice="Stop the other process first.",
                 retry=True,
             )
-        if highest > np.iinfo(np.int64).max - events:
-            raise InterruptedRunError(
-                f"`{self._path}` holds the number `{highest}`, and none larger is left "
-                f"for `{events}` events",
-                advice="Find out with `ceramic-order verify` who wrote it.",
-            )
-        return int(highest) + 1
+        return highest + 1
 
     def _set_delivered(self, numbers: pa.RecordBatch) -> None:
         with self._connection.cursor() as cursor:

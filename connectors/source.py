@@ -40,8 +40,8 @@ PAGES_A_RELEASE = 16
 """After so many pages of a partition the allocator gives back what it holds for none: a tenth of
 the peak, for 1 % of the time."""
 
-BEFORE_ALL, LAST = -(2**63), 2**63 - 1
-"""Smaller than any rowid but one that no node makes, and the largest."""
+FIRST, LAST = -(2**63), 2**63 - 1
+"""The smallest and the largest rowid that SQLite has."""
 
 STATE = "in the database"
 """What Bytewax's recovery gets to store."""
@@ -190,27 +190,27 @@ class _Partition(StatefulSourcePartition[Page, str]):
 
 
 def next_undelivered(connection: Connection) -> str:
-    """The statement for the first undelivered rowid behind another."""
+    """The statement for the first undelivered rowid from another on."""
     return f"""
         SELECT rowid
         FROM ceramic_one_event {indexed_by(connection, "ceramic_one_event", "delivered")}
-        WHERE delivered IS NULL AND rowid > ? ORDER BY rowid LIMIT 1
+        WHERE delivered IS NULL AND rowid >= ? ORDER BY rowid LIMIT 1
     """  # constants and a name
 
 
 def undelivered(connection: Connection) -> str:
-    """The statement for the undelivered events behind one rowid and up to another."""
+    """The statement for the undelivered events from one rowid to another, both included."""
     return f"""
         SELECT {_NAMED}
         FROM ceramic_one_event {indexed_by(connection, "ceramic_one_event", "delivered")}
-        WHERE delivered IS NULL AND rowid > ? AND rowid <= ? ORDER BY rowid
+        WHERE delivered IS NULL AND rowid >= ? AND rowid <= ? ORDER BY rowid
     """  # constants and a name
 
 
 def read_pages(
-    connection: Connection, part: str, source: UndeliveredSource, after: int = BEFORE_ALL
+    connection: Connection, part: str, source: UndeliveredSource, start: int = FIRST
 ) -> Generator[Page, None, None]:
-    """The pages of the partition `part`, named `i/N`, behind the rowid `after`.
+    """The pages of the partition `part`, named `i/N`, from the rowid `start` on.
 
     Every statement is a read transaction of its own, so the WAL never grows because of it.
     """
@@ -221,7 +221,7 @@ def read_pages(
     ):
         pages = _Pages(blocks, event_blocks if source.event_blocks else None, sizes)
         few: list[pa.RecordBatch] = []
-        for events in _runs(connection, part, sizes.run_rows, after):
+        for events in _runs(connection, part, sizes.run_rows, start):
             # a page of few events costs as much as one of hundreds
             if few and sum(map(len, few)) + len(events) > sizes.looked_up_rows:
                 yield from pages.of(pa.concat_batches(few))
@@ -231,21 +231,23 @@ def read_pages(
             yield from pages.of(pa.concat_batches(few))
 
 
-def _runs(connection: Connection, part: str, rows: int, after: int) -> Iterator[pa.RecordBatch]:
-    """The undelivered events behind a rowid, of each run of so many rowids that has any."""
+def _runs(connection: Connection, part: str, rows: int, start: int) -> Iterator[pa.RecordBatch]:
+    """The undelivered events from a rowid on, of each run of so many rowids that has any."""
     index, partitions = map(int, part.split("/"))
     find_next, find = next_undelivered(connection), undelivered(connection)
     with connection.cursor() as cursor:
-        while (first := _rowid(cursor.execute(find_next, bound(after)))) is not None:
+        while (first := _rowid(cursor.execute(find_next, bound(start)))) is not None:
             run = first // rows
             run += (index - run) % partitions
             if run * rows > LAST:
                 return
-            after = max(after, run * rows - 1)
+            start = max(start, run * rows)
             last = min((run + 1) * rows - 1, LAST)
-            found = cursor.execute(find, bound(after, last)).fetch_arrow_table()
+            found = cursor.execute(find, bound(start, last)).fetch_arrow_table()
             yield from found.combine_chunks().to_batches()
-            after = last
+            if last == LAST:
+                return
+            start = last + 1
 
 
 def _rowid(cursor: Cursor) -> int | None:

@@ -113,6 +113,11 @@ def command(
             f"Among the delivered: {counted(summary.run_state.inits, 'init event')}, which a node "
             "would have stored as delivered."
         )
+    if not options.quiet and summary.run_state.wal_bytes:
+        print_message(
+            f"`{summary.database.name}-wal` holds {summary.run_state.wal_bytes:,} bytes that another "
+            "program keeps from the database; it belongs to the database."
+        )
     if not options.quiet:
         print_event("done", "", summary.to_json())
     return int(strict and bool(summary.run_state.reasons))

@@ -66,11 +66,16 @@ def _counts(events: int, undelivered: int) -> tuple[str, str, str]:
 def _facts(found: Status) -> str:
     highest = "none" if found.highest_number is None else f"{found.highest_number:,}"
     migration = "not recorded" if found.schema.migration is None else str(found.schema.migration)
+    if found.chain_proofs is None:
+        proofs = "no table for them (before v0.55)"
+    else:
+        proofs = f"{found.chain_proofs:,}, for {counted(found.kinds['time'].events, 'time event')}"
     return "\n".join(
         [
             f"streams         {found.streams:,}",
             f"highest number  {highest}",
             f"schema          {found.schema.version}, migration {migration}",
+            f"chain proofs    {proofs}",
             f"in use          {'yes, another process has it open' if found.in_use else 'no'}",
             f"a run           {found.plan}",
         ]

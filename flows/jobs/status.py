@@ -16,7 +16,7 @@ from connectors.database import Schema, highest_number, locate, read_schema
 from connectors.run_state import RunState
 from connectors.scratch import Scratch, scratch_parent
 from connectors.snapshot import Reader
-from connectors.sqlite import query, sqlite_errors
+from connectors.sqlite import query, scalar, sqlite_errors
 from flows.jobs.plan import Plan
 from flows.jobs.run import RunOptions, Summary, dry_run, planned
 from flows.jobs.runner import finish_by, nothing_changed
@@ -45,6 +45,10 @@ IS_INIT = "coalesce({noted} = cid, substr(order_key, -length(cid) - 4, 4) = subs
 bytes of it in `order_key`."""
 
 
+HAS_PROOFS = "SELECT count(*) FROM sqlite_master WHERE lower(name) = 'ceramic_one_chain_proof'"
+COUNT_PROOFS = "SELECT count(*) FROM ceramic_one_chain_proof"
+
+
 class Kind(NamedTuple):
     """The events of one kind."""
 
@@ -64,6 +68,9 @@ class Status:
     """By the codec of an event's CID (signed events are dag-jose) and by whether it begins a
     stream; blocks are not read."""
     highest_number: int | None
+    chain_proofs: int | None
+    """Rows of `ceramic_one_chain_proof`; None: the node is older than v0.55 and has no such table.
+    """
     estimated: int
     """Events that the node stored without noting their stream (before v0.36): four bytes tell
     whether one begins a stream."""
@@ -99,6 +106,7 @@ class Status:
             "undelivered": self.undelivered,
             "highest_number": self.highest_number,
             "kinds": {name: kind._asdict() for name, kind in self.kinds.items()},
+            "chain_proofs": self.chain_proofs,
             "estimated": self.estimated,
             "plan": self.plan.to_json(),
             "left": self.left and self.left.to_json(),
@@ -186,6 +194,7 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
             counts = query(
                 connection, COUNTS.format(noted=noted, is_init=IS_INIT.format(noted=noted))
             ).to_pylist()
+            proofs = scalar(connection, COUNT_PROOFS) if scalar(connection, HAS_PROOFS) else None
         highest = highest_number(connection, path)
         scratch = Scratch(scratch_parent(path))
         plan = planned(path, reasons or RunOptions(), reader, scratch, must_end=False)
@@ -201,6 +210,7 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
         schema=schema,
         kinds=kinds,
         highest_number=highest or None,
+        chain_proofs=proofs,
         estimated=sum(row["estimated"] for row in counts),
         plan=plan,
         left=left(database, reasons) if reasons else None,

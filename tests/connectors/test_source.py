@@ -191,7 +191,7 @@ def test_what_is_left_of_an_earlier_run_is_not_resumed_from_a_recovery_store(
 
 
 @pytest.mark.parametrize(
-    "rowid", [-(2**62), -8192, -1, 0, 5 * 8192 - 1, 5 * 8192, 2**62, 2**63 - 1]
+    "rowid", [-(2**63), -(2**62), -8192, -1, 0, 5 * 8192 - 1, 5 * 8192, 2**62, 2**63 - 1]
 )
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_any_rowid_is_read_and_delivered(tmp_path: Path, rowid: int, partitions: int) -> None:

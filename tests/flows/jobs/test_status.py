@@ -164,6 +164,7 @@ def test_the_document_is_the_documented_one(tmp_path: Path) -> None:
             "time": {"events": 0, "undelivered": 0},
             "other": {"events": 0, "undelivered": 0},
         },
+        "chain_proofs": None,
         "estimated": 0,
         "left": None,
     }

@@ -1,0 +1,117 @@
+"""Values of other types, and the largest and smallest, in any column that is read."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.errors import CannotStartError
+from connectors.sqlite import connect, execute
+from flows.jobs.replay import replay
+from flows.jobs.run import RunOptions, Summary, dry_run, run
+from flows.jobs.status import status
+from tests.support.job import chain, store
+from tests.support.other_programs import bytes_of
+from tests.support.program import ceramic_order
+from tests.support.program import run as run_program
+
+EVENTS, LISTED, BLOCKS = "ceramic_one_event", "ceramic_one_event_block", "ceramic_one_block"
+MIN, MAX = "-9223372036854775807 - 1", "9223372036854775807"
+"""The smallest and the largest integer in SQLite."""
+ALL = (5, {})
+
+
+def _changed(path: Path, change: str) -> Path:
+    """A stream of an init event and five data events, delivered is the first, and one change.
+
+    The blocks of the second event are in the rows 3 and 4.
+    """
+    database = store(path, chain(6))
+    with closing(connect(database, "rw")) as connection:
+        execute(connection, f"UPDATE {change}")  # of this module
+    return database
+
+
+def _counts(summary: Summary) -> tuple[int, dict[str, int]]:
+    return summary.run_state.delivered, dict(summary.run_state.reasons)
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (f"{EVENTS} SET init_cid = 5 WHERE rowid = 2", ALL),
+        (f"{EVENTS} SET init_cid = 'x' WHERE rowid = 2", ALL),
+        (f"{EVENTS} SET cid = 7 WHERE rowid = 3", None),
+        (f"{EVENTS} SET cid = 'text' WHERE rowid = 3", None),
+        (f"{EVENTS} SET order_key = 'k' WHERE rowid = 2", None),
+        (f"{EVENTS} SET rowid = {MAX} WHERE rowid = 3", ALL),
+        (f"{EVENTS} SET rowid = {MIN} WHERE rowid = 3", ALL),
+        (f"{BLOCKS} SET bytes = 5 WHERE rowid = 3", None),
+        (f"{BLOCKS} SET bytes = 5.5 WHERE rowid = 4", None),
+        (f"{BLOCKS} SET rowid = {MAX} WHERE rowid = 3", ALL),
+        (f"{BLOCKS} SET rowid = {MIN} WHERE rowid = 3", ALL),
+        (f"{BLOCKS} SET multihash = 3 WHERE rowid = 3", None),
+        (f"{LISTED} SET rowid = {MAX} WHERE rowid = 3", ALL),
+        (f"{LISTED} SET rowid = {MIN} WHERE rowid = 3", ALL),
+        (f"{LISTED} SET codec = 'a' WHERE rowid = 3", None),
+        (f"{LISTED} SET codec = x'00' WHERE rowid = 4", None),
+        (f"{LISTED} SET codec = 1e300 WHERE rowid = 4", None),
+        (f"{LISTED} SET root = 'a' WHERE rowid = 3", None),
+        (f"{LISTED} SET root = x'01' WHERE rowid = 4", None),
+        (f"{LISTED} SET block_multihash = 3 WHERE rowid = 3", None),
+        (f"{LISTED} SET event_cid = 'a' WHERE rowid = 3", None),
+        (f"{EVENTS} SET delivered = -5 WHERE rowid = 1", ALL),
+        (f"{EVENTS} SET delivered = {MIN} WHERE rowid = 1", ALL),
+    ],
+)
+def test_a_value_of_another_type_costs_at_most_its_event_and_what_follows_it(
+    tmp_path: Path, change: str, left: tuple[int, dict[str, int]] | None
+) -> None:
+    (tmp_path / "store").mkdir()
+    path = _changed(tmp_path / "store" / "node.db", change)
+    before = bytes_of(path.parent)
+    foretold = _counts(dry_run(path, RunOptions()))
+    assert _counts(replay(path, tmp_path / "out", RunOptions()).summary) == foretold
+    assert status(path).undelivered == 5
+    assert bytes_of(path.parent) == before
+    assert _counts(run(path, RunOptions())) == foretold
+    delivered, reasons = foretold
+    assert delivered + sum(reasons.values()) == 5
+    assert left is None or foretold == left
+
+
+REFUSED = [
+    ("delivered = x'01'", "a blob of 1 bytes"),
+    ("delivered = 'many'", "the text `many`"),
+    ("delivered = 0.5", "the real number `0.5`"),
+    (f"delivered = {MAX}", "hardly any is left"),
+]
+
+
+@pytest.mark.parametrize(("value", "words"), REFUSED)
+def test_a_number_that_is_none_stops_every_command_with_the_same_sentence(
+    tmp_path: Path, value: str, words: str
+) -> None:
+    (tmp_path / "store").mkdir()
+    path = _changed(tmp_path / "store" / "node.db", f"{EVENTS} SET {value} WHERE rowid = 1")
+    before = bytes_of(path.parent)
+
+    def refusal(command: Any, *arguments: Any) -> str:
+        with pytest.raises(CannotStartError) as refused:
+            command(path, *arguments)
+        return str(refused.value)
+
+    said = refusal(run, RunOptions())
+    assert words in said
+    assert refusal(dry_run, RunOptions()) == said
+    assert refusal(replay, tmp_path / "out", RunOptions()) == said
+    assert refusal(status) == said
+    assert bytes_of(path.parent) == before
+
+
+def test_a_command_line_shows_that_sentence_and_exits_with_2(tmp_path: Path) -> None:
+    path = _changed(tmp_path / "node.db", f"{EVENTS} SET delivered = x'01' WHERE rowid = 1")
+    ended = run_program(ceramic_order("run", path, "--quiet"), code=2)
+    assert "a blob of 1 bytes" in ended.err
+    assert "Nothing was changed." in ended.err
