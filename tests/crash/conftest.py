@@ -132,16 +132,21 @@ class Faults:
         return variables | {"FAULTS_CHANGES": str(self.changes)}
 
 
+def compiled(source: str, folder: Path) -> Path:
+    """A C file of this folder as a library in `folder`, which goes between a program and libc."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("standing between a program and its disk needs a C compiler, `cc`")
+    library = (folder / source).with_suffix(".so")
+    path = Path(__file__).with_name(source)
+    run([compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, path, "-ldl"])
+    return library
+
+
 @pytest.fixture(scope="session")
 def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """faults.c, compiled."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("injecting faults below SQLite needs a C compiler, `cc`")
-    library = tmp_path_factory.mktemp("faults") / "faults.so"
-    source = Path(__file__).with_name("faults.c")
-    run([compiler, "-O1", "-shared", "-fPIC", "-pthread", "-o", library, source, "-ldl"])
-    return library
+    return compiled("faults.c", tmp_path_factory.mktemp("faults"))
 
 
 Program = Literal["flows", "tests.crash.miniature", "tests.crash.in_company"]

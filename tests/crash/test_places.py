@@ -1,0 +1,83 @@
+"""Places where a run can't work, or can with less: it says what is lacking, and changes nothing."""
+
+import errno
+import os
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+
+from connectors.claim import DESCRIPTORS
+from tests.crash.conftest import Children, Template, check_rerun, compiled
+from tests.support.oracle import check, read
+from tests.support.other_programs import bytes_of
+from tests.support.program import ceramic_order, run
+
+
+@pytest.fixture(scope="session")
+def lacking_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """lacking.c, compiled."""
+    return compiled("lacking.c", tmp_path_factory.mktemp("lacking"))
+
+
+@pytest.mark.parametrize(
+    ("lacking", "error_number"),
+    [
+        ("flock", errno.ENOSYS),
+        ("flock", errno.ENOLCK),
+        ("flock", errno.EOPNOTSUPP),
+        ("locks", errno.ENOLCK),
+        ("locks", errno.ENOSYS),
+        ("locks", errno.EINVAL),
+        ("memory", errno.ENODEV),
+    ],
+)
+def test_a_file_system_that_lacks_locks_or_shared_memory_is_named_and_nothing_is_changed(
+    small: Template, children: Children, lacking_library: Path, lacking: str, error_number: int
+) -> None:
+    database = small.copy(children.folder)
+    before = bytes_of(children.folder)
+    environment = {
+        "LD_PRELOAD": str(lacking_library),
+        "LACKING": lacking,
+        "LACKING_ERRNO": str(error_number),
+    }
+    ended = run(ceramic_order("run", database, "--quiet"), code=2, environment=environment)
+    assert "its file system is `" in ended.err
+    assert "a local disk" in ended.err
+    assert "Nothing was changed." in ended.err
+    assert lacking == "memory" or os.strerror(error_number) in ended.err
+    assert bytes_of(children.folder) == before
+    check_rerun(small.contents, database, children)
+
+
+def test_too_few_open_files_are_told_with_the_limit_and_nothing_is_changed(
+    small: Template, children: Children
+) -> None:
+    database = small.copy(children.folder)
+    before = bytes_of(children.folder)
+    limits = {resource.RLIMIT_NOFILE: DESCRIPTORS // 4}
+    ended = run(ceramic_order("run", database, "--quiet"), code=2, limits=limits)
+    assert f"the limit of this process is `{DESCRIPTORS // 4}`" in ended.err
+    assert "Nothing was changed." in ended.err
+    assert bytes_of(children.folder) == before
+
+
+def test_a_soft_limit_of_open_files_is_raised(small: Template, children: Children) -> None:
+    database = small.copy(children.folder)
+    command = ceramic_order("run", database, "--quiet")
+    run(["/bin/sh", "-c", 'ulimit -S -n 40 && exec "$@"', "sh", *command])
+    check(small.contents, read(database))
+
+
+def test_a_run_needs_no_temporary_folder(small: Template, children: Children) -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None or run([unshare, "--mount", "true"], code=None, traceback=True).code:
+        pytest.skip("only root may make a file system read-only for one program")
+    database = small.copy(children.folder)
+    read_only = 'mount --make-rprivate / && mount --bind "$0" "$0" && '
+    read_only += 'mount -o remount,ro,bind / && cd / && exec "$@"'
+    command = ceramic_order("run", database, "--quiet")
+    run([unshare, "--mount", "sh", "-c", read_only, children.folder, *command])
+    check(small.contents, read(database))
