@@ -19,7 +19,8 @@ from tests.support.program import run as run_program
 EVENTS, LISTED, BLOCKS = "ceramic_one_event", "ceramic_one_event_block", "ceramic_one_block"
 MIN, MAX = "-9223372036854775807 - 1", "9223372036854775807"
 """The smallest and the largest integer in SQLite."""
-ALL = (5, {})
+ALL: tuple[int, dict[str, int]] = (5, {})
+"""Everything is delivered, and nothing left."""
 
 
 def _changed(path: Path, change: str) -> Path:
