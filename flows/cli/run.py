@@ -11,7 +11,7 @@ from rich.table import Table
 from flows.cli.flow_options import flow_options
 from flows.cli.page_option import page_option, report_for_page, write
 from flows.cli.summary import summary_table
-from flows.jobs.run import RunOptions, dry_run, run
+from flows.jobs.run import RunOptions, Summary, dry_run, run
 from flows.report.output_file import require_writable
 from flows.report.profile import Profile, write_profile
 from flows.report.throughput import Sample, sampled
@@ -108,19 +108,25 @@ def command(
         print_result(summary_table(summary, more, is_dry=is_dry))
         if measured is not None and not options.quiet:
             print_result(_profile_table(measured))
-    if not options.quiet and summary.run_state.inits:
-        print_message(
-            f"Among the delivered: {counted(summary.run_state.inits, 'init event')}, which a node "
-            "would have stored as delivered."
-        )
-    if not options.quiet and summary.run_state.wal_bytes:
-        print_message(
-            f"`{summary.database.name}-wal` holds {summary.run_state.wal_bytes:,} bytes that another "
-            "program keeps from the database; it belongs to the database."
-        )
     if not options.quiet:
+        _print_remarks(summary)
         print_event("done", "", summary.to_json())
     return int(strict and bool(summary.run_state.reasons))
+
+
+def _print_remarks(summary: Summary) -> None:
+    """Say what is unusual in a run that went to its end."""
+    state = summary.run_state
+    if state.inits:
+        print_message(
+            f"Among the delivered: {counted(state.inits, 'init event')}, which a node "
+            "would have stored as delivered."
+        )
+    if state.wal_bytes:
+        print_message(
+            f"`{summary.database.name}-wal` holds {state.wal_bytes:,} bytes that another program "
+            "keeps from the database; it belongs to the database."
+        )
 
 
 def _profile_table(measured: Mapping[str, Any]) -> Table:
