@@ -45,6 +45,8 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     run_state: RunState
     kept: list[pa.RecordBatch] | None = None
     """Gets all batches too, if it is given."""
+    counts_here: bool = True
+    """Whether this process of a cluster is the one that counts."""
     _scratch: list[Scratch] = field(default_factory=list)
     """The folder in which the files are made."""
     _made: list[Path] = field(default_factory=list)
@@ -57,8 +59,8 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         return pa.schema([*self.schema, *texts])
 
     def list_parts(self) -> list[str]:
-        """The one partition."""
-        return ["report"]
+        """The one partition, where the events are counted."""
+        return ["report"] if self.counts_here else []
 
     def build_part(
         self,

@@ -10,7 +10,7 @@ under Bytewax itself:
     python -m bytewax.run "flows.order:get_flow('node.db')" -w 2
 """
 
-import atexit
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,7 +24,9 @@ from connectors.run_state import RunState
 from connectors.scratch import Scratch, scratch_parent
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.source import PARTITIONS
+from connectors.sqlite import connect
 from flows.inputs import Inputs
+from flows.jobs.ending import at_exit, complete_in_place
 from flows.lookups import LookUpSettings
 from flows.memory import default_limit, share_out
 from operators.decode import decode
@@ -54,33 +56,45 @@ def get_flow(
 ) -> Dataflow:
     """The main job on `database`, in place, for `python -m bytewax.run`.
 
-    The database is claimed until this process ends, and no other program can open it. In a cluster
-    exactly one process has `writes`, beside the database; it must not be `alone` if other processes
-    read the same file.
+    The database is claimed until this process ends, and no other program can open it. Then it is
+    checkpointed, and one line on stderr says what was delivered and what was left; the exit code
+    is 1 if the flow did not come to the end of its input. In a cluster exactly one process has
+    `writes`, beside the database; it must not be `alone` if other processes read the same file.
 
     Raises:
         CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was changed.
     """
     path = locate(Path(database), writable=writes)
-    if writes:
-        atexit.register(claim(path, keep_out=alone).close)
-    else:
-        check_schema(path)
     run_state = RunState()
-    memory, scratch = share_out(default_limit()), Scratch(scratch_parent(path))
-    atexit.register(scratch.close)
-    inputs = Inputs(
-        path,
-        run_state,
-        partitions=partitions,
-        check_node=check_node,
-        settings=LookUpSettings(memory.check, scratch.folder),
-    )
-    settings = SinkSettings(batch_rows, memory_bytes=memory.sink, spill_folder=scratch.folder)
-    sink = DeliveredSink(path, run_state, settings, writes_here=writes)
-    report = ReportSink(None, LEFT, WAITING, run_state)
-    spill = SpillSettings(scratch.folder, memory.shard, UNKNOWN_PARTITIONS)
-    return build_flow(inputs, sink, report, shards=shards, spill=spill)
+    with ExitStack() as stack:
+        held = stack.enter_context(closing(claim(path, keep_out=alone))) if writes else None
+        if held is None:
+            check_schema(path)
+        memory, scratch = share_out(default_limit()), Scratch(scratch_parent(path))
+        stack.callback(scratch.close)
+        inputs = Inputs(
+            path,
+            run_state,
+            connect=held.connect if held else connect,
+            partitions=partitions,
+            check_node=check_node,
+            settings=LookUpSettings(memory.check, scratch.folder),
+        )
+        settings = SinkSettings(batch_rows, memory_bytes=memory.sink, spill_folder=scratch.folder)
+        sink = DeliveredSink(path, run_state, settings, writes_here=writes)
+        report = ReportSink(None, LEFT, WAITING, run_state, counts_here=writes)
+        spill = SpillSettings(scratch.folder, memory.shard, UNKNOWN_PARTITIONS)
+        flow = build_flow(inputs, sink, report, shards=shards, spill=spill)
+        close = stack.pop_all().close
+
+    def complete() -> str:
+        inputs.close()
+        if held is None:
+            return f"{run_state.discovered:,} events read for the process that writes."
+        return complete_in_place(held, run_state, partitions)
+
+    at_exit(run_state, complete, close=close)
+    return flow
 
 
 def build_flow(

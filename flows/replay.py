@@ -7,7 +7,7 @@ Run it as `ceramic-order replay snapshot.db --out order/`, or under Bytewax itse
     python -m bytewax.run "flows.replay:get_flow('snapshot.db', 'order')" -w 2
 """
 
-import atexit
+from contextlib import ExitStack
 from pathlib import Path
 
 from bytewax.dataflow import Dataflow
@@ -15,8 +15,10 @@ from bytewax.dataflow import Dataflow
 from connectors.log import GROUP_ROWS
 from connectors.source import PARTITIONS
 from flows.inputs import Inputs
+from flows.jobs.ending import at_exit, outcome
 from flows.jobs.replay import Replaying
 from flows.jobs.run import RunOptions
+from flows.jobs.runner import nothing_changed, require_complete
 from flows.order import build_flow
 from operators.order import SHARDS
 
@@ -34,7 +36,7 @@ def get_flow(
     """The replay of `snapshot` into the folder `out`, for `python -m bytewax.run` with one process.
 
     The log is complete when that process ends, if the flow has come to the end of its input; else
-    there is none.
+    there is none, and the exit code is 1. One line on stderr says which.
 
     Raises:
         CannotStartError: as for `replay`.
@@ -45,21 +47,25 @@ def get_flow(
         RunOptions(partitions, batch_rows=batch_rows, check_node=check_node),
         overwrite=overwrite,
     )
-    atexit.register(replaying.abandon)
-    sink, report = replaying.begin()
-    inputs = Inputs(
-        replaying.path,
-        replaying.run_state,
-        connect=replaying.reader,
-        partitions=partitions,
-        check_node=check_node,
-    )
+    with ExitStack() as stack:
+        stack.callback(replaying.abandon)
+        sink, report = replaying.begin()
+        inputs = Inputs(
+            replaying.path,
+            run_state := replaying.run_state,
+            connect=replaying.reader,
+            partitions=partitions,
+            check_node=check_node,
+        )
+        flow = build_flow(inputs, sink, report, shards=shards)
+        close = stack.pop_all().close
 
-    def complete() -> None:
+    def complete() -> str:
         inputs.close()
-        if replaying.run_state.partitions_read == partitions:
-            report.publish()
-            replaying.complete(sink)
+        require_complete(run_state, partitions=partitions, kept=nothing_changed)
+        report.publish()
+        replaying.complete(sink)
+        return f"{outcome(run_state)}. The log is in {out}."
 
-    atexit.register(complete)
-    return build_flow(inputs, sink, report, shards=shards)
+    at_exit(run_state, complete, close=close, kept=nothing_changed)
+    return flow

@@ -1,6 +1,5 @@
 """The main job as a function: order a database in place, or find out what that would do."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,17 +21,12 @@ from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.snapshot import Reader
 from connectors.source import PARTITIONS, UndeliveredSource
 from connectors.sqlite import (
-    CHECK_DISK,
-    DATABASE_ERRORS,
     Connection,
     execute,
-    query,
-    rerun_helps,
-    scalar,
-    sqlite_says,
     starting,
 )
 from flows.inputs import Inputs
+from flows.jobs.completeness import checkpoint, require_all_seen
 from flows.jobs.plan import Plan, make_plan
 from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted, nothing_changed, run_flow
 from flows.lookups import LookUpSettings
@@ -45,18 +39,8 @@ from operators.order import OrderSettings
 from operators.schemas import LEFT, WAITING, Measure, unmeasured
 from operators.spill import SpillSettings
 
-COUNT_WITHOUT_INDEX = "SELECT count(*) FROM ceramic_one_event NOT INDEXED WHERE delivered IS NULL"
-
-SEEN_OF_ALL = 10
-"""The table is counted after a run that read at least one event in so many: counting takes 0.2
-us a row, ordering ten times that."""
-
-
 PLAN_SHOWN = 100_000
 """Undelivered events from which on the plan is shown: fewer take about a second."""
-
-ALWAYS_COUNTED = 1_000_000
-"""Rows up to which the table is counted in any case; that takes 0.2 s."""
 
 
 @dataclass(frozen=True)
@@ -234,8 +218,8 @@ def run(database: Path, options: RunOptions) -> Summary:
                 shown_progress(run_state, quiet=options.quiet),
                 ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside,
             ):
-                checkpointed = beside.submit(_checkpoint, held.connection, path, run_state)
-                _require_all_seen(held, run_state)
+                checkpointed = beside.submit(checkpoint, held.connection, path, run_state)
+                require_all_seen(held, run_state)
                 run_state.wal_bytes = checkpointed.result()
         with run_state.measure("close", 0):
             held.close()
@@ -260,81 +244,6 @@ def _show_plan(plan: Plan, options: RunOptions) -> None:
     """Say before the work what it takes, where that is worth a line."""
     if plan.undelivered >= PLAN_SHOWN and not options.quiet:
         print_message(f"{plan}.")
-
-
-def _checkpoint(connection: Connection, path: Path, run_state: RunState) -> int:
-    """Bring the WAL into the database, and both onto the disk.
-
-    SQLite would do so at the last close, but reports no failure there. A reader that came during
-    the run and stays, as a backup does, keeps pages in the WAL: that is then synced as it is.
-
-    Returns:
-        The bytes of the WAL that could not be brought into the database.
-
-    Raises:
-        InterruptedRunError: the disk does not take it.
-    """
-    try:
-        with run_state.measure("checkpoint", 0):
-            answer = query(connection, "PRAGMA wal_checkpoint(PASSIVE)").to_pylist()[0]
-            pages = answer["log"] - answer["checkpointed"]
-            if pages <= 0:
-                return 0
-            wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(wal)
-            finally:
-                os.close(wal)
-            return int(pages * scalar(connection, "PRAGMA page_size"))
-    except DATABASE_ERRORS as cause:
-        error = InterruptedRunError(
-            f"Checkpointing `{path}` failed",
-            why=sqlite_says(cause),
-            advice=f"If `{path.name}-wal` is left beside it, keep it: it is a part of the database.",
-            retry=rerun_helps(cause),
-        )
-        raise interrupted(error, run_state, batches_kept) from cause
-
-
-def _require_all_seen(held: Claim, run_state: RunState) -> None:
-    """Count without the index on `delivered`, by which the events are found: a damaged one hides some, and SQLite does not notice.
-
-    Raises:
-        InterruptedRunError: events are undelivered that the run has not seen.
-    """
-    path = held.path
-    try:
-        with run_state.measure("count", 0), closing(held.connect(path)) as connection:
-            highest = scalar(connection, "SELECT max(rowid) FROM ceramic_one_event") or 0
-            if highest > max(SEEN_OF_ALL * run_state.discovered, ALWAYS_COUNTED):
-                return
-            unseen = scalar(connection, COUNT_WITHOUT_INDEX) - run_state.reasons.total()
-    except DATABASE_ERRORS as cause:
-        error = InterruptedRunError(
-            f"Counting in `{path}` failed",
-            why=sqlite_says(cause),
-            advice=CHECK_DISK,
-            retry=rerun_helps(cause),
-        )
-        raise interrupted(error, run_state, batches_kept) from cause
-    if unseen < 0:
-        error = InterruptedRunError(
-            f"`{-unseen}` events of `{path}` that this run left undelivered are gone or delivered",
-            why="another program changed the database meanwhile",
-            advice="Stop it first.",
-            retry=True,
-        )
-        raise interrupted(error, run_state, batches_kept)
-    if unseen:
-        error = InterruptedRunError(
-            f"`{unseen}` more events are undelivered in `{path}` than its index on `delivered` "
-            "shows",
-            why="another program inserted them meanwhile, or the index is damaged",
-            advice="If no other program was at work, rebuild it with `REINDEX ceramic_one_event` "
-            "in the SQLite shell.",
-            retry=True,
-        )
-        raise interrupted(error, run_state, batches_kept)
 
 
 def dry_run(

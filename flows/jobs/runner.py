@@ -72,7 +72,7 @@ def run_flow(
         try:
             cli_main(flow, epoch_interval=EPOCH)  # type: ignore[no-untyped-call] # Bytewax's stub
         except BaseException as error:
-            cause = run_state.failure or _first_cause(error)
+            cause = run_state.failure or first_cause(error)
             if isinstance(cause, SpillError):
                 cause = InterruptedRunError(
                     f"Can't keep waiting events in `{cause.filename}`",
@@ -85,6 +85,15 @@ def run_flow(
             raise error_for(cause, unchanged=kept(run_state), printed=captured()) from error
     if isinstance(run_state.failure, CeramicOrderError):
         raise interrupted(run_state.failure, run_state, kept)
+    require_complete(run_state, partitions=partitions, kept=kept)
+
+
+def require_complete(run_state: RunState, *, partitions: int, kept: Kept = batches_kept) -> None:
+    """Check that every partition was read, and what has become of every event.
+
+    Raises:
+        InterruptedRunError: the flow ended before its input did; its parts say what is `kept`.
+    """
     left = run_state.reasons.total()
     if (
         run_state.partitions_read != partitions
@@ -108,7 +117,7 @@ def interrupted(error: CeramicOrderError, run_state: RunState, kept: Kept) -> In
     )
 
 
-def _first_cause(error: BaseException) -> BaseException:
+def first_cause(error: BaseException) -> BaseException:
     """What a step raised: our own error, or else the first of the chain."""
     while error.__cause__ is not None and not isinstance(error, CeramicOrderError | SpillError):
         error = error.__cause__

@@ -364,7 +364,8 @@ def test_strict_exits_1_if_an_event_was_not_delivered(synthetic: Path, tmp_path:
 
 def test_it_is_a_flow_of_bytewax_too(synthetic: Path, tmp_path: Path) -> None:
     flow = f"flows.replay:get_flow({str(synthetic)!r}, {str(tmp_path / 'log')!r})"
-    program.run(python("-m", "bytewax.run", flow, "-w", "2"))
+    ended = program.run(python("-m", "bytewax.run", flow, "-w", "2"))
+    assert ended.err.endswith(f" The log is in {tmp_path / 'log'}.\n")
     expected = replay(synthetic, tmp_path / "expected", RunOptions())
     assert (
         json.loads((tmp_path / "log" / "replay.json").read_text())["order_digest"]

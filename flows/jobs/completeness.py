@@ -1,0 +1,132 @@
+"""What is checked when a flow has come to the end of its input, before its result counts."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+from connectors.claim import Claim
+from connectors.errors import InterruptedRunError
+from connectors.run_state import RunState
+from connectors.sqlite import (
+    CHECK_DISK,
+    DATABASE_ERRORS,
+    Connection,
+    query,
+    rerun_helps,
+    scalar,
+    sqlite_says,
+)
+from flows.jobs.runner import batches_kept, interrupted
+
+COUNT_WITHOUT_INDEX = "SELECT count(*) FROM ceramic_one_event NOT INDEXED WHERE delivered IS NULL"
+
+SEEN_OF_ALL = 10
+"""The table is counted after a run that read at least one event in so many: counting takes 0.2
+us a row, ordering ten times that."""
+
+ALWAYS_COUNTED = 1_000_000
+"""Rows up to which the table is counted in any case; that takes 0.2 s."""
+
+
+def checkpoint(connection: Connection, path: Path, run_state: RunState) -> int:
+    """Bring the WAL into the database, and both onto the disk.
+
+    SQLite would do so at the last close, but reports no failure there. A reader that came during
+    the run and stays, as a backup does, keeps pages in the WAL: that is then synced as it is.
+
+    Returns:
+        The bytes of the WAL that could not be brought into the database.
+
+    Raises:
+        InterruptedRunError: the disk does not take it.
+    """
+    try:
+        with run_state.measure("checkpoint", 0):
+            answer = query(connection, "PRAGMA wal_checkpoint(PASSIVE)").to_pylist()[0]
+            pages = answer["log"] - answer["checkpointed"]
+            if pages <= 0:
+                return 0
+            wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(wal)
+            finally:
+                os.close(wal)
+            return int(pages * scalar(connection, "PRAGMA page_size"))
+    except DATABASE_ERRORS as cause:
+        error = InterruptedRunError(
+            f"Checkpointing `{path}` failed",
+            why=sqlite_says(cause),
+            advice=f"If `{path.name}-wal` is left beside it, keep it: it is a part of the database.",
+            retry=rerun_helps(cause),
+        )
+        raise interrupted(error, run_state, batches_kept) from cause
+
+
+def require_all_seen(held: Claim, run_state: RunState) -> None:
+    """Count the undelivered events without the index on `delivered`, by which they are found.
+
+    A damaged index hides some, and SQLite does not notice.
+
+    Raises:
+        InterruptedRunError: events are undelivered that the run has not seen.
+    """
+    path = held.path
+    unseen = _unexplained(held, run_state, SEEN_OF_ALL * run_state.discovered)
+    if unseen < 0:
+        error = InterruptedRunError(
+            f"`{-unseen}` events of `{path}` that this run left undelivered are gone or delivered",
+            why="another program changed the database meanwhile",
+            advice="Stop it first.",
+            retry=True,
+        )
+        raise interrupted(error, run_state, batches_kept)
+    if unseen:
+        error = InterruptedRunError(
+            f"`{unseen}` more events are undelivered in `{path}` than its index on `delivered` "
+            "shows",
+            why="another program inserted them meanwhile, or the index is damaged",
+            advice="If no other program was at work, rebuild it with `REINDEX ceramic_one_event` "
+            "in the SQLite shell.",
+            retry=True,
+        )
+        raise interrupted(error, run_state, batches_kept)
+
+
+def require_none_unexplained(held: Claim, run_state: RunState) -> None:
+    """Count the undelivered events where this process has not read all partitions.
+
+    Other processes of a cluster may have read the rest, or nobody has.
+
+    Raises:
+        InterruptedRunError: some are undelivered without a reason.
+    """
+    unexplained = _unexplained(held, run_state, None)
+    if unexplained:
+        what = "The flow ended before its input did"
+        why = f"`{abs(unexplained)}` events of `{held.path}` are undelivered and have no reason"
+        if unexplained < 0:
+            why = f"`{-unexplained}` events that were left are gone or delivered by another program"
+        error = InterruptedRunError(what, why=why, retry=True)
+        raise interrupted(error, run_state, batches_kept)
+
+
+def _unexplained(held: Claim, run_state: RunState, most_rows: int | None) -> int:
+    """How many events are undelivered beyond those that were left with a reason.
+
+    0 where the table has more than `most_rows` rows, which would take too long; None: no limit.
+    """
+    path = held.path
+    try:
+        with run_state.measure("count", 0), closing(held.connect(path)) as connection:
+            highest = scalar(connection, "SELECT max(rowid) FROM ceramic_one_event") or 0
+            if most_rows is not None and highest > max(most_rows, ALWAYS_COUNTED):
+                return 0
+            return int(scalar(connection, COUNT_WITHOUT_INDEX)) - run_state.reasons.total()
+    except DATABASE_ERRORS as cause:
+        error = InterruptedRunError(
+            f"Counting in `{path}` failed",
+            why=sqlite_says(cause),
+            advice=CHECK_DISK,
+            retry=rerun_helps(cause),
+        )
+        raise interrupted(error, run_state, batches_kept) from cause
