@@ -71,7 +71,12 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
         """The one partition, where the database is."""
         return ["db"] if self.writes_here else []
 
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_Writer":  # noqa: ARG002 # Bytewax's signature
+    def build_part(  # Bytewax's signature
+        self,
+        step_id: str,  # noqa: ARG002
+        for_part: str,  # noqa: ARG002
+        resume_state: int | None,  # noqa: ARG002
+    ) -> "_Writer":
         """Open the one connection that writes."""
         return _Writer(self)
 
@@ -260,7 +265,12 @@ class DryRunSink(FixedPartitionedSink[pa.RecordBatch, None]):
         """The one partition."""
         return ["dry"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_Counter":  # noqa: ARG002 # Bytewax's signature
+    def build_part(  # Bytewax's signature
+        self,
+        step_id: str,  # noqa: ARG002
+        for_part: str,  # noqa: ARG002
+        resume_state: None,  # noqa: ARG002
+    ) -> "_Counter":
         """Start to count."""
         return _Counter(self.run_state)
 

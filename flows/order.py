@@ -1,4 +1,4 @@
-"""The main flow: finds the undelivered events of a ceramic-one database, orders every stream, and writes the delivered order.
+"""The main flow: finds undelivered events, orders every stream, and writes the delivered order.
 
     source i/N  ->  decode  ->  order (shards of streams)  ->  sink "db", one transaction a batch
                       |             |
@@ -62,7 +62,8 @@ def get_flow(
     `writes`, beside the database; it must not be `alone` if other processes read the same file.
 
     Raises:
-        CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was changed.
+        CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was
+            changed.
     """
     path = locate(Path(database), writable=writes)
     run_state = RunState()

@@ -1,4 +1,4 @@
-"""Replay: the main flow on a snapshot that is only read, with a log of Parquet files in place of the sink.
+"""Replay: the main flow on a snapshot that is only read, into Parquet files.
 
     source i/N  ->  decode  ->  order (shards of streams)  ->  sink "log": order-00000.parquet, ...
 

@@ -1,4 +1,4 @@
-"""What the steps agree on: the schemas of the batches between them, the reasons, and how their time is measured."""
+"""What the steps agree on: schemas of batches, reasons, and how their time is measured."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -129,6 +129,9 @@ Measure = Callable[[str, int], AbstractContextManager[Measured]]
 for batches, never for one event."""
 
 
-def unmeasured(stage: str, rows: int) -> AbstractContextManager[Measured]:  # noqa: ARG001 # a Measure
+def unmeasured(
+    stage: str,  # noqa: ARG001 # a Measure
+    rows: int,
+) -> AbstractContextManager[Measured]:
     """Measure nothing."""
     return nullcontext(Measured(rows))

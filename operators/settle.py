@@ -1,4 +1,7 @@
-"""Settle: which waiting events can be delivered now, and in which order. Pure arithmetic on row indices."""
+"""Settle: which waiting events can be delivered now, and in which order.
+
+Pure arithmetic on row indices.
+"""
 
 from dataclasses import dataclass
 
@@ -41,7 +44,8 @@ def settle(rowid: Rows, parent: Rows, ready: Mask) -> Settled:
     Args:
         rowid: of each event, any distinct numbers.
         parent: of each event the row of its parent, NONE if it is not among them.
-        ready: of each event without a parent here, whether it may be delivered (it is an init event, or its prev is delivered).
+        ready: of each event without a parent here, whether it may be delivered: it is an init
+            event, or its prev is delivered.
 
     All chains are climbed at once by pointer doubling: each round doubles the distance that every
     row has climbed, so there are log2 of the longest chain many, and a row that has not arrived

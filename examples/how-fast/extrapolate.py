@@ -1,4 +1,4 @@
-"""Print what was measured at several sizes, and what that means for a database of 100 million events.
+"""Print what was measured at several sizes, and what follows for 100 million events.
 
 python extrapolate.py [FILE]    what `make bench BENCH=scale` wrote; measured.json by default
 """

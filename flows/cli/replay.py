@@ -48,9 +48,9 @@ def command(
 ) -> int:
     """Find the delivered order of SNAPSHOT and write it to Parquet files.
 
-    The snapshot is only read. The folder --out gets order-00000.parquet, ... with the columns delivered, cid, stream, prev,
-    kind and rowid, then waiting.parquet and rejected.parquet with what can't be delivered, and
-    replay.json with what the replay did.
+    The snapshot is only read. The folder --out gets order-00000.parquet, ... with the columns
+    delivered, cid, stream, prev, kind and rowid, then waiting.parquet and rejected.parquet with
+    what can't be delivered, and replay.json with what the replay did.
     """
     samples: list[Sample] = []
     if page is not None:

@@ -37,14 +37,18 @@ def replay(
     counted: bool = False,
     verified: bool = False,
 ) -> Replay:
-    """Replay `snapshot` into the folder `out`; nothing else is changed. The log has its own report, whatever `options.report` says.
+    """Replay `snapshot` into the folder `out`; nothing else is changed.
+
+    The log has its own report, whatever `options.report` says.
 
     If it is to be `verified`, that is done before it is published; what is found does not keep it
     from being so. A page can be written of it if what is in it is `counted`.
 
     Raises:
-        CannotStartError: the snapshot can't be read or is in use, or `out` can't be written to or holds a log; nothing was changed.
-        InterruptedRunError: reading or writing failed midway, or the snapshot was changed meanwhile; there is no new log.
+        CannotStartError: the snapshot can't be read or is in use, or `out` can't be written to or
+            holds a log; nothing was changed.
+        InterruptedRunError: reading or writing failed midway, or the snapshot was changed
+            meanwhile; there is no new log.
     """
     replaying = Replaying(snapshot, out, options, overwrite=overwrite)
     with stopped_by_signals(finish_by(replaying.run_state, replaying.abandon, nothing_changed)):
@@ -77,11 +81,16 @@ class Replaying:
         self._log = LogFolder(out, overwrite=overwrite)
 
     def begin(self) -> tuple[LogSink, ReportSink]:
-        """Make the private copy, if one is needed, and see what the snapshot is; the sinks of the flow."""
+        """Make the private copy, if one is needed, and read what the snapshot is.
+
+        Returns:
+            The sinks of the flow.
+        """
         if self.reader.journals and not self._options.quiet:
             journals = " and ".join(f"`{name}`" for name in self.reader.journals)
             print_message(
-                f"Beside the snapshot lies {journals} with changes that are not in it yet, so this works on a private copy of both.",
+                f"Beside the snapshot lies {journals} with changes that are not in it yet, so this "
+                "works on a private copy of both.",
             )
         self.reader.__enter__()
         with closing(self.reader(self.path)) as connection:

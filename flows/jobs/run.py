@@ -249,7 +249,9 @@ def _show_plan(plan: Plan, options: RunOptions) -> None:
 def dry_run(
     database: Path, options: RunOptions, left: list[pa.RecordBatch] | None = None
 ) -> Summary:
-    """Find out what `run` would do, writing nothing beside the report; `left` gets what could not be delivered, in schema LEFT.
+    """Find out what `run` would do, and write nothing but the report.
+
+    `left` gets what could not be delivered, in schema LEFT.
 
     Raises:
         CannotStartError: the database can't be read.

@@ -1,4 +1,4 @@
-"""Runs a flow in this process the way a command needs it: quiet, stoppable, and with one error instead of a backtrace."""
+"""Runs a flow in this process as a command needs it: quiet, stoppable, with one error at most."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ from operators.spill import SpillError
 
 EPOCH = timedelta(days=10_000)
 """There is one epoch: at its end the sink writes what it holds, and each time that is done before
-all rows have been read, pages are written twice. Without Bytewax's recovery nothing else needs it."""
+all rows have been read, pages are written twice. Only Bytewax's recovery needs more of them."""
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter from another: a tenth of the usual, because the
@@ -126,7 +126,7 @@ def first_cause(error: BaseException) -> BaseException:
 
 @contextmanager
 def _captured_stderr() -> Iterator[Callable[[], bytes]]:
-    """Keep what Bytewax's panics print off the terminal; everything that Python prints still goes there."""
+    """Keep what Bytewax's panics print off the terminal; what Python prints still goes there."""
     sys.stderr.flush()
     terminal = os.dup(2)
     python_stderr = sys.stderr
@@ -161,7 +161,10 @@ def finish_by(
     release: Callable[[], None],
     kept: Kept = batches_kept,
 ) -> Finish:
-    """For `stopped_by_signals`: let the batch that is being written come to its end, release what is held, and tell what is kept."""
+    """For `stopped_by_signals`: what ends a run, and what it then says.
+
+    The batch that is being written comes to its end, and what is held is released.
+    """
 
     def finish() -> str:
         # held until the process ends, so that no further batch is begun

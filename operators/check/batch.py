@@ -530,7 +530,7 @@ def _lists_in_order(
 
 
 def _begin_with(raw: pa.RecordBatch, rows: Rows, as_what: Sequence[bytes]) -> Mask:
-    """Which of n events with so many event blocks have these before the digests of their entries."""
+    """Which of n events with so many event blocks have these bytes before their digests."""
     packed, start, _ = spans(raw["event_blocks"])
     same = np.ones(len(rows), dtype=np.bool_)
     for block, begin in enumerate(as_what):

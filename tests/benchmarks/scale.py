@@ -7,7 +7,8 @@ Each size is run with the database in memory, from cold, and from cold with all 
 its page cache in a seventh of the size of the database, as far as the machine allows cgroups.
 
 The rows are shuffled, as after a migration, and nine in ten are undelivered. What is measured goes
-to `build/bench/scale.json` and `scale.png`; `examples/how-fast/extrapolate.py` draws its conclusions.
+to `build/bench/scale.json` and `scale.png`; `examples/how-fast/extrapolate.py`
+draws its conclusions.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Any event blocks get one answer: in a batch, alone, and whether they were read by range or not."""
+"""Any event blocks get one answer: in a batch, alone, read by range or by index."""
 
 from random import Random
 
