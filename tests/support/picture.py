@@ -23,8 +23,9 @@ FONT = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
 """Rich names a place in the network for its font; without it the reader's own is used."""
 
 TIMES = re.compile(r"(seconds|events a second) │ [\d,.]+")
+PLAN = re.compile(r"(a run [\d,]+ undelivered events).*?disk free", re.DOTALL)
 WIDTHS = re.compile("[─━]+|(&#160;)+")
-"""What differs from run to run: times, and the widths of the tables that hold them."""
+"""What differs from run to run and between machines: times, memory and disk, widths of tables."""
 
 
 def picture() -> str:
@@ -50,7 +51,7 @@ def picture() -> str:
 def without_times(drawn: str) -> str:
     """A picture without what differs from run to run: the text alone, without measured numbers."""
     text = "\n".join(re.findall(r"<text [^>]*>(.*?)</text>", drawn))
-    return TIMES.sub(r"\1", WIDTHS.sub(" ", text))
+    return TIMES.sub(r"\1", PLAN.sub(r"\1", WIDTHS.sub(" ", text)))
 
 
 if __name__ == "__main__":
