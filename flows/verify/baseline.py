@@ -31,8 +31,8 @@ CHANGE = pa.schema(
 )
 """Rows of the table `change` (sql/stored.sql)."""
 
-_BEFORE_ALL = -(1 << 63)
-_BEHIND_ALL = (1 << 63) - 1
+_FIRST = -(1 << 63)
+_LAST = (1 << 63) - 1
 _NOT_COMPARED = ("ceramic_one_event", "delivered")
 _CID_COLUMNS = {"ceramic_one_event": "cid", "ceramic_one_event_block": "event_cid"}
 _DEFINITIONS = "SELECT name, type || ' ' || coalesce(sql, '') AS definition FROM sqlite_master"
@@ -210,17 +210,18 @@ def _compare_pages(
     readers: ThreadPoolExecutor,
     on_page: Callable[[int], None],
 ) -> None:
-    select = f"{table.select(with_long=False)} WHERE rowid > ? ORDER BY rowid LIMIT {BATCH_ROWS}"
-    last = _BEFORE_ALL
-    while last < _BEHIND_ALL:
+    select = f"{table.select(with_long=False)} WHERE rowid >= ? ORDER BY rowid LIMIT {BATCH_ROWS}"
+    start, last = _FIRST, _FIRST
+    while last < _LAST:
         pages = _Both(
-            *readers.map(lambda one, behind=last: _page(one, select, behind, table.schema), both)
+            *readers.map(lambda one, start=start: _page(one, select, start, table.schema), both)
         )
         # a page that is not full is the table's last
         last = min(
             (page["id"][-1].as_py() for page in pages if page.num_rows == BATCH_ROWS),
-            default=_BEHIND_ALL,
+            default=_LAST,
         )
+        start = last + 1
         if not pages.now.equals(pages.before):
             tables.register("page_now", pages.now)
             tables.register("page_before", pages.before)
@@ -230,8 +231,8 @@ def _compare_pages(
         on_page(pages.now.num_rows)
 
 
-def _page(connection: Connection, select: str, behind: int, schema: pa.Schema) -> pa.Table:
-    page = query(connection, select, (behind,))
+def _page(connection: Connection, select: str, start: int, schema: pa.Schema) -> pa.Table:
+    page = query(connection, select, (start,))
     # without rows the driver can't tell the types
     return page if page.num_rows else schema.empty_table()
 

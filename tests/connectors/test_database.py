@@ -1,6 +1,7 @@
 """Opening a database: what is refused and why, and who else has it."""
 
 import os
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from connectors.snapshot import Reader
 from connectors.sqlite import SqliteError, connect, connect_reader, execute, scalar, sqlite_says
 from flows.synth.database import create_database
 from flows.synth.schema import SchemaVersion
-from tests.support.job import chain, store
+from tests.support.job import chain, deliver, store
 from tests.support.other_programs import bytes_of, holding
-from tests.support.program import python, ready
+from tests.support.program import python, ready, run
 
 READ = "SELECT count(*) FROM ceramic_one_event"
 OTHER_RUN = """
@@ -280,11 +281,26 @@ def test_a_database_in_which_a_number_would_do_more_or_can_not_be_is_refused(
     assert bytes_of(tmp_path) == before
 
 
-def test_a_strict_table_and_indices_that_forbid_nothing_are_no_hindrance(path: Path) -> None:
+def test_indices_and_tables_that_forbid_nothing_are_no_hindrance(path: Path) -> None:
     with closing(connect(path, "rw")) as connection:
         execute(connection, f"CREATE INDEX more ON {ONE_EVENT} (delivered) WHERE delivered IS NULL")
         execute(connection, "CREATE TABLE other (number REFERENCES ceramic_one_event (delivered))")
     claim(path).close()
+
+
+def test_strict_tables_are_ordered_as_others_are(path: Path) -> None:
+    with closing(connect(path, "rw")) as connection:
+        columns = "order_key BLOB UNIQUE, cid BLOB PRIMARY KEY, delivered INTEGER UNIQUE"
+        execute(connection, f"CREATE TABLE strict_events ({columns}, init_cid BLOB) STRICT")
+        execute(
+            connection,
+            "INSERT INTO strict_events (rowid, order_key, cid, delivered, init_cid) "
+            f"SELECT rowid, order_key, cid, delivered, init_cid FROM {ONE_EVENT}",
+        )
+        execute(connection, f"DROP TABLE {ONE_EVENT}")
+        execute(connection, f"ALTER TABLE strict_events RENAME TO {ONE_EVENT}")
+    claim(path).close()
+    assert deliver(path).delivered == 2
 
 
 def test_a_lock_file_that_is_not_ours_is_named(path: Path, tmp_path: Path) -> None:
@@ -295,3 +311,38 @@ def test_a_lock_file_that_is_not_ours_is_named(path: Path, tmp_path: Path) -> No
         claim(path)
     assert lock.is_symlink()
     assert (tmp_path / "other").read_text() == "precious"
+
+
+OTHER_USER = 65534
+"""Of `nobody` on most systems."""
+CLAIMED_BY_ANOTHER_USER = """
+import os, sys
+from pathlib import Path
+from connectors.claim import claim
+from connectors.errors import CannotStartError
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+try:
+    claim(Path(sys.argv[1]))
+except CannotStartError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_a_lock_file_of_another_user_is_told_with_its_owner_and_what_to_do() -> None:
+    # the folders of the tests are closed to other users
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        path = store(folder / "node.db", chain(3))
+        path.chmod(0o666)
+        lock = folder / "node.db-order-lock"
+        lock.touch(0o600)
+        before = bytes_of(folder)
+        said = run(python("-c", CLAIMED_BY_ANOTHER_USER, path, OTHER_USER)).out
+        assert f"Can't open the lock file `{lock}`: it belongs to user `root`" in said
+        assert "Nothing was changed." in said
+        assert "left from one that was killed: remove it." in said
+        assert bytes_of(folder) == before

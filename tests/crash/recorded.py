@@ -32,7 +32,8 @@ class Change:
     content: bytes
 
 
-def _changes(recorded: bytes) -> Iterator[Change]:
+def changes_in(recorded: bytes) -> Iterator[Change]:
+    """What faults.c has written to FAULTS_CHANGES."""
     at = 0
     while at < len(recorded):
         call, file, offset, length = RECORD.unpack_from(recorded, at)
@@ -167,4 +168,4 @@ def record(
         database, *options, program=program, faults=Faults(changes=changes)
     )
     assert ended.code == 0, ended
-    return Recorded(template, database, list(_changes(changes.read_bytes())))
+    return Recorded(template, database, list(changes_in(changes.read_bytes())))

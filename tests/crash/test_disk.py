@@ -3,6 +3,7 @@
 import errno
 import resource
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import cycle, product
 from pathlib import Path
 from random import Random
@@ -19,7 +20,7 @@ from tests.crash.conftest import (
 )
 from tests.crash.recorded import MAIN, record
 from tests.support.oracle import Contents, check, read
-from tests.support.program import Ended, ceramic_order, run
+from tests.support.program import Ended, ceramic_order, python, run
 
 OPTIONS = ("--batch-rows", "40", "--quiet")
 """Such a run creates its files by its 10th change of them, commits its last batch after the
@@ -154,6 +155,41 @@ def test_a_full_disk_leaves_whole_batches_and_a_rerun_finishes_when_there_is_roo
     disk.enlarge(4 * size)
     _check_ended(small.contents, database, ended)
     check_rerun(small.contents, database, children)
+
+
+LEAVE_A_WAL = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA wal_autocheckpoint=0")
+connection.execute("CREATE TABLE filler (content)")
+connection.execute("INSERT INTO filler VALUES (zeroblob(400000))")
+os._exit(0)
+"""
+
+
+def test_a_disk_without_room_for_what_a_killed_program_left_in_the_wal_is_told_as_full(
+    small: Template, children: Children, small_disk: Callable[[int], SmallDisk]
+) -> None:
+    elsewhere = small.copy(children.folder)
+    run(python("-c", LEAVE_A_WAL, elsewhere))
+    expected = read(elsewhere)
+    size = small.path.stat().st_size
+    disk = small_disk(size + 600_000)
+    database = small.copy(disk.folder)
+    run(python("-c", LEAVE_A_WAL, database))
+    with suppress(OSError), (disk.folder / "other").open("wb", buffering=0) as other:
+        while other.write(bytes(4096)):
+            pass
+    wal = database.with_name("node.db-wal")
+    before = wal.read_bytes()
+    ended = children.run(database, *OPTIONS)
+    assert ended.code == 2, ended
+    assert f"Can't bring `node.db-wal` into `{database}`: database or disk is full" in ended.err
+    assert "is kept and belongs to the database" in ended.err
+    assert "not complete" not in ended.err
+    assert wal.read_bytes() == before
+    disk.enlarge(4 * size)
+    check_rerun(expected, database, children)
 
 
 def test_a_report_on_a_full_disk_is_reported_and_leaves_whole_batches(

@@ -1,5 +1,6 @@
 """Other programs at the same database: waited for or named; theirs is never overwritten."""
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.crash.conftest import (
     Children,
+    Faults,
     Program,
     Template,
     await_wal,
@@ -18,7 +20,8 @@ from tests.crash.conftest import (
     check_stopped,
     numbers_of,
 )
-from tests.support.oracle import check, read
+from tests.crash.recorded import WAL, Disk, changes_in
+from tests.support.oracle import Contents, check, deliverable, read
 from tests.support.program import end, python, read_line, write_line
 
 PROGRAM = Path(__file__).with_name("other_program.py")
@@ -260,6 +263,72 @@ def test_a_program_that_delivers_events_midway_is_named_and_keeps_their_numbers(
     check_numbers(large.contents, ours)
     assert ended.kept() == len(ours) - large.contents.highest > 0
     assert len(now) == len(large.contents.numbers)
+
+
+def _stuck(contents: Contents) -> list[bytes]:
+    """Undelivered events that can't be delivered."""
+    undelivered = {cid for cid, number in contents.numbers.items() if number is None}
+    return sorted(undelivered - deliverable(contents))
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE ceramic_one_event SET delivered = -rowid WHERE cid = x'{cid}'", "are gone or"),
+        ("DELETE FROM ceramic_one_event WHERE cid = x'{cid}'", "are gone or delivered"),
+        (
+            (
+                "INSERT INTO ceramic_one_event (rowid, order_key, ahash_0, ahash_1, ahash_2,"
+                " ahash_3, ahash_4, ahash_5, ahash_6, ahash_7, cid)"
+                " VALUES (-5, x'00', 0, 0, 0, 0, 0, 0, 0, 0, x'00')"
+            ),
+            "another program inserted them meanwhile, or the index is damaged",
+        ),
+    ],
+    ids=["delivers", "deletes", "inserts"],
+)
+def test_a_program_that_changes_events_midway_is_told_as_one_and_a_rerun_finishes(
+    large: Template, children: Children, statement: str, words: str
+) -> None:
+    database = large.copy(children.folder)
+    change = statement.format(cid=_stuck(large.contents)[0].hex())
+    other = Other(children, database, "BEGIN IMMEDIATE", change)
+    child = children.start(database, *MANY_BATCHES, program=IN_COMPANY)
+    assert await_wal(child, database, SOME_BYTES)
+    other.enter()
+    other.leave()
+    ended = end(child)
+    assert ended.code == 3, ended
+    assert words in ended.err
+    assert "`-" not in ended.err
+    assert ended.kept() == len(deliverable(large.contents))
+    stopped = read(database)
+    assert children.run(database).code == 0
+    check(stopped, read(database))
+
+
+def test_a_reader_that_stays_leaves_numbers_in_a_synced_wal_and_is_told(
+    small: Template, children: Children
+) -> None:
+    database, changes = small.copy(children.folder), children.folder / "changes"
+    other = Other(children, database, *READS)
+    recorded = Faults("slow", times=0, changes=changes)
+    child = children.start(database, "--batch-rows", "40", program=IN_COMPANY, faults=recorded)
+    assert await_wal(child, database, 1)
+    other.enter()
+    ended = end(child)
+    assert ended.code == 0, ended
+    left = re.search(r"`node.db-wal` holds ([\d,]+) bytes that another program keeps", ended.err)
+    assert left is not None, ended.err
+    assert "it belongs to the database" in ended.err
+    wal = database.with_name("node.db-wal")
+    assert 0 < int(left[1].replace(",", "")) <= wal.stat().st_size
+    disk = Disk(small.path.read_bytes())
+    for one in changes_in(changes.read_bytes()):
+        disk.change(one)
+    assert not [one for one in disk.unsynced[WAL] if one.call == b"w"]
+    other.leave()
+    check(small.contents, read(database))
 
 
 def test_a_second_run_is_refused_and_the_first_goes_on(large: Template, children: Children) -> None:

@@ -16,7 +16,7 @@ from flows.synth.schema import SchemaVersion
 from operators.encoding.cid import cid_text
 from tests.support.job import chain, store
 from tests.support.oracle import read
-from tests.support.other_programs import bytes_of, kept_open, leave_a_wal
+from tests.support.other_programs import bytes_of, execute_elsewhere, kept_open, leave_a_wal
 from tests.support.program import ceramic_order
 from tests.support.program import run as run_program
 from tests.support.strategies import Forest, forests
@@ -56,6 +56,23 @@ def test_events_are_counted_by_kind_in_every_version_of_the_schema(
     assert (found.events, found.streams, found.undelivered, found.highest_number) == (5, 2, 2, 9)
     assert found.schema.version == VERSIONS[schema_version]
     assert found.estimated == (5 if schema_version == "v0.30" else 0)
+
+
+def test_rows_of_chain_proofs_are_counted_beside_the_time_events(tmp_path: Path) -> None:
+    init = init_event(1)
+    events = [init, time_event(init.stream, init.cid)]
+    path = store(tmp_path / "node.db", events)
+    assert status(path).chain_proofs is None
+    out = run_program(ceramic_order("status", path)).out
+    assert "chain proofs    no table for them (before v0.55)" in out
+    execute_elsewhere(
+        path,
+        "CREATE TABLE ceramic_one_chain_proof (id)",
+        "INSERT INTO ceramic_one_chain_proof VALUES (1), (2)",
+    )
+    assert status(path).chain_proofs == 2
+    out = run_program(ceramic_order("status", path)).out
+    assert "chain proofs    2, for 1 time event" in out
 
 
 def test_events_whose_stream_was_not_noted_are_counted_as_estimated(tmp_path: Path) -> None:
