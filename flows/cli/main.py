@@ -3,7 +3,6 @@
 Every error becomes one sentence and its exit code, whatever raised it.
 """
 
-import difflib
 import importlib
 import os
 import sys
@@ -108,6 +107,8 @@ def _require_threads() -> None:
 
 
 def _unknown_command(name: str) -> CannotStartError:
+    import difflib  # noqa: PLC0415 # seldom needed
+
     nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
     return CannotStartError(
         f"There is no command `{name}`",
