@@ -78,3 +78,17 @@ def test_the_links_of_a_document_lead_somewhere(document: Path) -> None:
         target = document.parent / address if address else document
         assert target.exists(), f"{document.relative_to(ROOT)} links to {address}"
         assert not section or section in map(anchor, headings(target)), f"{address}#{section}"
+
+
+def test_every_failure_in_the_readme_names_tests_that_are_there() -> None:
+    readme = ROOT / "connectors" / "README.md"
+    rows = [line.split("|") for line in readme.read_text().splitlines() if line.startswith("| ")]
+    failures = [row for row in rows if len(row) == 6 and row[1].strip() not in {"failure", "---"}]
+    assert len(failures) > 20
+    for _, failure, *_, cell, _ in failures:
+        tests = re.findall(r"`([\w/]+\.py)`", cell)
+        assert tests, f"no test of: {failure}"
+        for test in tests:
+            # as the heading says, and a folder stands for the next names too
+            places = [ROOT / test, ROOT / "tests/crash" / test, ROOT / "tests/connectors" / test]
+            assert any(place.is_file() for place in places), f"{test} of: {failure}"

@@ -15,7 +15,7 @@ from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.sorted_runs import RunFiles, numbered, sorted_run
-from connectors.sqlite import connect, execute
+from connectors.sqlite import connect, execute, scalar
 from operators.schemas import DATA, INIT, ORDERED
 from tests.support.job import chain, store
 from tests.support.oracle import read
@@ -244,6 +244,24 @@ def test_no_number_is_made_up_when_none_is_left(path: Path) -> None:
         ):
             writer.snapshot()
     assert numbers(path)[2] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [("'many'", "the text `many`"), ("x'01'", "a blob of 1 bytes")]
+)
+def test_a_number_that_is_none_and_comes_midway_is_told_as_before_a_run(
+    path: Path, value: str, words: str
+) -> None:
+    with writer_of(path, RunState()) as writer:
+        writer.write_batch([batch([2])])
+        writer.snapshot()
+        execute_elsewhere(path, f"UPDATE ceramic_one_event SET delivered = {value} WHERE rowid = 9")
+        writer.write_batch([batch([3])])
+        with pytest.raises(InterruptedRunError, match=f"number that is none: it is {words}"):
+            writer.snapshot()
+    with closing(connect(path)) as connection:
+        kept = scalar(connection, "SELECT delivered FROM ceramic_one_event WHERE rowid = 3")
+    assert kept is None
 
 
 def test_only_the_process_beside_the_database_writes(path: Path) -> None:
