@@ -5,13 +5,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.plans import rows_between
-from connectors.sqlite import Connection, connect, sqlite_errors
+from connectors.sqlite import Connection, Cursor, connect, sqlite_errors
 from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
 
 ROOT = """
@@ -95,9 +94,9 @@ class LookUp:
     path: Path
     statement: str | Callable[[Connection], str]
     """Or what puts it together for a database."""
-    connect: Callable[[Path], Any] = connect
+    connect: Callable[[Path], Connection] = connect
     _lock: Lock = field(default_factory=Lock)
-    _cursor: Any = None
+    _cursor: Cursor | None = None
     _sql: str = ""
 
     def find(self, keys: pa.Array) -> pa.Table:

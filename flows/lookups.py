@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +26,7 @@ from connectors.lookup import (
     known_event,
     looking_up,
 )
-from connectors.sqlite import connect, query, scalar
+from connectors.sqlite import Connection, connect, query, scalar
 from operators.check.batch import NodeCheck
 from operators.check.later import AsideLimits, AsideSettings
 from operators.decode import decode_events
@@ -79,7 +78,7 @@ class LookUps:
     def __init__(
         self,
         path: Path,
-        connect: Callable[[Path], Any] = connect,
+        connect: Callable[[Path], Connection] = connect,
         *,
         check_node: bool = True,
         measure: Measure = unmeasured,

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from connectors.database import read_schema
 from connectors.lookup import BLOCK, LookUp
+from connectors.sqlite import Connection
 from operators.decode import Links, read_event
 from operators.encoding.cid import multihash
 from operators.encoding.envelope import payload_multihash
@@ -67,7 +68,7 @@ class StoredEvent:
 class EventReader:
     """Reads events by CID from what `connect` opens."""
 
-    def __init__(self, path: Path, connect: Callable[[Path], Any]) -> None:
+    def __init__(self, path: Path, connect: Callable[[Path], Connection]) -> None:
         """Check that it is a ceramic-one database.
 
         Raises:

@@ -18,13 +18,13 @@ from itertools import count, islice
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
 from connectors.database import require_short
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.sqlite import SqliteError, connect, execute, query, scalar, sqlite_says
+from connectors.sqlite import Connection, SqliteError, connect, execute, query, scalar, sqlite_says
 from flows.synth.events import Event
 from flows.synth.rows import Rows, in_cid_order, pack, unpack
 from flows.synth.schema import CREATE_LISTED_BLOCKS, LISTED_BLOCKS, MIGRATIONS, SchemaVersion
@@ -45,7 +45,7 @@ DISCOVERED = "2025-01-01 00:00:00"
 same rows."""
 
 
-def create_database(path: Path, *, schema_version: SchemaVersion = "v0.38") -> Any:
+def create_database(path: Path, *, schema_version: SchemaVersion = "v0.38") -> Connection:
     """Create a database in WAL mode without events; its open connection, in autocommit mode."""
     connection = connect(path, "rwc")
     execute(connection, "PRAGMA page_size=4096")
@@ -71,7 +71,7 @@ def create_database(path: Path, *, schema_version: SchemaVersion = "v0.38") -> A
 
 
 def insert_events(
-    connection: Any, events: Sequence[Event], delivered: Sequence[int | None] | None = None
+    connection: Connection, events: Sequence[Event], delivered: Sequence[int | None] | None = None
 ) -> None:
     """Insert events in the given order, with their blocks, in one transaction.
 
@@ -94,7 +94,7 @@ def insert_events(
     execute(connection, "COMMIT")
 
 
-def _insert_rows(connection: Any, rows: Rows) -> None:
+def _insert_rows(connection: Connection, rows: Rows) -> None:
     # an earlier batch may have stored a block that this one shares with it
     _insert(connection, "OR IGNORE INTO ceramic_one_block", rows.blocks)
     present = set(
@@ -111,7 +111,7 @@ def _insert_rows(connection: Any, rows: Rows) -> None:
     _insert(connection, "INTO ceramic_one_event_block", rows.event_blocks)
 
 
-def _insert(connection: Any, into: str, rows: pa.RecordBatch) -> None:
+def _insert(connection: Connection, into: str, rows: pa.RecordBatch) -> None:
     columns, values = ", ".join(rows.schema.names), ", ".join("?" * rows.num_columns)
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -262,7 +262,7 @@ def _fill(path: Path, batches: Iterable[pa.RecordBatch], progress: Callable[[int
             writer.submit(connection.close).result()
 
 
-def _begin(path: Path) -> Any:
+def _begin(path: Path) -> Connection:
     connection = create_database(path)
     # nobody else sees the file until it is complete, so nothing in it needs to survive a crash
     for pragma in (
@@ -278,12 +278,12 @@ def _begin(path: Path) -> Any:
     return connection
 
 
-def _write(connection: Any, batch: pa.RecordBatch) -> int:
+def _write(connection: Connection, batch: pa.RecordBatch) -> int:
     _insert_rows(connection, unpack(batch))
     return int(batch.num_rows)
 
 
-def _finish(connection: Any) -> None:
+def _finish(connection: Connection) -> None:
     for statement in (
         CREATE_LISTED_BLOCKS,
         "COMMIT",
