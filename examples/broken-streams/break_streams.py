@@ -1,18 +1,29 @@
-"""Break node.db as real databases are broken: events are lost with their blocks, and a disk returns zeros in place of a block."""
+"""Break node.db as real databases are broken.
+
+Events are lost with their blocks, and a disk returns zeros in place of a block.
+"""
 
 import sqlite3
 from contextlib import closing
 
 NTH_OF_STREAM = """
-    WITH stream AS (SELECT cid FROM ceramic_one_event WHERE init_cid = cid ORDER BY rowid LIMIT 1 OFFSET ?)
-    SELECT cid FROM ceramic_one_event WHERE init_cid = (SELECT cid FROM stream) ORDER BY rowid LIMIT 1 OFFSET ?
+    WITH stream AS (
+        SELECT cid FROM ceramic_one_event WHERE init_cid = cid ORDER BY rowid LIMIT 1 OFFSET ?
+    )
+    SELECT cid FROM ceramic_one_event WHERE init_cid = (SELECT cid FROM stream)
+    ORDER BY rowid LIMIT 1 OFFSET ?
 """
 LOSE_EVENT = "DELETE FROM ceramic_one_event WHERE cid = ?"
 LOSE_LISTING = "DELETE FROM ceramic_one_event_block WHERE event_cid = ?"
-LOSE_BLOCKS = "DELETE FROM ceramic_one_block WHERE multihash NOT IN (SELECT block_multihash FROM ceramic_one_event_block)"
+LOSE_BLOCKS = """
+    DELETE FROM ceramic_one_block
+    WHERE multihash NOT IN (SELECT block_multihash FROM ceramic_one_event_block)
+"""
 DAMAGE = """
     UPDATE ceramic_one_block SET bytes = CAST(zeroblob(64) || substr(bytes, 65) AS BLOB)
-    WHERE multihash = (SELECT block_multihash FROM ceramic_one_event_block WHERE event_cid = ? AND NOT root)
+    WHERE multihash = (
+        SELECT block_multihash FROM ceramic_one_event_block WHERE event_cid = ? AND NOT root
+    )
 """
 
 LOST = [(0, 2), (1, 4), (1, 5)]

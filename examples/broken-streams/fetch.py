@@ -1,4 +1,4 @@
-"""Fetch the events whose CIDs come on stdin, one a line, with their blocks: from the database of another node into node.db."""
+"""Fetch the events whose CIDs come on stdin, one a line, from other.db into node.db."""
 
 import sqlite3
 import sys
@@ -7,13 +7,16 @@ from contextlib import closing
 from operators.encoding.cid import parse_cid
 
 BLOCKS = """
-    INSERT OR REPLACE INTO ceramic_one_block SELECT * FROM other.ceramic_one_block WHERE multihash IN
-    (SELECT block_multihash FROM other.ceramic_one_event_block WHERE event_cid = ?)
+    INSERT OR REPLACE INTO ceramic_one_block SELECT * FROM other.ceramic_one_block
+    WHERE multihash IN (SELECT block_multihash FROM other.ceramic_one_event_block WHERE event_cid = ?)
 """
 EVENT = (
     "INSERT OR IGNORE INTO ceramic_one_event SELECT * FROM other.ceramic_one_event WHERE cid = ?"
 )
-LISTING = "INSERT OR IGNORE INTO ceramic_one_event_block SELECT * FROM other.ceramic_one_event_block WHERE event_cid = ?"
+LISTING = """
+    INSERT OR IGNORE INTO ceramic_one_event_block
+    SELECT * FROM other.ceramic_one_event_block WHERE event_cid = ?
+"""
 
 with closing(sqlite3.connect("node.db")) as node:
     node.execute("ATTACH 'other.db' AS other")

@@ -1,4 +1,4 @@
-"""Print the streams of node.db as trees: each event below the one that it names as its parent, with its number if it is delivered."""
+"""Print the streams of node.db as trees: each event below its parent, with its number."""
 
 from collections import defaultdict
 from contextlib import closing

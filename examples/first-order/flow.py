@@ -1,4 +1,4 @@
-"""The main job as plain Bytewax: read the undelivered events, decode them, order their streams, write the order.
+"""The main job as plain Bytewax: read undelivered events, decode and order them, write the order.
 
 python -m bytewax.run flow
 """

@@ -1,4 +1,4 @@
-"""Print one stream of node.db in delivered order: each event behind the event that it names as its parent."""
+"""Print one stream of node.db in delivered order: each event after its parent."""
 
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +13,10 @@ from operators.encoding.cid import cid_text
 from operators.schemas import KINDS, RAW
 
 DATABASE = Path("node.db")
-STREAM = "SELECT cid, delivered FROM ceramic_one_event WHERE init_cid = (SELECT min(init_cid) FROM ceramic_one_event)"
+STREAM = """
+    SELECT cid, delivered FROM ceramic_one_event
+    WHERE init_cid = (SELECT min(init_cid) FROM ceramic_one_event)
+"""
 
 with closing(connect_reader(DATABASE)) as connection:
     stored = query(connection, STREAM)

@@ -1,4 +1,4 @@
-"""Ask the log in order/ with DuckDB: the longest streams, the forks, and the order within one stream."""
+"""Ask the log in order/ with DuckDB: longest streams, forks, and the order in one stream."""
 
 import duckdb
 
@@ -17,7 +17,8 @@ def show(title: str, query: str) -> None:
 
 show(
     "The longest streams:",
-    "SELECT cid_text(stream) AS stream, count(*) AS events FROM event GROUP BY ALL ORDER BY events DESC, stream LIMIT 3",
+    "SELECT cid_text(stream) AS stream, count(*) AS events FROM event "
+    "GROUP BY ALL ORDER BY events DESC, stream LIMIT 3",
 )
 
 show(
@@ -31,8 +32,12 @@ show(
 show(
     "One stream, in delivered order, by the last letters of its CIDs:",
     """
-    WITH stream AS (SELECT stream FROM event GROUP BY stream HAVING count(*) = count(DISTINCT prev) ORDER BY count(*) DESC, stream LIMIT 1)
-    SELECT row_number() OVER (ORDER BY delivered) AS place, kind, right(cid_text(cid), 8) AS event, right(cid_text(prev), 8) AS prev
+    WITH stream AS (
+        SELECT stream FROM event GROUP BY stream HAVING count(*) = count(DISTINCT prev)
+        ORDER BY count(*) DESC, stream LIMIT 1
+    )
+    SELECT row_number() OVER (ORDER BY delivered) AS place, kind,
+           right(cid_text(cid), 8) AS event, right(cid_text(prev), 8) AS prev
     FROM event SEMI JOIN stream USING (stream) ORDER BY place
     """,
 )
