@@ -1,11 +1,13 @@
-/* Stands between a process and its disk (LD_PRELOAD): makes chosen calls on one database fail, kill, hang or crawl, and records them.
+/* Stands between a process and its disk (LD_PRELOAD): makes chosen calls on one database fail, kill,
+   hang or crawl, and records what they change.
 
-   FAULTS_DATABASE  path of the database; its -wal, -shm and other companions (any file whose path begins with it) count too
-   FAULTS_CALLS     which calls are counted: "change" (create, write, truncate, sync), "read", or "main": changes of the database file
-                    alone, which a checkpoint makes
+   FAULTS_DATABASE  path of the database; any file whose path starts with it counts too: -wal, -shm
+   FAULTS_CALLS     which calls are counted: "change" (create, write, truncate, sync), "read", or
+                    "main": changes of the database file alone, which a checkpoint makes
    FAULTS_FIRST     the first call, counted from 1, that goes wrong; 0 or absent: none
    FAULTS_TIMES     how many calls from then on go wrong; 0: all
-   FAULTS_EFFECT    "fail" with FAULTS_ERRNO, "kill" (half of a write is done, then SIGKILL), "hang", "slow" (20 ms each)
+   FAULTS_EFFECT    "fail" with FAULTS_ERRNO, "kill" (half of a write is done, then SIGKILL), "hang",
+                    "slow" (20 ms each)
    FAULTS_CHANGES   a file that receives every change, in order: see struct record */
 
 #define _GNU_SOURCE
@@ -52,7 +54,8 @@ __attribute__((constructor)) static void begin(void) {
     first = number("FAULTS_FIRST");
     times = number("FAULTS_TIMES");
     error_number = number("FAULTS_ERRNO");
-    if (changes) changes_file = syscall(SYS_openat, AT_FDCWD, changes, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+    if (changes) changes_file = syscall(SYS_openat, AT_FDCWD, changes, flags, 0600);
 }
 
 static int file_of_path(const char *path) {
