@@ -186,7 +186,7 @@ def _require_writable(path: Path, resolved: Path, mode: int) -> None:
         )
     if not os.access(resolved.parent, os.W_OK):
         raise CannotStartError(
-            f"The folder of `{path}` is read-only, and SQLite keeps its write-ahead log there",
+            f"The folder of `{path}` is read-only, and SQLite keeps its WAL there",
             advice="Make the folder writable, or use `--dry-run` to see what a run would do.",
         )
 

@@ -39,7 +39,7 @@ HIGHEST_ROWID = "SELECT max(rowid) FROM ceramic_one_event"
 FEW_UNDELIVERED = """
     SELECT count(*) FROM (SELECT 1 FROM ceramic_one_event WHERE delivered IS NULL LIMIT ?)
 """
-"""Counts no further than it is told, in the index on `delivered`."""
+"""Counts up to a number that it is given, in the index on `delivered`."""
 
 DECODED_TOGETHER = 256
 """Events whose blocks are looked up and decoded in one call: some may have megabytes."""

@@ -24,7 +24,7 @@ from flows.terminal.words import counted
 def command(database: Path, *, reasons: bool, check: str, quiet: bool, as_json: bool) -> None:
     """Count what DATABASE holds: events, streams, delivered and undelivered, by kind.
 
-    Nothing is changed, and a node may be running. The kinds are told from the events' CIDs and what
+    Nothing is changed, and a node may be running. The kinds are read from the events' CIDs and what
     the node noted; blocks are read with --reasons only.
     """
     options = RunOptions(quiet=quiet, check_node=check == "node")

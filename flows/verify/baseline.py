@@ -108,7 +108,7 @@ def compare_with_baseline(
         tables: a DuckDB connection with the tables of sql/stored.sql.
         database: the database to verify.
         baseline: its copy from before.
-        on_rows: is told how many rows have been compared, and about how many there are.
+        on_rows: gets how many rows have been compared, and about how many there are.
 
     Raises:
         READ_ERRORS: SQLite can't read one of the files.

@@ -26,7 +26,7 @@ def check_rules(
     Args:
         tables: a DuckDB connection.
         given: which of the optional inputs there are, by the name in `Rule.needs`.
-        on_rules: is told how many rules have been asked, and how many there are.
+        on_rules: gets how many rules have been asked, and how many there are.
 
     Returns:
         One finding for each of `RULES`, in their order.

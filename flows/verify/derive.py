@@ -26,7 +26,7 @@ def derive(tables: duckdb.DuckDBPyConnection, on_steps: Callable[[int, int], Non
 
     Args:
         tables: a DuckDB connection with the loaded tables of sql/stored.sql.
-        on_steps: is told how many steps are done, and how many there are.
+        on_steps: gets how many steps are done, and how many there are.
     """
     for done, step in enumerate(STEPS, 1):
         run(tables, sql(f"facts/{step}"))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from connectors.errors import InterruptedRunError
 from flows.verify.blocks import READINGS
 from flows.verify.decoder import UNREADABLE, Decoded, decoded
-from flows.verify.rows import EVENTS, LISTED, OTHER_NUMBERS, connect_immutable, rowids, stream
+from flows.verify.rows import EVENT_BLOCKS, EVENTS, OTHER_NUMBERS, connect_immutable, rowids, stream
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -31,7 +31,7 @@ _LISTED_COLUMNS = """
     hash(listed_cid(codec, multihash)) AS block,
     root <> (listed_cid(codec, multihash) = event_cid)::BIGINT AS is_root_wrong
 """
-"""Of what `flows.verify.rows.LISTED` selects, for the table `listed`."""
+"""Of what `flows.verify.rows.EVENT_BLOCKS` selects, for the table `listed`."""
 
 Progress = Callable[[int, int], None]
 
@@ -105,7 +105,7 @@ def load_database(
         path: a ceramic database.
         processes: how many decode if there are many blocks; without any, and with few blocks, this
             process does.
-        on_blocks: is told how many blocks are decoded, and about how many there are: the range of
+        on_blocks: gets how many blocks are decoded, and about how many there are: the range of
             their rowids.
         hashes: compare the bytes of each block with its multihash.
 
@@ -154,7 +154,7 @@ def _sources(
 
 def _load_rows(tables: duckdb.DuckDBPyConnection, path: Path) -> None:
     load_events(tables, path, "stored_event")
-    insert_rows(tables, "listed", path, LISTED, _LISTED_COLUMNS)
+    insert_rows(tables, "listed", path, EVENT_BLOCKS, _LISTED_COLUMNS)
 
 
 def _keep(

@@ -37,7 +37,7 @@ EVENTS = f"""
         typeof(delivered) NOT IN ('integer', 'null') AS is_no_integer,
         {_HAS_EVENT_ID} AS has_event_id
     FROM ceramic_one_event ORDER BY rowid"""
-LISTED = """
+EVENT_BLOCKS = """
     SELECT CAST(coalesce(event_cid, x'') AS BLOB) AS event_cid,
         CAST(coalesce(block_multihash, x'') AS BLOB) AS multihash,
         CASE typeof(codec) WHEN 'integer' THEN codec ELSE -1 END AS codec,

@@ -49,7 +49,7 @@ def head(codec: int, *, is_root: bool = False, length: int = USUAL_MULTIHASH) ->
 
 
 def pack(entries: Iterable[EventBlock]) -> bytes:
-    """These entries, one behind the other."""
+    """These entries, concatenated."""
     return b"".join(
         head(codec, is_root=is_root, length=len(multihash)) + multihash
         for multihash, codec, is_root in entries

@@ -286,6 +286,7 @@ def test_indices_and_tables_that_forbid_nothing_are_no_hindrance(path: Path) -> 
         execute(connection, f"CREATE INDEX more ON {ONE_EVENT} (delivered) WHERE delivered IS NULL")
         execute(connection, "CREATE TABLE other (number REFERENCES ceramic_one_event (delivered))")
     claim(path).close()
+    assert not is_in_use(path)
 
 
 def test_strict_tables_are_ordered_as_others_are(path: Path) -> None:

@@ -1,12 +1,12 @@
-/* Stands between a process and its disk (LD_PRELOAD): makes chosen calls on one database fail, kill,
-   hang or crawl, and records what they change.
+/* Stands between a process and its disk (LD_PRELOAD): makes calls on one database fail, kill, hang
+   or crawl, and records what they change.
 
    FAULTS_DATABASE  path of the database; any file whose path starts with it counts too: -wal, -shm
    FAULTS_CALLS     which calls are counted: "change" (create, write, truncate, sync), "read", or
                     "main": changes of the database file alone, which a checkpoint makes
    FAULTS_FIRST     the first call, counted from 1, that goes wrong; 0 or absent: none
    FAULTS_TIMES     how many calls from then on go wrong; 0: all
-   FAULTS_EFFECT    "fail" with FAULTS_ERRNO, "kill" (half of a write is done, then SIGKILL), "hang",
+   FAULTS_EFFECT    "fail" with FAULTS_ERRNO, "kill" (half a write is done, then SIGKILL), "hang",
                     "slow" (20 ms each)
    FAULTS_CHANGES   a file that receives every change, in order: see struct record */
 

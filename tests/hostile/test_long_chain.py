@@ -26,8 +26,7 @@ BATCH = 8192
 """Events of a page of the source."""
 
 FIXED_BYTES, BYTES_AN_EVENT = 300_000_000, 120
-"""Of anonymous memory that a run may hold at the most, beside everything and for each waiting
-event."""
+"""Anonymous memory that a run may hold at most: a fixed part, and a part for each waiting event."""
 
 ORDERS: dict[str, Callable[[int], Rows]] = {
     "forward": np.arange,

@@ -65,7 +65,8 @@ def test_progress_has_numbers_and_cids_are_text() -> None:
         "import time; from connectors.run_state import RunState\n"
         "from flows.terminal.progress import ProgressSettings, shown_progress\n"
         "state = RunState(); state.start_phase('reading', 10); state.add_discovered(5)\n"
-        "with shown_progress(state, quiet=False, settings=ProgressSettings(0.05)): time.sleep(0.2)\n"
+        "settings = ProgressSettings(0.05)\n"
+        "with shown_progress(state, quiet=False, settings=settings): time.sleep(0.2)\n"
         "log('info', 'left', {'cid': bytes.fromhex('01711220') + bytes(32)})"
     )
     first, *_, last = objects(run([*ceramic_order()[:1], "-c", program]).err)

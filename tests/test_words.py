@@ -1,0 +1,51 @@
+"""One word for a thing, and lines that fit on a screen: in code, messages and documents."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import ROOT
+from tests.test_documents import DOCUMENTS, SOURCES
+
+COLUMNS = 100
+WORDS = {
+    r"quarantin": "rejected",
+    r"\btally\b|\btallies\b": "run state",
+    r"\bat the (most|least)\b": "at most, at least",
+    r"\bone behind the other\b": "concatenated",
+    r"\b(the|a|its|their) begin\b": "start",
+    r"\b(is|are|was|were) told\b(?! apart)": "reports, is named",
+    r"\blistings?\b|Listing[A-Z]|\bLISTED\b *=": "event blocks",
+    r"fruitless": "nothing: it is gone",
+    r"\b(taken|takes|took) (in|into the database)\b(?= (after|at|as|when|while|every)|\.|$)": (
+        "checkpoint"
+    ),
+    r"\bwrite-ahead log\b(?! \((WAL|`-wal`))": "WAL",
+}
+"""What is not said, and what is said instead (CONTRIBUTING.md, Words)."""
+
+EXPLAINED = {"CONTRIBUTING.md", Path(__file__).name}
+"""Where such a word stands because it is explained."""
+
+
+def places(pattern: str, paths: list[Path]) -> list[str]:
+    """Where a pattern is found, by file and line."""
+    found = re.compile(pattern, re.IGNORECASE if pattern.islower() else 0)
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:COLUMNS]}"
+        for path in paths
+        if path.name not in EXPLAINED
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if found.search(line)
+    ]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_thing_has_one_word(word: str) -> None:
+    assert places(word, [*SOURCES, *DOCUMENTS]) == [], f"say: {WORDS[word]}"
+
+
+def test_a_line_of_code_has_at_most_a_hundred_columns() -> None:
+    code = [path for path in SOURCES if path.suffix in {".py", ".sql", ".c"}]
+    assert places(rf"^.{{{COLUMNS + 1}}}", code) == []
