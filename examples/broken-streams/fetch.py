@@ -8,7 +8,9 @@ from operators.encoding.cid import parse_cid
 
 BLOCKS = """
     INSERT OR REPLACE INTO ceramic_one_block SELECT * FROM other.ceramic_one_block
-    WHERE multihash IN (SELECT block_multihash FROM other.ceramic_one_event_block WHERE event_cid = ?)
+    WHERE multihash IN (
+        SELECT block_multihash FROM other.ceramic_one_event_block WHERE event_cid = ?
+    )
 """
 EVENT = (
     "INSERT OR IGNORE INTO ceramic_one_event SELECT * FROM other.ceramic_one_event WHERE cid = ?"

@@ -56,7 +56,8 @@ def checkpoint(connection: Connection, path: Path, run_state: RunState) -> int:
         error = InterruptedRunError(
             f"Checkpointing `{path}` failed",
             why=sqlite_says(cause),
-            advice=f"If `{path.name}-wal` is left beside it, keep it: it is a part of the database.",
+            advice=f"If `{path.name}-wal` is left beside it, keep it: "
+            "it is a part of the database.",
             retry=rerun_helps(cause),
         )
         raise interrupted(error, run_state, batches_kept) from cause

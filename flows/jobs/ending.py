@@ -1,4 +1,4 @@
-"""How a flow ends that `python -m bytewax.run` runs: checked, said in one line, with an exit code."""
+"""How a flow under `python -m bytewax.run` ends: checked, with one line and an exit code."""
 
 import atexit
 import os
@@ -117,5 +117,8 @@ def outcome(run_state: RunState) -> str:
         reasons = ", ".join(f"{n:,} {name}" for name, n in sorted(run_state.reasons.items()))
         said += f"; {run_state.reasons.total():,} left: {reasons}"
     if run_state.wal_bytes:
-        said += f"; another program reads the database, so {run_state.wal_bytes:,} bytes stay in its WAL"
+        said += (
+            "; another program reads the database, "
+            f"so {run_state.wal_bytes:,} bytes stay in its WAL"
+        )
     return said

@@ -25,7 +25,7 @@ from operators.encoding.cid import cid_text
 from operators.schemas import LEFT, WAITING, Reason
 
 STUCK_STREAMS = 10
-"""How many of the largest stuck streams are told."""
+"""How many of the largest stuck streams are named."""
 
 COUNTS = """
     SELECT is_jose, is_cbor, is_init, count(*) AS events,

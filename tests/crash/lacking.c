@@ -1,6 +1,7 @@
 /* Stands for a file system that lacks something (LD_PRELOAD).
 
-   LACKING        "flock", "locks" (POSIX locks of files), or "memory" (a writable mapping of a file that processes share)
+   LACKING        "flock", "locks" (POSIX locks of files), or "memory" (a writable mapping of a file
+                  that processes share)
    LACKING_ERRNO  with what the calls for it fail */
 
 #define _GNU_SOURCE
@@ -28,7 +29,8 @@ int flock(int fd, int operation) {
 
 static int is_lock(int command) {
     switch (command) {
-    case F_GETLK: case F_SETLK: case F_SETLKW: case F_OFD_GETLK: case F_OFD_SETLK: case F_OFD_SETLKW: return 1;
+    case F_GETLK: case F_SETLK: case F_SETLKW: return 1;
+    case F_OFD_GETLK: case F_OFD_SETLK: case F_OFD_SETLKW: return 1;
     default: return 0;
     }
 }

@@ -1,4 +1,4 @@
-"""How flows end that `python -m bytewax.run` runs: real processes, as Bytewax's users start them."""
+"""How flows under `python -m bytewax.run` end: real processes, as Bytewax's users start them."""
 
 from pathlib import Path
 

@@ -98,7 +98,8 @@ CHANGES = {
         f"INSERT INTO ceramic_one_block (rowid, multihash, bytes) VALUES ({-(2**63)}, x'00', x'00')"
     ),
     "a new block in the last possible row": (
-        f"INSERT INTO ceramic_one_block (rowid, multihash, bytes) VALUES ({2**63 - 1}, x'00', x'00')"
+        "INSERT INTO ceramic_one_block (rowid, multihash, bytes)"
+        f" VALUES ({2**63 - 1}, x'00', x'00')"
     ),
     "a listed block's place": (
         f"UPDATE ceramic_one_event_block SET idx = 9 WHERE event_{the('alone')} AND idx = 1"
