@@ -41,6 +41,7 @@ def _counts(summary: Summary) -> tuple[int, dict[str, int]]:
 @pytest.mark.parametrize(
     ("change", "left"),
     [
+        (f"{EVENTS} SET init_cid = 5 WHERE rowid = 1", ALL),
         (f"{EVENTS} SET init_cid = 5 WHERE rowid = 2", ALL),
         (f"{EVENTS} SET init_cid = 'x' WHERE rowid = 2", ALL),
         (f"{EVENTS} SET cid = 7 WHERE rowid = 3", None),
