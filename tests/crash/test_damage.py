@@ -162,7 +162,10 @@ def test_a_flipped_bit_of_any_page_is_named_or_harmless(
 ) -> None:
     kinds = _pages_by_kind(small, children.folder)
     bits = [_some_bit(rng, kinds[kind]) for kind in rng.sample(sorted(kinds), 6)]
-    assert _check_flips(small, bits, children) == {0, 3}
+    codes = _check_flips(small, bits, children)
+    # what a plan or a check meets is found before anything is changed
+    assert codes <= {0, 2, 3}
+    assert codes > {0}
 
 
 def test_a_damaged_index_of_what_is_undelivered_hides_no_event(
