@@ -39,11 +39,13 @@ from operators.schemas import (
     INIT,
     LEFT,
     LINKS,
+    RAW,
     TIME,
     UNSIGNED_INIT,
     Measure,
     Page,
     Reason,
+    as_schema,
     unmeasured,
 )
 
@@ -354,13 +356,16 @@ def decode(
     With `check`, an event that a node could not serve is rejected too; pages then need the event
     blocks. Events that can't be checked yet come later, at the end of input at the latest.
 
+    Pages are cast to their schemas; a ValueError names a column for which that can't be.
+
     Returns two streams of batches, without empty ones: `links` of schema LINKS and `rejected` of
     schema LEFT.
     """
 
     def decode_page(page: Page) -> Decoded:
         with measure("decode", page.events.num_rows):
-            return decode_events(page.events, check, measure, page.beside)
+            events, beside = as_schema(page.events, RAW), as_schema(page.beside, BLOCKS)
+            return decode_events(events, check, measure, beside)
 
     decoded = op.map("events", up, decode_page)
     if check is not None and (later := check.later) is not None:

@@ -8,6 +8,7 @@ streams would be a million keys.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 import bytewax.operators as op
 import numpy as np
@@ -17,9 +18,9 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
-from operators.encoding.columns import last_words
-from operators.remembered import Remembered
-from operators.schemas import ORDERED, Measure, unmeasured
+from operators.encoding.columns import hashes
+from operators.remembered import Remembered, Run
+from operators.schemas import LINKS, ORDERED, Measure, as_schema, unmeasured
 from operators.settle import NONE, Rows, Settled, parent_rows, settle
 from operators.spill import Spill, SpillSettings
 from operators.waiting import (
@@ -99,7 +100,8 @@ def order(  # noqa: D417 # step_id is Bytewax's
     """Hold events back until their parents have passed, and let them out parents first.
 
     Args:
-        up: batches of schema LINKS, in any order.
+        up: batches of schema LINKS, in any order; a ValueError names a column that can't be cast
+            to it.
         shards: how many groups of streams there are, each with its own state.
         look_up: tells of parents that do not come through this flow. It is asked once for each
             prev that has not been seen. Without it only init events start a stream, and every
@@ -113,12 +115,11 @@ def order(  # noqa: D417 # step_id is Bytewax's
 
     def split(batch: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch]]:
         with measure("split", batch.num_rows):
-            return list(split_by_stream(batch, shards))
+            return list(split_by_stream(as_schema(batch, LINKS), shards))
 
     def new_shard(state: _State | None) -> _Shard:
-        events, new = state or (NO_EVENTS, ())
         job = _Job(look_up, columns, spill, measure, settings, next(names))
-        return _Shard(job, asked_anew(events), new)
+        return _Shard(job, NO_EVENTS, ()) if state is None else _resumed(job, state)
 
     keyed = op.flat_map("shard", up, split)
     settled = op.stateful_batch("settle", keyed, new_shard)
@@ -128,14 +129,14 @@ def order(  # noqa: D417 # step_id is Bytewax's
 
 
 def split_by_stream(batch: pa.RecordBatch, shards: int) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Cut a batch of schema LINKS by shard, a hash of the stream's CID modulo `shards`."""
+    """Cut a batch of schema LINKS by shard, a hash of the stream modulo `shards`."""
     for shard, part in _split(batch, _hashes(batch["stream"]) % np.uint64(shards), shards):
         yield str(shard), part
 
 
 def _hashes(stream: pa.Array) -> NDArray[np.uint64]:
     """A hash of each stream; its upper half is as well mixed as its lower one."""
-    mixed = last_words(stream) * np.uint64(0x9E3779B97F4A7C15)  # 2^64 by the golden ratio
+    mixed = hashes(stream)
     return mixed ^ (mixed >> np.uint64(32))
 
 
@@ -154,7 +155,16 @@ def _split(
             yield index, batch.take(pa.array(mine))
 
 
-_State = tuple[pa.RecordBatch, tuple[pa.RecordBatch, ...]]
+class _State(NamedTuple):
+    """What a shard needs to go on after a stop; immutable, and nothing is copied into it."""
+
+    held: pa.RecordBatch
+    new: tuple[pa.RecordBatch, ...]
+    next_level: int
+    let_out: tuple[Run, ...]
+    """What was let out, where no look-up knows it."""
+    is_spilled: bool
+    """The waiting events are in files that end with the process."""
 
 
 @dataclass(frozen=True)
@@ -231,9 +241,10 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
             return [*ready, *left], self.RETAIN
 
     def snapshot(self) -> _State:
-        # what was let out need not be kept: the sink has written it before this epoch counts as
-        # done. A shard with files is that of a database, which is its own state
-        return self.held, self.new
+        # a look-up knows what was let out: the sink has written it before this epoch counts as done
+        has_look_up = self.job.look_up is not None
+        let_out = () if has_look_up else (*self.older.runs, *self.recent.runs)
+        return _State(self.held, self.new, self.next_level, let_out, self.spilled is not None)
 
     def _settle_at_end(
         self, events: pa.RecordBatch
@@ -381,3 +392,18 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
                     files[name].add(0, batch)
         spilled.remove()
         return [batch for file in files.values() for batch in file.batches(0)]
+
+
+def _resumed(job: _Job, state: _State) -> _Shard:
+    """The shard that goes on from a state of recovery.
+
+    Raises:
+        ValueError: its events went to files that ended with that process.
+    """
+    if state.is_spilled:
+        raise ValueError(
+            "the waiting events of this recovery store went to files, so it can't be resumed: "
+            "run again from the start without it, or give `order` no `spill`"
+        )
+    recent = Remembered(state.let_out)
+    return _Shard(job, asked_anew(state.held), state.new, state.next_level, recent)

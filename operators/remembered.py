@@ -3,6 +3,7 @@
 A set of Python takes 150.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.encoding.columns import gather, spans
-
-_WORD = 8
+from operators.encoding.columns import hashes
 
 
-class _Run(NamedTuple):
-    """Some events, sorted by the words of their CIDs."""
+class Run(NamedTuple):
+    """Some events, sorted by the hashes of their CIDs."""
 
     word: NDArray[np.uint64]
     cid: pa.Array
@@ -30,8 +29,8 @@ class Remembered:
     log2(n) times.
     """
 
-    def __init__(self) -> None:
-        self.runs: list[_Run] = []
+    def __init__(self, runs: Iterable[Run] = ()) -> None:
+        self.runs = [*runs]
         """The largest first."""
 
     def __len__(self) -> int:
@@ -41,7 +40,7 @@ class Remembered:
         """Remember n events, each with the CID of its stream."""
         if not len(cid):
             return
-        runs = [_Run(_words(cid), cid, stream)]
+        runs = [Run(hashes(cid), cid, stream)]
         rows = len(cid)
         while self.runs and len(self.runs[-1].word) < 2 * rows:
             runs.append(self.runs.pop())
@@ -51,7 +50,7 @@ class Remembered:
     def holds(self, cid: pa.Array, stream: pa.Array) -> NDArray[np.bool_]:
         """Which of n events are among these: the same CID in the same stream."""
         found = np.zeros(len(cid), dtype=np.bool_)
-        word = _words(cid)
+        word = hashes(cid)
         for run in self.runs:
             at = np.searchsorted(run.word, word)
             rows = np.flatnonzero(at < len(run.word))
@@ -62,26 +61,17 @@ class Remembered:
                     pc.equal(stream.take(mine), run.stream.take(theirs).dictionary_decode()),
                 )
                 found[rows[np.asarray(same)]] = True
-                # CIDs that end in the same bytes stand side by side
+                # CIDs of the same hash stand side by side
                 at[rows] += 1
                 rows = rows[at[rows] < len(run.word)]
         return found
 
 
-def _words(cid: pa.Array) -> NDArray[np.uint64]:
-    """The last eight bytes of each of n CIDs, which are those of a digest; 0 if it is shorter."""
-    data, start, end = spans(cid)
-    word = np.zeros(len(cid), dtype=np.uint64)
-    long = end - start >= _WORD
-    word[long] = gather(data, end[long] - _WORD, _WORD).view(np.uint64)
-    return word
-
-
-def _merged(runs: list[_Run]) -> _Run:
+def _merged(runs: list[Run]) -> Run:
     word, cid, stream = (
         np.concatenate([run.word for run in runs]),
         *map(pa.concat_arrays, list(zip(*runs, strict=True))[1:]),
     )
     order = np.argsort(word, kind="stable")
     at = pa.array(order)
-    return _Run(word[order], cid.take(at), stream.take(at))
+    return Run(word[order], cid.take(at), stream.take(at))

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, TypeVar
 
 import pyarrow as pa
+from pyarrow import types
 
 KINDS = ("init", "unsigned init", "data", "time")
 """The kinds of event by their code in a `kind` column (FORMAT.md, The four kinds of event)."""
@@ -114,6 +116,88 @@ class Reason(StrEnum):
 WAITING = frozenset({Reason.PREV_MISSING, Reason.PREV_REJECTED, Reason.CYCLE})
 """The reasons of events that are readable and wait for another; all other reasons reject the
 event itself."""
+
+
+Batch = TypeVar("Batch", pa.RecordBatch, pa.Table)
+
+
+def as_schema(batch: Batch, schema: pa.Schema) -> Batch:
+    """The same rows in exactly this schema: columns are found by name, and cast if need be.
+
+    Integers are cast to integers, and bytes and text of any Arrow type, dictionaries of them too,
+    to bytes. Other columns are dropped. A batch of this schema is returned as it is.
+
+    Raises:
+        ValueError: a column is missing, of another kind, out of range, or has a null; it is named.
+    """
+    if not isinstance(batch, pa.RecordBatch | pa.Table):
+        # one kind of error for all that is wrong with a batch
+        raise ValueError(f"expected Arrow record batches, got `{type(batch).__name__}`")  # noqa: TRY004
+    if batch.schema.equals(schema):
+        return batch
+    columns = [_as_field(batch, field) for field in schema]
+    return type(batch).from_arrays(columns, schema=schema)
+
+
+def _as_field(batch: Any, field: pa.Field) -> Any:
+    """The column of this name, with the type of this field."""
+    named = batch.schema.get_all_field_indices(field.name)
+    if len(named) != 1:
+        how_often = "is missing" if not named else "is there more than once"
+        names = ", ".join(f"`{name}`" for name in batch.schema.names)
+        raise ValueError(f"the column `{field.name}` {how_often}: the batch has {names or 'none'}")
+    column = batch.column(named[0])
+    if column.type != field.type:
+        column = _cast(column, field)
+    if column.null_count and not field.nullable:
+        raise ValueError(f"the column `{field.name}` has a null, and must not have one")
+    return column
+
+
+def _cast(column: Any, field: pa.Field) -> Any:
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if not types.is_null(kind) and not any(
+        is_of(kind) and is_of(field.type) for is_of in (types.is_integer, _is_bytes)
+    ):
+        raise ValueError(
+            f"the column `{field.name}` is of type `{column.type}`, which can't be cast to "
+            f"`{field.type}`"
+        )
+    try:
+        if isinstance(column, pa.ChunkedArray):
+            chunks = [_cast_array(chunk, field.type) for chunk in column.chunks]
+            return pa.chunked_array(chunks, field.type)
+        return _cast_array(column, field.type)
+    except pa.ArrowException as cause:
+        raise ValueError(
+            f"the column `{field.name}` can't be cast from `{column.type}` to `{field.type}`: "
+            f"{cause}"
+        ) from cause
+
+
+def _cast_array(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    # Arrow has no cast from views of text to bytes, and none from dictionaries of views
+    if types.is_dictionary(column.type):
+        return _cast_array(column.dictionary, wanted).take(column.indices)
+    if types.is_string_view(column.type):
+        column = column.cast(pa.large_string())
+    return column.cast(wanted)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    """Whether values of this type are bytes, or texts, which are bytes too."""
+    return any(
+        is_of(kind)
+        for is_of in (
+            types.is_binary,
+            types.is_large_binary,
+            types.is_binary_view,
+            types.is_fixed_size_binary,
+            types.is_string,
+            types.is_large_string,
+            types.is_string_view,
+        )
+    )
 
 
 @dataclass

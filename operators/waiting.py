@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.schemas import LEFT, LINKS, Reason
+from operators.schemas import LEFT, LINKS, Reason, as_schema
 from operators.settle import NONE, Settled
 
 WAITING_EVENTS = pa.schema(
@@ -122,12 +122,14 @@ def look_up_prevs(look_up: LookUp, roots: pa.RecordBatch) -> NDArray[np.int8]:
     """What is known outside the flow of the prevs of events of schema LINKS."""
     if not roots.num_rows:
         return np.zeros(0, dtype=np.int8)
-    answers = _answers(look_up(pc.unique(roots["prev"])), roots)
+    answers = _answers(as_schema(look_up(pc.unique(roots["prev"])), KNOWN), roots)
     # what a node noted may be wrong, and must not stop an event whose blocks say otherwise
     elsewhere = np.flatnonzero(answers == ELSEWHERE)
     if len(elsewhere):
         some = roots.take(pa.array(elsewhere))
-        answers[elsewhere] = _answers(look_up(pc.unique(some["prev"]), by_blocks=True), some)
+        answers[elsewhere] = _answers(
+            as_schema(look_up(pc.unique(some["prev"]), by_blocks=True), KNOWN), some
+        )
     return answers
 
 

@@ -17,6 +17,15 @@ DIGEST = 32
 _WORD = 8
 """Bytes of a word."""
 
+_WORDS = 32
+"""Of a value that count in its hash: identifiers of a hundred bytes have fewer."""
+
+_FACTORS = np.array(
+    [pow(0x9E3779B97F4A7C15, 2 * place + 1, 2**64) for place in range(_WORDS + 2)], dtype=np.uint64
+)
+"""Powers of 2^64 by the golden ratio: of each word from the end on, of the length, and of the
+first word."""
+
 
 def spans(column: pa.Array) -> tuple[Bytes, Starts, Starts]:
     """The bytes under a column of n binary or string values, and where each begins and ends."""
@@ -81,15 +90,59 @@ def _windows(data: Bytes, item: np.dtype[Any]) -> NDArray[Any]:
     )
 
 
-def last_words(column: pa.Array) -> NDArray[np.uint64]:
-    """The last eight bytes of each of n values, which are those of a digest; shorter values whole.
+def hashes(column: pa.Array) -> NDArray[np.uint64]:
+    """A number for each of n values of any length; values that differ may have the same one.
 
-    Values that differ may have the same word.
+    The last 256 bytes of each count, its first 8, and its length.
     """
     data, start, end = spans(column)
-    words = np.zeros(len(column), dtype=np.uint64)
-    long = end - start >= _WORD
-    words[long] = gather(data, end[long] - _WORD, _WORD).view(np.uint64)
-    for row in np.flatnonzero(~long).tolist():
-        words[row] = int.from_bytes(data[start[row] : end[row]].tobytes(), "big")
+    length = end - start
+    found = length.astype(np.uint64) * _FACTORS[_WORDS]
+    width = int(length[0]) if len(length) else 0
+    if width >= _WORD and (length == width).all():
+        _add_words(found, data, int(start[0]), width)
+    else:
+        long = np.flatnonzero(length >= _WORD)
+        found[long] += _word_at(data, start[long]) * _FACTORS[_WORDS + 1]
+        found += _short_words(data, start, length)
+        start, end = start[long], end[long]
+        for factor in _FACTORS[:_WORDS]:
+            end = end - _WORD
+            found[long] += _word_at(data, end) * factor
+            is_longer = end - start >= _WORD
+            long, start, end = long[is_longer], start[is_longer], end[is_longer]
+    # the upper bits of a sum of products are the well mixed ones
+    mixed: NDArray[np.uint64] = _folded(found) * _FACTORS[0]
+    return mixed
+
+
+def _add_words(found: NDArray[np.uint64], data: Bytes, first: int, width: int) -> None:
+    """Add the words of n values of one width that lie one behind the other from `first` on."""
+
+    def column(place: int) -> NDArray[np.uint64]:
+        return np.ndarray(
+            (len(found),), dtype=np.uint64, buffer=data, offset=first + place, strides=(width,)
+        )
+
+    found += _folded(column(0)) * _FACTORS[_WORDS + 1]
+    for factor, place in zip(_FACTORS[:_WORDS], range(width - _WORD, -1, -_WORD), strict=False):
+        found += _folded(column(place)) * factor
+
+
+def _word_at(data: Bytes, starts: Starts) -> NDArray[np.uint64]:
+    return _folded(gather(data, starts, _WORD).view(np.uint64))
+
+
+def _folded(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The same words with their upper bits in the lower ones too, which a product carries on."""
+    return words ^ (words >> np.uint64(32))
+
+
+def _short_words(data: Bytes, start: Starts, length: Starts) -> NDArray[np.uint64]:
+    """The whole of each value that is shorter than a word; 0 for the others."""
+    words = np.zeros(len(start), dtype=np.uint64)
+    for place in range(_WORD - 1):
+        rows = np.flatnonzero((length > place) & (length < _WORD))
+        words[rows] = (words[rows] << np.uint64(8)) | data[start[rows] + place]
+    words *= _FACTORS[0]
     return words

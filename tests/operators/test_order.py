@@ -374,6 +374,62 @@ def test_a_resumed_shard_asks_again_for_a_parent_that_came_since(tmp_path: Path)
     assert left == []
 
 
+@pytest.mark.parametrize("has_look_up", [False, True])
+def test_a_resumed_shard_knows_what_it_let_out_before(tmp_path: Path, *, has_look_up: bool) -> None:
+    ordered: list[pa.RecordBatch] = []
+    look_up = Known({}, sunk=ordered) if has_look_up else None
+    first = links(enumerate(Row(cid, 0, cid - 1 if cid else None) for cid in range(5)))
+    later = links([(9, Row(5, 0, 4)), (10, Row(6, 0, 2))])
+    batches = [first, TestingSource.ABORT(), later]
+    flow, left = flow_of(batches, look_up, 2, ordered, settings=OrderSettings(settle_rows=1))
+    init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call] # compiled
+    for _ in range(2):
+        _run_recoverable(flow, tmp_path)
+    assert rows_of(ordered, "cid") == [(binary(cid),) for cid in range(7)]
+    assert left == []
+    rows = rows_of(ordered, "cid", "level")
+    level = {cid: int(str(at)) for cid, at in rows}
+    assert level[binary(5)] > level[binary(4)]
+    assert level[binary(6)] > level[binary(2)]
+
+
+def test_a_shard_that_went_to_files_refuses_to_be_resumed(tmp_path: Path) -> None:
+    rows = [Row(cid, 0, cid - 1) for cid in range(1, 10)]
+    spill = SpillSettings(lambda: tmp_path, shard_bytes=1, partitions=1)
+    batches = [*cut(rows, range(10)), TestingSource.ABORT(), links([(10, Row(0, 0, None))])]
+    flow, _ = flow_of(batches, None, 1, [], settings=OrderSettings(settle_rows=1), spill=spill)
+    init_db_dir(tmp_path, 1)  # type: ignore[no-untyped-call] # compiled
+    _run_recoverable(flow, tmp_path)
+    with pytest.raises(ValueError, match="run again from the start without it"):
+        _run_recoverable(flow, tmp_path)
+
+
+NAMES = {
+    "numbers": [str(number).encode() for number in range(4000)],
+    "two bytes": [number.to_bytes(2, "big") for number in range(4000)],
+    "big numbers": [number.to_bytes(8, "big") for number in range(4000)],
+    "the same end": [f"{number}@mail.example.com".encode() for number in range(4000)],
+    "the same start": [f"urn:example:stream:{number}".encode() for number in range(4000)],
+    "differ in the middle": [f"mail/{number:09}/of/example".encode() for number in range(4000)],
+    "zeros behind": [number.to_bytes(4, "big") + bytes(28) for number in range(4000)],
+    "long": [b"%09d" % number + b"x" * 200 for number in range(4000)],
+    "of all lengths": [b"a" * number for number in range(2000)],
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("shards", [8, 7])
+def test_streams_with_names_of_any_kind_are_spread_over_the_shards(kind: str, shards: int) -> None:
+    names = NAMES[kind]
+    columns = [range(len(names)), names, names, [None] * len(names), [INIT] * len(names)]
+    batch = pa.record_batch(
+        [pa.array(c, f.type) for c, f in zip(columns, LINKS, strict=True)], LINKS
+    )
+    sizes = [part.num_rows for _, part in split_by_stream(batch, shards)]
+    assert len(sizes) == shards
+    assert max(sizes) < 1.5 * len(names) / shards
+
+
 @many
 @given(
     st.lists(st.tuples(st.integers(0, 2**16 - 1), st.integers(0, 9)), max_size=60),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.encoding.columns import cut, gather, holds, occurrences, spans
+from operators.encoding.columns import cut, gather, hashes, holds, occurrences, spans
 
 columns = st.lists(st.binary(max_size=40), max_size=30)
 
@@ -44,3 +44,17 @@ def test_occurrences_are_all_there_are(wanted: bytes, text: bytes) -> None:
 def test_a_place_outside_is_an_error() -> None:
     with pytest.raises(IndexError):
         gather(np.zeros(8, dtype=np.uint8), np.array([4]), 5)
+
+
+@given(column=columns, offset=st.integers(0, 3))
+def test_a_value_has_one_hash_in_any_company(column: list[bytes], offset: int) -> None:
+    together = hashes(pa.array([b"?" * offset, *column], pa.binary())[1:])
+    alone = [hashes(pa.array([value], pa.binary()))[0] for value in column]
+    assert together.tolist() == alone
+
+
+def test_short_and_long_values_that_differ_have_different_hashes() -> None:
+    values = {bytes(n) for n in range(300)} | {bytes([n]) * 9 for n in range(256)}
+    values |= {n.to_bytes(size, "big") for n in range(256) for size in (1, 7, 8, 9, 36)}
+    column = pa.array(sorted(values), pa.binary())
+    assert len(set(hashes(column).tolist())) == len(values)
