@@ -137,6 +137,11 @@ class RunState(Phases):
         with self._lock:
             self.reasons.update(reasons)
 
+    def left(self) -> dict[str, int]:
+        """How many events were left so far, by reason."""
+        with self._lock:
+            return dict(self.reasons)
+
     def fail(self, cause: BaseException) -> None:
         """Note what stopped the run, unless something did before."""
         with self._lock:

@@ -75,6 +75,16 @@ def remove_all() -> None:
         _remove(folder)
 
 
+def held_bytes() -> int:
+    """The size of all files in the folders of this process, as of now."""
+    total = 0
+    for folder in list(_held):
+        for file in folder.glob("*"):
+            with suppress(OSError):  # it may be gone by now
+                total += file.stat().st_size
+    return total
+
+
 def remove_leftovers(parent: Path) -> list[Path]:
     """Remove the folders that killed processes left in `parent`; returns which those were."""
     removed = []

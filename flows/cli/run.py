@@ -1,6 +1,7 @@
 """`ceramic-order run`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from connectors.run_state import RunState
 from flows.cli.flow_options import flow_options
 from flows.cli.page_option import page_option, report_for_page, write
 from flows.cli.summary import summary_table
@@ -23,6 +25,20 @@ from flows.terminal.console import (
     print_result,
 )
 from flows.terminal.words import counted
+
+
+def _listening_place(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> tuple[str, int] | None:
+    """The address and port that an option means."""
+    if text is None:
+        return None
+    from flows.report.metrics import listening_place  # noqa: PLC0415 # seldom wanted
+
+    try:
+        return listening_place(text)
+    except ValueError as cause:
+        raise click.BadParameter(str(cause)) from cause
 
 
 @click.command("run", epilog="Example: ceramic-order run ~/.ceramic-one/db.sqlite3 --report left/")
@@ -46,6 +62,12 @@ from flows.terminal.words import counted
     help="A file for where the time went, as JSON.",
 )
 @click.option(
+    "--metrics",
+    metavar="[ADDRESS:]PORT",
+    callback=_listening_place,
+    help="Serve counts for Prometheus while it runs, on 127.0.0.1 if no address is given.",
+)
+@click.option(
     "--dry-run", "is_dry", is_flag=True, help="Find out what would be delivered, and write nothing."
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
@@ -64,6 +86,7 @@ def command(
     report: Path | None,
     page: Path | None,
     profile_file: Path | None,
+    metrics: tuple[str, int] | None,
     is_dry: bool,
     strict: bool,
     log: str,
@@ -85,10 +108,13 @@ def command(
         require_writable(profile_file, database, "a profile", kept=[report, page])
         profile = Profile()
         options = replace(options, measure=profile.measure)
-    with report_for_page(page, database, report) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(report_for_page(page, database, report))
         samples: list[Sample] = []
         if page is not None:
             options = replace(options, watch=lambda state: sampled(state, samples))
+        if metrics is not None:
+            options = stack.enter_context(_served(metrics, database, options, profile))
         options = replace(options, report=folder)
         summary = dry_run(database, options) if is_dry else run(database, options)
         if page is not None and folder is not None:
@@ -127,6 +153,25 @@ def _print_remarks(summary: Summary) -> None:
             f"`{summary.database.name}-wal` holds {state.wal_bytes:,} bytes that another program "
             "keeps from the database; it belongs to the database."
         )
+
+
+@contextmanager
+def _served(
+    place: tuple[str, int], database: Path, options: RunOptions, profile: Profile | None
+) -> Iterator[RunOptions]:
+    """Serve the metrics of the run with these options while the block runs."""
+    from flows.report.metrics import RunMetrics, serving  # noqa: PLC0415 # seldom wanted
+
+    profile = profile or Profile()
+    metrics = RunMetrics(database, profile)
+
+    @contextmanager
+    def watch(state: RunState) -> Iterator[None]:
+        with options.watch(state), metrics.watch(state):
+            yield
+
+    with serving(place, metrics):
+        yield replace(options, watch=watch, measure=profile.measure)
 
 
 def _profile_table(measured: Mapping[str, Any]) -> Table:

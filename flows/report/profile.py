@@ -152,6 +152,11 @@ class Profile:
         )
         self._sampled, self._cpu_sampled = now, cpu
 
+    def stage_seconds(self) -> dict[str, float]:
+        """The seconds of each stage so far, over all threads."""
+        with self._lock:
+            return {name: stage.seconds for name, stage in self._stages.items()}
+
     def to_json(self) -> dict[str, Any]:
         """The document of `--profile` (flows/cli/README.md), as of now."""
         now = time.perf_counter()
