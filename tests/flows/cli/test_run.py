@@ -196,7 +196,9 @@ def test_strict_exits_1_if_an_event_was_not_delivered(path: Path, tmp_path: Path
 
 def test_undelivered_init_events_are_delivered_and_reported(tmp_path: Path) -> None:
     _, err = run(store(tmp_path / "node.db", chain(3), [None] * 3))
-    assert err == "Of these, 1 are init events, which a node stores as delivered.\n"
+    assert err == (
+        "Among the delivered: 1 init event, which a node would have stored as delivered.\n"
+    )
     assert sorted(number or 0 for number in read(tmp_path / "node.db").numbers.values()) == [
         1,
         2,
