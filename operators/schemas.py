@@ -132,7 +132,8 @@ def as_schema(batch: Batch, schema: pa.Schema) -> Batch:
     """
     if not isinstance(batch, pa.RecordBatch | pa.Table):
         # one kind of error for all that is wrong with a batch
-        raise ValueError(f"expected Arrow record batches, got `{type(batch).__name__}`")  # noqa: TRY004
+        got = type(batch).__name__
+        raise ValueError(f"expected Arrow record batches, got `{got}`")  # noqa: TRY004
     if batch.schema.equals(schema):
         return batch
     columns = [_as_field(batch, field) for field in schema]

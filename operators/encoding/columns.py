@@ -117,7 +117,7 @@ def hashes(column: pa.Array) -> NDArray[np.uint64]:
 
 
 def _add_words(found: NDArray[np.uint64], data: Bytes, first: int, width: int) -> None:
-    """Add the words of n values of one width that lie one behind the other from `first` on."""
+    """Add the words of n values of one width that lie next to each other from `first` on."""
 
     def column(place: int) -> NDArray[np.uint64]:
         return np.ndarray(
