@@ -45,6 +45,8 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     run_state: RunState
     kept: list[pa.RecordBatch] | None = None
     """Gets all batches too, if it is given."""
+    named: Path | None = None
+    """The folder that errors name, where `folder` is a temporary one inside it."""
     counts_here: bool = True
     """Whether this process of a cluster is the one that counts."""
     _scratch: list[Scratch] = field(default_factory=list)
@@ -141,7 +143,7 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         except OSError as cause:
             reason = cause.strerror or os.strerror(cause.errno or errno.EIO)
             error = InterruptedRunError(
-                f"Can't write the report in `{self.folder}`", why=reason, retry=True
+                f"Can't write the report in `{self.named or self.folder}`", why=reason, retry=True
             )
             self.run_state.fail(error)
             raise error from cause

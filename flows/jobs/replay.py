@@ -99,7 +99,9 @@ class Replaying:
             first_number = highest_number(connection, self.path) + 1
         self._scratch = Scratch(self._log.partial)
         self._plan = planned(self.path, self._options, self.reader, self._scratch, writes=False)
-        report = ReportSink(self._log.partial, LEFT, WAITING, self.run_state)
+        report = ReportSink(
+            self._log.partial, LEFT, WAITING, self.run_state, named=self._log.folder
+        )
         return LogSink(
             self._log.partial,
             KINDS,
