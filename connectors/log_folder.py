@@ -48,7 +48,6 @@ class LogFolder:
         """
         self.folder = folder
         self._overwrite = overwrite
-        self._require_text()
         self._made = [made for made in (folder, *folder.parents) if not made.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -65,16 +64,6 @@ class LogFolder:
         except CannotStartError:
             self._release()
             raise
-
-    def _require_text(self) -> None:
-        try:
-            str(self.folder.resolve()).encode()
-        except UnicodeEncodeError as cause:
-            raise CannotStartError(
-                f"Can't write to `{self.folder}`",
-                why="its name is no UTF-8, and what verifies the log can't read such a folder",
-                advice="Name another folder.",
-            ) from cause
 
     def _locked(self) -> int | None:
         """Lock the folder for as long as this process lives, where its file system has locks."""

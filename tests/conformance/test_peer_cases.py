@@ -42,7 +42,9 @@ def command_line(path: Path, *, partitions: int, **_: int) -> RunState:
     options = ["--partitions", str(partitions), "--json", "--quiet"]
     document = run_program(ceramic_order("run", path, *options)).document
     return RunState(
-        document["discovered"], document["delivered"], reasons=Counter(document["reasons"])
+        discovered=document["discovered"],
+        delivered=document["delivered"],
+        reasons=Counter(document["reasons"]),
     )
 
 
