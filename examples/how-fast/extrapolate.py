@@ -16,7 +16,7 @@ MEASURES = (
     "seconds",
     "cpu_seconds",
     "anonymous_bytes",
-    "log_bytes",
+    "wal_bytes",
     "read_bytes",
     "written_bytes",
     "database_bytes",
@@ -45,7 +45,7 @@ def show(table: Table, run: Run, name: str) -> None:
         f"{run['seconds']:,.0f}",
         f"{run['seconds'] / run['events'] * MB:,.1f}",
         f"{run['anonymous_bytes'] / MB:,.0f}",
-        f"{run['log_bytes'] / MB:,.0f}",
+        f"{run['wal_bytes'] / MB:,.0f}",
         f"{run['read_bytes'] / GB:,.1f}",
         f"{run['written_bytes'] / GB:,.1f}",
     )
@@ -60,17 +60,21 @@ for heading in (
     "seconds",
     "us an event",
     "RssAnon MB",
-    "-wal MB",
+    "WAL MB",
     "GB read",
     "GB written",
 ):
     table.add_column(heading, justify="right")
 for cold in (False, True):
-    runs = [run for run in measured["runs"] if run["cold"] is cold]
+    runs = [run for run in measured["runs"] if run["cold"] is cold and run["group_bytes"] is None]
+    runs = [run for run in runs if run["memory_limit"] == measured["runs"][0]["memory_limit"]]
     name = "cold" if cold else "warm"
     for run in runs:
         show(table, run, name)
     if len(runs) > 1:
         show(table, along_the_line(runs), f"{name}, by the line")
     table.add_section()
+for run in measured["runs"]:
+    if run["group_bytes"] is not None:
+        show(table, run, f"cold, in {run['group_bytes'] / MB:,.0f} MB")
 console.print(table)

@@ -75,7 +75,7 @@ def _draw_ratios(axes: Axes, results: Sequence[Result], order: str) -> None:
 MEASURES = {
     "seconds": ("seconds", 1.0),
     "RssAnon, MB": ("anonymous_bytes", 1e6),
-    "largest -wal, MB": ("log_bytes", 1e6),
+    "largest -wal, MB": ("wal_bytes", 1e6),
     "written to disk, MB": ("written_bytes", 1e6),
 }
 """Title to the field of a run and its unit."""
