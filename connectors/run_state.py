@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from threading import Lock
 from typing import NamedTuple
 
@@ -10,6 +12,10 @@ from operators.schemas import Measure, unmeasured
 
 READING, ORDERING, WRITING, CHECKPOINT = "reading", "ordering", "writing", "checkpoint"
 """The phases of a run, in their order."""
+
+
+WRONG_NOTES = 10_000
+"""Events with a wrong note that are counted at most: 1 MB of CIDs."""
 
 
 class Phase(NamedTuple):
@@ -84,6 +90,9 @@ class RunState(Phases):
     """Partitions of the source that were read to their end."""
     wal_bytes: int = 0
     """Of the WAL that is left beside the database, because a reader keeps it from a checkpoint."""
+    wrong_notes: set[bytes] = field(default_factory=set)
+    """CIDs of events whose `init_cid` names another stream than their blocks do, as far as the run
+    had to look, and WRONG_NOTES at most."""
     failure: BaseException | None = None
     """What stopped the run, as first seen: Bytewax does not always pass it on whole."""
     measure: Measure = unmeasured
@@ -136,6 +145,12 @@ class RunState(Phases):
         """Count events that were left undelivered."""
         with self._lock:
             self.reasons.update(reasons)
+
+    def add_wrong_notes(self, cids: Iterable[bytes]) -> None:
+        """Note events whose stream the node noted wrongly."""
+        with self._lock:
+            room = WRONG_NOTES - len(self.wrong_notes)
+            self.wrong_notes.update(islice(cids, room))
 
     def left(self) -> dict[str, int]:
         """How many events were left so far, by reason."""

@@ -44,6 +44,7 @@ class Inputs:
             check_node=check_node,
             measure=self.run_state.measure,
             settings=settings,
+            found_wrong=lambda cids: self.run_state.add_wrong_notes(cids.to_pylist()),
         )
 
     def close(self) -> None:

@@ -72,8 +72,15 @@ class LookUpSettings:
     """Rows of one statement of that scan: some 30 ms."""
 
 
+def _ignored(_cids: pa.Array) -> None:
+    """Nobody wants to know."""
+
+
 class LookUps:
-    """The look-ups of one flow in one database."""
+    """The look-ups of one flow in one database.
+
+    `found_wrong` gets the CIDs of events whose blocks say another stream than the node noted.
+    """
 
     def __init__(
         self,
@@ -83,9 +90,11 @@ class LookUps:
         check_node: bool = True,
         measure: Measure = unmeasured,
         settings: LookUpSettings = LookUpSettings(),  # frozen
+        found_wrong: Callable[[pa.Array], None] = _ignored,
     ) -> None:
         self._path = path
         self._measure = measure
+        self._found_wrong = found_wrong
         self._connect = connect
         self._settings = settings
         self._blocks = LookUp(path, BLOCK, connect)
@@ -191,7 +200,10 @@ class LookUps:
         stream = pc.if_else(noted, found["stream"].combine_chunks(), _NO_STREAM)
         wanted = cid if by_blocks else cid.filter(pc.invert(noted))
         if len(wanted):
-            stream = pc.coalesce(self._streams_in_blocks(wanted, cid), stream)
+            read = self._streams_in_blocks(wanted, cid)
+            # null where either is not known
+            self._found_wrong(cid.filter(pc.not_equal(read, stream).fill_null(False)))
+            stream = pc.coalesce(read, stream)
         return pa.table([cid, stream, delivered], schema=KNOWN).combine_chunks().to_batches()[0]
 
     def _streams_in_blocks(self, wanted: pa.Array, cids: pa.Array) -> pa.Array:

@@ -7,7 +7,7 @@ import click
 
 from flows.cli.flow_options import flow_options
 from flows.cli.page_option import page_option, write
-from flows.cli.summary import summary_table
+from flows.cli.summary import print_wrong_notes, summary_table
 from flows.jobs.replay import replay
 from flows.jobs.run import RunOptions
 from flows.report.output_file import require_writable
@@ -79,6 +79,8 @@ def command(
             "seconds": f"{replayed.summary.seconds:.1f}",
         }
         print_result(summary_table(replayed.summary, more))
+    if not options.quiet:
+        print_wrong_notes(replayed.summary.run_state)
     if verification is not None and not verification.is_good:
         rules = "`, `".join(sorted(verification.failed))
         advice = (

@@ -12,7 +12,7 @@ from rich.table import Table
 from connectors.run_state import RunState
 from flows.cli.flow_options import flow_options
 from flows.cli.page_option import page_option, report_for_page, write
-from flows.cli.summary import summary_table
+from flows.cli.summary import print_wrong_notes, summary_table
 from flows.jobs.run import RunOptions, Summary, dry_run, run
 from flows.report.output_file import require_writable
 from flows.report.profile import Profile, write_profile
@@ -148,6 +148,7 @@ def _print_remarks(summary: Summary) -> None:
             f"Among the delivered: {counted(state.inits, 'init event')}, which a node "
             "would have stored as delivered."
         )
+    print_wrong_notes(state)
     if state.wal_bytes:
         print_message(
             f"`{summary.database.name}-wal` holds {state.wal_bytes:,} bytes that another program "

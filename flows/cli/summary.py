@@ -4,7 +4,10 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
+from connectors.run_state import WRONG_NOTES, RunState
 from flows.jobs.run import Summary
+from flows.terminal.console import print_message
+from flows.terminal.words import counted
 
 
 def summary_table(summary: Summary, more: Mapping[str, str], *, is_dry: bool = False) -> Table:
@@ -34,3 +37,14 @@ def summary_table(summary: Summary, more: Mapping[str, str], *, is_dry: bool = F
     for name, value in more.items():
         table.add_row(name, value)
     return table
+
+
+def print_wrong_notes(run_state: RunState) -> None:
+    """Say for how many parents the node had noted another stream than their blocks say."""
+    count = len(run_state.wrong_notes)
+    if count:
+        more = " or more" if count == WRONG_NOTES else ""
+        print_message(
+            f"For {counted(count, 'delivered event')}{more} the column `init_cid` names another "
+            "stream than the event's blocks do. The blocks were believed."
+        )

@@ -121,4 +121,6 @@ def outcome(run_state: RunState) -> str:
             "; another program reads the database, "
             f"so {run_state.wal_bytes:,} bytes stay in its WAL"
         )
+    if run_state.wrong_notes:
+        said += f"; {len(run_state.wrong_notes):,} wrong notes of streams did not count"
     return said

@@ -178,6 +178,7 @@ class Summary:
             "memory_limit": options.memory.limit,
             "durable": options.durable,
             "wal_bytes": run_state.wal_bytes,
+            "wrong_notes": len(run_state.wrong_notes),
             "plan": self.plan.to_json(),
         }
 

@@ -11,6 +11,7 @@ from flows.synth.events import Event, data_event
 from operators.encoding.cid import cid_text
 from operators.schemas import Reason
 from tests.support.job import chain, deliver, store
+from tests.support.program import ceramic_order, run
 
 ONE, OTHER = chain(4, 1), chain(3, 2)
 
@@ -34,6 +35,19 @@ def test_a_wrong_note_of_a_delivered_event_does_not_stop_its_children(
     _noted(path, ONE[parent], OTHER[0].cid)
     assert why(path, cid_text(ONE[parent + 1].cid)).verdict == "deliverable"
     assert deliver(path).delivered == len(ONE) - 1 - parent
+
+
+def test_runs_and_replays_say_for_how_many_parents_note_and_blocks_differ(tmp_path: Path) -> None:
+    fork = data_event(ONE[0].stream, ONE[1].cid, "fork")
+    events = [*ONE, fork, OTHER[0]]
+    path = store(tmp_path / "node.db", events, [1, 2, None, None, None, 9])
+    _noted(path, ONE[1], OTHER[0].cid)
+    sentence = "For 1 delivered event the column `init_cid` names another stream"
+    dry = run(ceramic_order("run", path, "--dry-run", "--json"))
+    replayed = run(ceramic_order("replay", path, "--out", tmp_path / "log", "--json"))
+    for ended in (dry, replayed):
+        assert (ended.document["delivered"], ended.document["wrong_notes"]) == (3, 1)
+        assert sentence in ended.err
 
 
 def test_a_prev_that_is_in_another_stream_by_note_and_blocks_stops_an_event(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ KEYS = {
     "durable": bool,
     "plan": dict,
     "wal_bytes": int,
+    "wrong_notes": int,
 }
 """What `--json` prints, and no more."""
 
@@ -98,6 +99,7 @@ def test_the_json_document_is_the_documented_one(path: Path) -> None:
         "batch_rows": 9,
         "durable": False,
         "wal_bytes": 0,
+        "wrong_notes": 0,
         "plan": document["plan"],
     }
 
