@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Lock
 from typing import NamedTuple
 
-from operators.schemas import Measure, unmeasured
+from operators.schemas import Measure, Measured, unmeasured
 
 READING, ORDERING, WRITING, CHECKPOINT = "reading", "ordering", "writing", "checkpoint"
 """The phases of a run, in their order."""
@@ -156,6 +157,16 @@ class RunState(Phases):
         """How many events were left so far, by reason."""
         with self._lock:
             return dict(self.reasons)
+
+    @contextmanager
+    def measured(self, stage: str, rows: int) -> Iterator[Measured]:
+        """`measure` a stage, and note what stops it."""
+        try:
+            with self.measure(stage, rows) as measured:
+                yield measured
+        except BaseException as cause:
+            self.fail(cause)
+            raise
 
     def fail(self, cause: BaseException) -> None:
         """Note what stopped the run, unless something did before."""

@@ -26,7 +26,8 @@ from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.source import PARTITIONS
 from connectors.sqlite import connect
 from flows.inputs import Inputs
-from flows.jobs.ending import at_exit, complete_in_place
+from flows.jobs.ending import Ending, complete_in_place
+from flows.jobs.invocation import read_invocation, refusals_shown, require_counts
 from flows.lookups import LookUpSettings
 from flows.memory import default_limit, share_out
 from operators.decode import decode
@@ -65,9 +66,11 @@ def get_flow(
         CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was
             changed.
     """
-    path = locate(Path(database), writable=writes)
     run_state = RunState()
-    with ExitStack() as stack:
+    with refusals_shown(), ExitStack() as stack:
+        read_invocation()
+        require_counts(partitions=partitions, shards=shards, batch_rows=batch_rows)
+        path = locate(Path(database), writable=writes)
         held = stack.enter_context(closing(claim(path, keep_out=alone))) if writes else None
         if held is None:
             check_schema(path)
@@ -94,7 +97,7 @@ def get_flow(
             return f"{run_state.discovered:,} events read for the process that writes."
         return complete_in_place(held, run_state, partitions)
 
-    at_exit(run_state, complete, close=close)
+    Ending(run_state, complete, close).register()
     return flow
 
 
@@ -108,7 +111,7 @@ def build_flow(
     settings: OrderSettings = OrderSettings(),  # noqa: B008 # frozen
 ) -> Dataflow:
     """The way of the data, whatever becomes of it in the end."""
-    flow, measure = Dataflow("ceramic-order"), inputs.run_state.measure
+    flow, measure = Dataflow("ceramic-order"), inputs.run_state.measured
     pages = op.input("source", flow, inputs.source)
     events = decode("decode", pages, check=inputs.look_ups.check, measure=measure)
     streams = order(

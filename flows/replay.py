@@ -15,12 +15,20 @@ from bytewax.dataflow import Dataflow
 from connectors.log import GROUP_ROWS
 from connectors.source import PARTITIONS
 from flows.inputs import Inputs
-from flows.jobs.ending import at_exit, outcome
+from flows.jobs.ending import Ending, outcome
+from flows.jobs.invocation import (
+    read_invocation,
+    refusals_shown,
+    require_counts,
+    require_one_process,
+)
 from flows.jobs.replay import Replaying
 from flows.jobs.run import RunOptions
 from flows.jobs.runner import nothing_changed, require_complete
+from flows.lookups import LookUpSettings
 from flows.order import build_flow
 from operators.order import SHARDS
+from operators.spill import SpillSettings
 
 
 def get_flow(
@@ -41,23 +49,25 @@ def get_flow(
     Raises:
         CannotStartError: as for `replay`.
     """
-    replaying = Replaying(
-        Path(snapshot),
-        Path(out),
-        RunOptions(partitions, batch_rows=batch_rows, check_node=check_node),
-        overwrite=overwrite,
-    )
-    with ExitStack() as stack:
+    with refusals_shown(), ExitStack() as stack:
+        require_one_process(read_invocation())
+        require_counts(partitions=partitions, shards=shards, batch_rows=batch_rows)
+        options = RunOptions(partitions, batch_rows=batch_rows, check_node=check_node)
+        replaying = Replaying(Path(snapshot), Path(out), options, overwrite=overwrite)
         stack.callback(replaying.abandon)
         sink, report = replaying.begin()
+        job, memory = replaying.job(), options.memory
         inputs = Inputs(
-            replaying.path,
-            run_state := replaying.run_state,
-            connect=replaying.reader,
+            job.path,
+            run_state := job.run_state,
+            connect=job.connect,
             partitions=partitions,
             check_node=check_node,
+            settings=LookUpSettings(memory.check, job.scratch.folder),
         )
-        flow = build_flow(inputs, sink, report, shards=shards)
+        parts = memory.partitions(job.plan.undelivered)
+        spill = SpillSettings(job.scratch.folder, memory.shard, parts)
+        flow = build_flow(inputs, sink, report, shards=shards, spill=spill)
         close = stack.pop_all().close
 
     def complete() -> str:
@@ -67,5 +77,5 @@ def get_flow(
         replaying.complete(sink)
         return f"{outcome(run_state)}. The log is in {out}."
 
-    at_exit(run_state, complete, close=close, kept=nothing_changed)
+    Ending(run_state, complete, close, nothing_changed).register()
     return flow

@@ -309,8 +309,9 @@ class _Aside(StatefulBatchLogic[pa.RecordBatch, Decoded, tuple[pa.RecordBatch, .
             self._events.put(batch)
 
     def on_batch(self, values: list[pa.RecordBatch]) -> tuple[list[Decoded], bool]:
-        for batch in values:
-            self._events.put(batch)
+        with self._measure("check", 0):
+            for batch in values:
+                self._events.put(batch)
         is_due = self._check.should_settle(self._events)
         return self._settle() if is_due else [], self.RETAIN
 

@@ -208,7 +208,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
         rows = sum(batch.num_rows for batch in self.new)
         if self.spilled is not None and self.job.spill is not None:
             if rows >= self.job.spill.flush_rows:
-                self._spill_new(self.spilled)
+                with self.job.measure("order", rows):
+                    self._spill_new(self.spilled)
             return [], self.RETAIN
         is_full = self._is_full()
         if (
@@ -224,8 +225,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
             self.held, self.new = shrunk(events.take(pa.array(settled.stuck))), ()
             ready = self._let_out(events, settled)
             self._remember(events.select(["cid", "stream"]).take(pa.array(settled.order)))
-        if is_full:
-            self._spill_all()
+            if is_full:
+                self._spill_all()
         return ready, self.RETAIN
 
     def on_eof(self) -> tuple[Iterable[pa.RecordBatch], bool]:

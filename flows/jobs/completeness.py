@@ -93,34 +93,16 @@ def require_all_seen(held: Claim, run_state: RunState) -> None:
         raise interrupted(error, run_state, batches_kept)
 
 
-def require_none_unexplained(held: Claim, run_state: RunState) -> None:
-    """Count the undelivered events where this process has not read all partitions.
-
-    Other processes of a cluster may have read the rest, or nobody has.
-
-    Raises:
-        InterruptedRunError: some are undelivered without a reason.
-    """
-    unexplained = _unexplained(held, run_state, None)
-    if unexplained:
-        what = "The flow ended before its input did"
-        why = f"`{abs(unexplained)}` events of `{held.path}` are undelivered and have no reason"
-        if unexplained < 0:
-            why = f"`{-unexplained}` events that were left are gone or delivered by another program"
-        error = InterruptedRunError(what, why=why, retry=True)
-        raise interrupted(error, run_state, batches_kept)
-
-
-def _unexplained(held: Claim, run_state: RunState, most_rows: int | None) -> int:
+def _unexplained(held: Claim, run_state: RunState, most_rows: int) -> int:
     """How many events are undelivered beyond those that were left with a reason.
 
-    0 where the table has more than `most_rows` rows, which would take too long; None: no limit.
+    0 where the table has more than `most_rows` rows, which would take too long.
     """
     path = held.path
     try:
         with run_state.measure("count", 0), closing(held.connect(path)) as connection:
             highest = scalar(connection, "SELECT max(rowid) FROM ceramic_one_event") or 0
-            if most_rows is not None and highest > max(most_rows, ALWAYS_COUNTED):
+            if highest > max(most_rows, ALWAYS_COUNTED):
                 return 0
             return int(scalar(connection, COUNT_WITHOUT_INDEX)) - run_state.reasons.total()
     except DATABASE_ERRORS as cause:

@@ -68,21 +68,12 @@ def run_flow(
         DefectError: it stopped on something that nobody has foreseen.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    with _captured_stderr() as captured:
+    with captured_stderr() as captured:
         try:
             cli_main(flow, epoch_interval=EPOCH)  # type: ignore[no-untyped-call] # Bytewax's stub
         except BaseException as error:
-            cause = run_state.failure or first_cause(error)
-            if isinstance(cause, SpillError):
-                cause = InterruptedRunError(
-                    f"Can't keep waiting events in `{cause.filename}`",
-                    why=cause.strerror,
-                    advice="Make room there, or raise `--memory-limit`.",
-                    retry=True,
-                )
-            if isinstance(cause, CeramicOrderError):
-                raise interrupted(cause, run_state, kept) from error
-            raise error_for(cause, unchanged=kept(run_state), printed=captured()) from error
+            cause = run_state.failure or error
+            raise error_of(cause, run_state, kept, captured()) from error
     if isinstance(run_state.failure, CeramicOrderError):
         raise interrupted(run_state.failure, run_state, kept)
     require_complete(run_state, partitions=partitions, kept=kept)
@@ -117,6 +108,30 @@ def interrupted(error: CeramicOrderError, run_state: RunState, kept: Kept) -> In
     )
 
 
+def error_of(
+    cause: BaseException, run_state: RunState, kept: Kept, printed: bytes
+) -> CeramicOrderError:
+    """The error to show for what stopped a flow, with what is `kept`.
+
+    Args:
+        cause: what was raised, or noted by the run state.
+        run_state: of the flow.
+        kept: says what a flow that stopped midway has kept or changed.
+        printed: what libraries wrote to stderr before.
+    """
+    cause = first_cause(cause)
+    if isinstance(cause, SpillError):
+        cause = InterruptedRunError(
+            f"Can't keep waiting events in `{cause.filename}`",
+            why=cause.strerror,
+            advice="Make room there, or raise `--memory-limit`.",
+            retry=True,
+        )
+    if isinstance(cause, CeramicOrderError):
+        return interrupted(cause, run_state, kept)
+    return error_for(cause, unchanged=kept(run_state), printed=printed)
+
+
 def first_cause(error: BaseException) -> BaseException:
     """What a step raised: our own error, or else the first of the chain."""
     while error.__cause__ is not None and not isinstance(error, CeramicOrderError | SpillError):
@@ -125,7 +140,7 @@ def first_cause(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def _captured_stderr() -> Iterator[Callable[[], bytes]]:
+def captured_stderr() -> Iterator[Callable[[], bytes]]:
     """Keep what Bytewax's panics print off the terminal; what Python prints still goes there."""
     sys.stderr.flush()
     terminal = os.dup(2)

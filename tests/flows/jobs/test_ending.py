@@ -1,13 +1,22 @@
 """How flows under `python -m bytewax.run` end: real processes, as Bytewax's users start them."""
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from connectors.sqlite import connect, scalar
 from tests.support import program
 from tests.support.job import chain, store
 from tests.support.other_programs import bytes_of, execute_elsewhere, holding
 from tests.support.program import Argument, Ended, end, python, read_line, started, write_line
+
+ROOT_OF_CIDS = """
+    SELECT rootpage FROM sqlite_master JOIN pragma_index_info(sqlite_master.name) AS column
+    WHERE type = 'index' AND tbl_name = 'ceramic_one_event' AND column.name = 'cid'
+"""
+"""The page at the top of the index by which parents are looked up."""
 
 ENDED_EARLY = "Error: The flow ended before its input did: "
 
@@ -22,16 +31,18 @@ def path(tmp_path: Path) -> Path:
 
 
 def bytewax(flow: str, *options: Argument, code: int = 0) -> Ended:
-    """Run a flow to its end with Bytewax's own runner."""
-    return program.run(python("-m", "bytewax.run", flow, *options), code=code, traceback=True)
+    """Run a flow to its end with Bytewax's own runner; it shows one line at most."""
+    ended = program.run(python("-m", "bytewax.run", flow, *options), code=code)
+    assert len(ended.err.splitlines()) <= 1, ended
+    return ended
 
 
-def order_of(path: Path) -> str:
-    return f"flows.order:get_flow({str(path)!r})"
+def order_of(path: Path, options: str = "") -> str:
+    return f"flows.order:get_flow({str(path)!r}{options})"
 
 
-def last_line(ended: Ended) -> str:
-    return ended.err.splitlines()[-1]
+def replay_of(path: Path, out: Path) -> str:
+    return f"flows.replay:get_flow({str(path)!r}, {str(out)!r})"
 
 
 @pytest.mark.parametrize("options", [[], ["-w", "2"]])
@@ -77,7 +88,7 @@ def test_a_flow_that_did_not_run_is_not_complete(path: Path) -> None:
     before = bytes_of(path.parent)
     code = f"import flows.order; flow = flows.order.get_flow({str(path)!r})"
     ended = program.run(python("-c", code), code=1)
-    assert ended.err.startswith(f"{ENDED_EARLY}`6` events of `{path}` are undelivered and have")
+    assert ended.err.startswith(f"{ENDED_EARLY}`0` events were read, `0` delivered, `0` left")
     assert bytes_of(path.parent) == before
 
 
@@ -106,20 +117,48 @@ def test_a_replay_that_did_not_run_leaves_no_log(path: Path, tmp_path: Path) -> 
     assert not (tmp_path / "log").exists()
 
 
-def test_a_recovery_store_of_another_database_is_refused_and_nothing_is_changed(
-    path: Path, tmp_path: Path
-) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    program.run(python("-m", "bytewax.recovery", kept, 1))
-    recovery = ("-r", kept, "-s", 10, "-b", 0)
-    bytewax(order_of(store(tmp_path / "first.db", chain(3))), *recovery)
+def test_what_can_not_start_says_so_in_one_sentence(path: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.db"
+    recovery = ("-r", tmp_path, "-s", 10, "-b", 0)
+    refused: list[tuple[str, Sequence[Argument], str]] = [
+        (order_of(missing), (), f"Can't open `{missing}`: No such file or directory. Nothing was "),
+        (replay_of(path, path.parent), (), f"`{path.parent}` is the folder of the snapshot itself"),
+        (order_of(path, ", partitions=0"), (), "`partitions=0` is no count. Nothing was changed."),
+        (order_of(path), recovery, f"Can't use the recovery store `{tmp_path}`: what is undeliv"),
+        (replay_of(path, tmp_path / "log"), recovery, "Can't use the recovery store "),
+    ]
     before = bytes_of(path.parent)
-    replay = f"flows.replay:get_flow({str(path)!r}, {str(tmp_path / 'log')!r})"
-    for flow in (order_of(path), replay):
-        said = last_line(bytewax(flow, *recovery, code=1))
-        assert said.startswith(f"Error: Can't resume reading `{path}` from a recovery store: ")
-        assert "Nothing was changed. Run without the recovery store (`-r`)" in said
+    for flow, options, said in refused:
+        assert bytewax(flow, *options, code=2).err.startswith(f"Error: {said}")
     assert bytes_of(path.parent) == before
     assert not (tmp_path / "log").exists()
-    assert bytewax(order_of(path)).err.startswith("4 events delivered")
+
+
+@pytest.mark.parametrize("options", [[], ["-w", "2"]])
+def test_a_step_that_fails_says_so_in_one_sentence(path: Path, options: list[str]) -> None:
+    with closing(connect(path)) as connection:
+        page = scalar(connection, ROOT_OF_CIDS)
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes(4096))
+    said = bytewax(order_of(path), *options, code=1).err
+    assert said.startswith(f"Error: Looking up in `{path}` failed: database disk image is malfor")
+    assert "`0` events in `0` whole batches are delivered and kept." in said
+
+
+def test_bytewax_opens_no_port_and_writes_no_file_unless_asked(path: Path, tmp_path: Path) -> None:
+    runner = python("-m", "bytewax.run", order_of(path))
+    places = {"PYTHONPATH": str(program.ROOT), "BYTEWAX_DATAFLOW_API_PORT": "1"}
+    not_asked = {**places, "BYTEWAX_DATAFLOW_API_ENABLED": "0"}
+    program.run(runner, environment=not_asked, cwd=tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["store"]
+    asked = {**places, "BYTEWAX_DATAFLOW_API_ENABLED": "1"}
+    program.run(runner, environment=asked, cwd=tmp_path, code=None)
+    assert (tmp_path / "dataflow.json").exists()
+
+
+def test_a_replay_under_bytewax_spills_to_a_folder_that_goes(path: Path, tmp_path: Path) -> None:
+    assert "The log is in " in bytewax(replay_of(path, tmp_path / "log"), "-w", 2).err
+    names = [file.name for file in (tmp_path / "log").iterdir()]
+    assert "replay.json" in names
+    assert not [name for name in names if name.startswith(".")]
