@@ -57,8 +57,7 @@ def command(database: Path, *, check: str, node: str | None, quiet: bool, as_jso
 def request(node: str, cid: str) -> str:
     """The command that fetches an event from the node at this address into a file of its CID.
 
-    The endpoint takes the CID of an event's root block; very old nodes took event ids only, and
-    of a missing event nobody here knows the parts that those are made of.
+    See FORMAT.md, What a node serves over HTTP.
     """
     address = f"{node.rstrip('/')}/ceramic/events/{cid}"
     return f"curl --fail --silent --show-error --output {cid}.json {quote(address)}"

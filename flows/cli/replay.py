@@ -31,7 +31,7 @@ from flows.terminal.console import output_options, print_json, print_message, pr
 @click.option(
     "--no-verify",
     is_flag=True,
-    help="Do not verify the log; that takes twice as long as making it.",
+    help="Do not verify the log; that takes about three times as long as making it.",
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
 @output_options

@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from ceramic_order import main
 from connectors.claim import claim
-from flows.__main__ import main
 from flows.jobs import run
 
 if __name__ == "__main__":

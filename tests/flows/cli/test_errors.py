@@ -5,6 +5,7 @@ One sentence, the documented exit code, and a document under `--json`.
 
 import os
 import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,13 +144,25 @@ def test_a_reader_of_stdout_that_has_gone_is_no_finding(
     assert (done.code, "Error" in done.err) == (0, False), done
 
 
-@pytest.mark.parametrize("package", ["connectors", "operators"])
-def test_a_package_of_the_users_that_hides_ours_is_named(package: str, tmp_path: Path) -> None:
-    (tmp_path / package).mkdir()
-    (tmp_path / package / "__init__.py").touch()
-    program = (
-        "import sys, flows; sys.path.insert(0, sys.argv[1]); import flows.__main__ as m; m.main()"
+@pytest.mark.parametrize("package", ["flows", "connectors", "operators"])
+@pytest.mark.parametrize("file", ["{}/__init__.py", "{}.py"], ids=["package", "module"])
+def test_a_package_of_the_users_that_hides_ours_is_named(
+    package: str, file: str, tmp_path: Path
+) -> None:
+    theirs = tmp_path / file.format(package)
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.touch()
+    program = Path(sys.executable).with_name("ceramic-order")
+    done = run([program, "--version"], environment={"PYTHONPATH": str(tmp_path)}, code=2)
+    assert done.err == (
+        f"Error: Can't start: the package `{package}` of ceramic-order is hidden by another one, "
+        f"`{theirs}`. Nothing was changed. Install ceramic-order in an environment of its own, and "
+        "unset PYTHONPATH.\n"
     )
-    done = run(python("-c", program, tmp_path), code=2)
-    assert f"`{package}` of ceramic-order is hidden by another one" in done.err
-    assert str(tmp_path / package) in done.err
+
+
+def test_a_folder_of_the_users_with_the_name_of_ours_hides_nothing(tmp_path: Path) -> None:
+    (tmp_path / "flows").mkdir()
+    program = Path(sys.executable).with_name("ceramic-order")
+    done = run([program, "--version"], environment={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+    assert done.out.startswith("ceramic-order ")

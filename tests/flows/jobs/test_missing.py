@@ -1,5 +1,6 @@
 """Missing lists exactly the events that others wait for and that the database does not hold."""
 
+import shutil
 from itertools import count
 from pathlib import Path
 
@@ -88,3 +89,18 @@ def test_the_requests_for_them_are_printed_and_nothing_is_sent(tmp_path: Path) -
         ceramic_order("missing", path, "--curl", "http://127.0.0.1:1", "--json", "--quiet")
     ).document
     assert document["requests"] == [expected]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
+def test_the_requests_bring_what_is_at_their_addresses(tmp_path: Path) -> None:
+    stream = chain(5)
+    path = store(tmp_path / "node.db", [*stream[:2], *stream[3:]])
+    cid = cid_text(stream[2].cid)
+    # with what a shell takes apart
+    place = tmp_path / "a-node's;$HOME" / "ceramic" / "events" / cid
+    place.parent.mkdir(parents=True)
+    place.write_text('{"id": "", "data": ""}')
+    node = f"file://{place.parents[2]}"
+    requests = run_program(ceramic_order("missing", path, "--curl", node, "--quiet")).out
+    run_program(["sh", "-ec", requests], cwd=tmp_path)
+    assert (tmp_path / f"{cid}.json").read_text() == place.read_text()
