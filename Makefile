@@ -64,6 +64,9 @@ $(SAMPLE): | install
 .venv/created:
 	@test -n "$(PYTHON)" || { echo >&2 "Error: Python 3.11 or 3.12 is needed (Bytewax runs on no later one), and \
 	none was found. Install one of them, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@command -v $(CC) >/dev/null || { echo >&2 "Error: a C compiler is needed (one library is built from \
+	its source), and there is no \`$(CC)\`. Install one, like Debian's gcc, or name it: make CC=/path/to/compiler \
+	$(MAKECMDGOALS)"; exit 2; }
 	"$(PYTHON)" -m venv --clear .venv
 	touch $@
 

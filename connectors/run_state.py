@@ -75,6 +75,8 @@ class Phases:
 class RunState(Phases):
     """What a run has done so far in one process. The steps of all worker threads add to it."""
 
+    found: int = 0
+    """Undelivered events that are known to be there, read or not yet."""
     discovered: int = 0
     """Undelivered events that were read."""
     delivered: int = 0
@@ -146,6 +148,16 @@ class RunState(Phases):
         """Count events that were left undelivered."""
         with self._lock:
             self.reasons.update(reasons)
+
+    def add_found(self, events: int) -> None:
+        """Count undelivered events that nobody has read yet."""
+        with self._lock:
+            self.found += events
+
+    @property
+    def lag_rows(self) -> int:
+        """Undelivered events that are known to be there and were not read yet."""
+        return max(0, self.found - self.discovered)
 
     def add_wrong_notes(self, cids: Iterable[bytes]) -> None:
         """Note events whose stream the node noted wrongly."""

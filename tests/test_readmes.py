@@ -1,7 +1,9 @@
 """Every README is true: its commands print what it shows, its tables are those of the program."""
 
+import importlib
 import json
 import re
+import shlex
 import shutil
 import sys
 from doctest import ELLIPSIS, OutputChecker
@@ -11,12 +13,12 @@ from typing import Any
 import pytest
 
 from operators.schemas import Reason
+from tests.support.checkout import installed_checkout
 from tests.support.picture import PICTURE, picture, without_times
 from tests.support.program import ROOT, ceramic_order, run
 from tests.support.reference import REFERENCE, tables, with_tables
 
 EXAMPLES = ROOT / "examples"
-UNIT = EXAMPLES / "operate" / "ceramic-order.service"
 TUTORIALS = sorted(path.parent.name for path in EXAMPLES.glob("*/README.md"))
 READMES = sorted(
     path.relative_to(ROOT)
@@ -24,6 +26,7 @@ READMES = sorted(
     if not {".venv", "build", ".git"} & set(path.relative_to(ROOT).parts)
 )
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIELDS = re.compile(r"^\| JSON of `(.+?)` \|.*\n\|.*\n((?:\|.*\n)+)", re.MULTILINE)
 TYPES: dict[str, tuple[type, ...]] = {
@@ -85,19 +88,7 @@ def test_commands_print_what_the_reference_shows(tmp_path: Path) -> None:
 
 
 def test_commands_print_what_the_first_page_shows(tmp_path: Path) -> None:
-    for name in ("connectors", "operators", "flows"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("Makefile", "pyproject.toml", "requirements.txt", "requirements-dev.txt"):
-        shutil.copy(ROOT / name, tmp_path)
-    # make finds everything installed, and nothing with which to install
-    environment = tmp_path / ".venv"
-    (environment / "bin").mkdir(parents=True)
-    (environment / "bin" / "ceramic-order").symlink_to(
-        Path(sys.executable).parent / "ceramic-order"
-    )
-    (environment / "pyvenv.cfg").write_text(f"command = python -m venv {environment}")
-    for made in ("created", "installed"):
-        (environment / made).touch()
+    installed_checkout(tmp_path)
     assert_true((ROOT / "README.md").read_text(), tmp_path)
 
 
@@ -119,6 +110,17 @@ def test_no_other_readme_shows_commands_that_nobody_runs() -> None:
     run_above |= {Path("examples", name, "README.md") for name in TUTORIALS}
     others = [path for path in READMES if path not in run_above]
     assert [path for path in others if commands((ROOT / path).read_text())] == []
+
+
+@pytest.mark.parametrize("path", READMES, ids=str)
+def test_commands_that_can_not_be_run_here_are_at_least_well_formed(path: Path) -> None:
+    for block in SHELL.findall((ROOT / path).read_text()):
+        run(["sh", "-n", "-c", block])
+        for line in re.findall(r"^.*\bceramic-order ([a-z]+ .*)$", block, re.MULTILINE):
+            name, *arguments = shlex.split(line)
+            command = importlib.import_module(f"flows.cli.{name}").command
+            with command.make_context(name, arguments) as context:
+                assert context.params
 
 
 @pytest.mark.parametrize(
@@ -147,17 +149,6 @@ def test_the_notebook_says_what_its_tutorial_says(tmp_path: Path) -> None:
     run(ceramic_order("replay", tmp_path / "node.db", "--out", tmp_path / "order", "--no-verify"))
     said = run([sys.executable, "-c", NOTEBOOK], cwd=tmp_path).out
     assert said == "[(1, 1654), (2, 222), (3, 23), (5, 1)] 11 0 4\n"
-
-
-def test_the_unit_of_systemd_runs_what_there_is(tmp_path: Path) -> None:
-    program, *arguments = re.findall("^ExecStart=(.*)$", UNIT.read_text(), re.MULTILINE)[0].split()
-    assert Path(program).name == "ceramic-order"
-    (tmp_path / "ceramic-order").mkdir()
-    (tmp_path / "ceramic-one").mkdir()
-    run(ceramic_order("synth", tmp_path / "ceramic-one" / "db.sqlite3", "--streams", 3, "-q"))
-    here = [argument.replace("/var/lib", str(tmp_path)) for argument in arguments]
-    run(ceramic_order(*here))
-    assert {path.name for path in (tmp_path / "ceramic-order").iterdir()} == {"left", "run.html"}
 
 
 def test_the_reference_names_every_option_with_its_help() -> None:

@@ -297,6 +297,7 @@ def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
     )
     spill = SpillSettings(job.scratch.folder, memory.shard, memory.partitions(events))
     run_state.start_phase(READING, events)
+    run_state.add_found(events)
     progress = shown_progress(run_state, quiet=options.quiet)
     with closing(inputs), options.watch(run_state), progress:
         flow = build_flow(inputs, sink, report, spill=spill, settings=options.order)

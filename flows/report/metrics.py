@@ -14,7 +14,7 @@ from connectors.errors import CannotStartError
 from connectors.run_state import RunState
 from connectors.scratch import held_bytes
 from flows.report.profile import Profile
-from operators.schemas import WAITING
+from operators.schemas import WAITING, Reason
 
 LOOPBACK = "127.0.0.1"
 """Where it listens if no address is given: only programs of this machine reach it."""
@@ -39,6 +39,7 @@ class RunMetrics(Collector):
         yield _counter("read_events", "Undelivered events that were read", state.discovered)
         yield _counter("delivered_events", "Events whose number is committed", state.delivered)
         yield _counter("batches", "Transactions that wrote them", state.batches)
+        yield _gauge("lag_rows", "Undelivered events not read yet", state.lag_rows)
         yield _gauge("pending_events", "Events read, neither delivered nor left", pending)
         yield _gauge("last_number", "The highest number given; 0: none", state.last_number or 0)
         yield _gauge("wal_bytes", "Size of the database's WAL", _size(self._wal))
@@ -49,8 +50,10 @@ class RunMetrics(Collector):
         rejected = CounterMetricFamily(
             f"{PREFIX}rejected_events", "Events left, because of themselves", labels=["reason"]
         )
-        for reason, events in sorted(reasons.items()):
-            (waiting if reason in WAITING else rejected).add_metric([reason], events)
+        # a counter that first appears with its value does not rise
+        for reason in Reason:
+            kind = waiting if reason in WAITING else rejected
+            kind.add_metric([reason], reasons.get(reason, 0))
         stages = CounterMetricFamily(
             f"{PREFIX}stage_seconds", "Seconds of all threads, by stage", labels=["stage"]
         )

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flows.report.metrics import LOOPBACK, RunMetrics, listening_place, serving
+from flows.jobs.run import RunOptions, run
+from flows.report.metrics import LOOPBACK, PREFIX, RunMetrics, listening_place, serving
 from flows.report.profile import Profile
 from flows.synth.database import write_database
 from flows.synth.streams import Population
@@ -51,8 +52,36 @@ def test_the_counts_of_a_run_are_served_while_it_lasts(
     assert {"stage_seconds_total", "wal_bytes", "spilled_bytes", "last_number"} <= {*seen[-1]}
 
 
+def test_at_the_end_they_are_what_the_document_says(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    write_database(path, Population(streams=30, length=10, missing=0.03, seed=1), "shuffled")
+    metrics = RunMetrics(path, profile := Profile())
+    summary = run(path, RunOptions(watch=metrics.watch, measure=profile.measure))
+    samples = [sample for family in metrics.collect() for sample in family.samples]
+    found = {
+        (sample.name.removeprefix(PREFIX), *sample.labels.values()): sample.value
+        for sample in samples
+    }
+    document = summary.to_json()
+    assert document["waiting"] > 0
+    assert {reason: found["waiting_events", reason] for reason in document["reasons"]} == (
+        document["reasons"]
+    )
+    for metric, field in {
+        "read_events_total": "discovered",
+        "delivered_events_total": "delivered",
+        "batches_total": "batches",
+        "last_number": "last_number",
+        "wal_bytes": "wal_bytes",
+    }.items():
+        assert found[metric,] == document[field], metric
+    assert found["lag_rows",] == found["pending_events",] == found["spilled_bytes",] == 0
+    assert found["stage_seconds_total", "write"] > 0
+
+
 def test_what_is_left_is_counted_by_reason(tmp_path: Path, unused_ports: tuple[int, int]) -> None:
     metrics = RunMetrics(tmp_path / "node.db", Profile())
+    metrics.run_state.add_found(12)
     metrics.run_state.add_discovered(10)
     metrics.run_state.add_batch(4, 0, 7)
     metrics.run_state.reasons.update({"prev missing": 2, "no signature": 3})
@@ -66,6 +95,7 @@ def test_what_is_left_is_counted_by_reason(tmp_path: Path, unused_ports: tuple[i
         "waiting_events": 2,
         "rejected_events_total": 3,
         "pending_events": 1,
+        "lag_rows": 2,
     }
     assert {name: found[name] for name in expected} == expected
     with pytest.raises(OSError, match="refused"):
