@@ -8,20 +8,18 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import bytewax.operators as op
 import numpy as np
 import pyarrow as pa
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
-from libipld import decode_dag_cbor
 
 from operators.check.aside import with_needs
 from operators.check.batch import NodeCheck
 from operators.check.later import LaterCheck
-from operators.encoding.cid import read_cid
-from operators.encoding.dagcbor import is_beyond_node
+from operators.encoding.dagcbor import LIST, MAP
 from operators.encoding.envelope import read_envelope
 from operators.encoding.layouts import (
     DATA_LAYOUT,
@@ -32,7 +30,7 @@ from operators.encoding.layouts import (
     plain_envelopes,
     read_alike,
 )
-from operators.encoding.typed import Value
+from operators.encoding.typed import Value, given, read_value
 from operators.schemas import (
     BLOCKS,
     DATA,
@@ -94,30 +92,33 @@ def read_event(root: bytes, payload: bytes) -> Links | Reason:
     """
     if not root:
         return Reason.ROOT_MISSING
-    content = _decode(root)
-    if content is _NOTHING:
+    event = read_value(root)
+    if event is None:
         return Reason.NOT_DAG_CBOR
-    event = Value(content, root)
     time = _read_time(event)
     if time is not None:
         return time
-    envelope = read_envelope(root, content)
+    envelope = read_envelope(event)
     if envelope is not None:
         if envelope.payload is None:
             return Reason.PAYLOAD_NO_CID
         return _read_payload(payload)
     if _is_init(event):
         return Links(None, None, UNSIGNED_INIT)
-    return _why_no_event(content)
+    return _why_no_event(event)
 
 
-def _why_no_event(content: Any) -> Reason:
-    if isinstance(content, dict) and {"id", "prev", "proof", "path"} <= content.keys():
-        return Reason.NO_LINK
-    if isinstance(content, dict) and {"payload", "signatures"} <= content.keys():
-        payload = content["payload"]
-        is_named = isinstance(payload, bytes) and read_cid(payload) is not None
-        return Reason.NOT_AN_EVENT if is_named else Reason.PAYLOAD_NO_CID
+def _why_no_event(event: Value) -> Reason:
+    if not event.is_any():
+        return Reason.NOT_DAG_CBOR
+    if event.kind == MAP:
+        time = ("id", "prev", "proof", "path")
+        if len(event.fields(time, 0) or ()) == len(time):
+            return Reason.NO_LINK
+        envelope = event.fields(("payload", "signatures"), 0) or {}
+        if {"payload", "signatures"} <= envelope.keys():
+            is_named = envelope["payload"].kind != LIST and envelope["payload"].is_cid()
+            return Reason.NOT_AN_EVENT if is_named else Reason.PAYLOAD_NO_CID
     return Reason.NOT_AN_EVENT
 
 
@@ -135,18 +136,19 @@ def _read_time(event: Value) -> Links | None:
 def _read_payload(payload: bytes) -> Links | Reason:
     if not payload:
         return Reason.PAYLOAD_MISSING
-    content = _decode(payload)
-    if content is _NOTHING:
+    event = read_value(payload)
+    if event is None:
         return Reason.NOT_DAG_CBOR
-    event = Value(content, payload)
     data = _read_data(event)
     if data is not None:
         return data
     if _is_init(event):
         return Links(None, None, INIT)
-    if isinstance(content, dict) and {"id", "prev", "data"} <= content.keys():
-        fields = event.fields(("id", "prev"), 2) or {}
-        is_linked = all(field.is_cid() for field in fields.values())
+    if not event.is_any():
+        return Reason.NOT_DAG_CBOR
+    links = event.fields(("id", "prev", "data"), 0) if event.kind == MAP else None
+    if links is not None and links.keys() == {"id", "prev", "data"}:
+        is_linked = links["id"].is_cid() and links["prev"].is_cid()
         return Reason.NOT_AN_EVENT if is_linked else Reason.NO_LINK
     return Reason.NOT_AN_EVENT
 
@@ -156,25 +158,27 @@ def _read_data(event: Value) -> Links | None:
     fields = event.fields(names, len(names))
     if fields is None or not {"id", "prev", "data"} <= fields.keys():
         return None
-    stream, prev, header = fields["id"].cid(), fields["prev"].cid(), fields.get("header")
+    stream, prev, header = fields["id"].cid(), fields["prev"].cid(), given(fields.get("header"))
     if stream is None or prev is None:
         return None
-    if header is not None and header.content is not None:
+    if header is not None:
         inner = header.fields(("shouldIndex", "modelVersion"), 0)
         if inner is None or not _have_types(inner, _OPTIONAL):
             return None
-    return Links(stream.binary, prev.binary, DATA)
+    return Links(stream.binary, prev.binary, DATA) if fields["data"].is_any() else None
 
 
 def _is_init(event: Value) -> bool:
     fields = event.fields(("header", "data"), 2)
     header = fields["header"].fields(_INIT_HEADER, 3) if fields and "header" in fields else None
     return (
-        header is not None
+        fields is not None
+        and header is not None
         and "model" in header
         and header["model"].is_bytes()
         and ("controllers" not in header or header["controllers"].is_texts())
         and _have_types(header, _OPTIONAL)
+        and ("data" not in fields or fields["data"].is_any())
     )
 
 
@@ -193,21 +197,8 @@ _OPTIONAL: dict[str, Callable[[Value], bool]] = {
 def _have_types(fields: dict[str, Value], types: dict[str, Callable[[Value], bool]]) -> bool:
     """Whether each of the optional fields is of its type, null, or absent."""
     return all(
-        value.content is None or name not in types or types[name](value)
-        for name, value in fields.items()
+        value.is_null() or name not in types or types[name](value) for name, value in fields.items()
     )
-
-
-_NOTHING = object()
-"""Stands for what a block holds that can't be decoded."""
-
-
-def _decode(block: bytes) -> Any:
-    try:
-        content = decode_dag_cbor(block)
-    except (ValueError, RecursionError):
-        return _NOTHING
-    return _NOTHING if is_beyond_node(block, content) else content
 
 
 def decode_events(

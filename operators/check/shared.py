@@ -5,22 +5,22 @@ Each is fetched and read about once; what is remembered of them is bounded in by
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
-from libipld import decode_dag_cbor
 
 from operators.encoding.cid import Cid, read_cid
 from operators.encoding.dagcbor import (
+    LIST,
     MAX_DEPTH,
     MAX_TYPED_DEPTH,
-    is_beyond,
-    is_link,
+    TAG,
+    TEXT,
+    can_read,
     item_offsets,
     link_at,
-    may_be_deeper,
 )
-from operators.encoding.typed import Value, is_none
+from operators.encoding.typed import Value, given
 from operators.schemas import Reason
 
 FetchBlocks = Callable[[pa.Array], dict[bytes, bytes]]
@@ -100,17 +100,9 @@ def _bytes_of(content: object) -> int:
     return ENTRY_BYTES + (content.size if isinstance(content, Node) else 0)
 
 
-def _decoded(block: bytes) -> Any:
-    """What a block holds, None if it can't be decoded, or is too large or too deep for a node."""
-    if len(block) + _CID_BYTES > LARGEST_BLOCK:
-        return None
-    try:
-        content = decode_dag_cbor(block)
-    except (ValueError, RecursionError):
-        return None
-    if may_be_deeper(block, MAX_TYPED_DEPTH) and is_beyond(content, MAX_TYPED_DEPTH):
-        return None
-    return content
+def _readable(block: bytes, most: int = MAX_TYPED_DEPTH) -> bool:
+    """Whether a block is a value that is neither too large nor too deep for a node."""
+    return len(block) + _CID_BYTES <= LARGEST_BLOCK and can_read(block, most, untagged=False)
 
 
 _CID_BYTES = 36
@@ -136,31 +128,32 @@ _MAYBE_GRANT = ("exp", "nbf", "requestId", "statement")
 _METADATA_DEPTH = 126
 """Lists and maps inside each other in the metadata of a capability's signature: they are read
 untagged, three steps deep."""
-_LEAST_INTEGER = -(1 << 63)
 
 
 def read_capability(block: bytes) -> bool | Reason:
     """Whether a block is a capability (FORMAT.md, The four kinds of event)."""
-    content = _decoded(block)
-    parts = content if isinstance(content, dict) else {}
-    if not all(isinstance(parts.get(name), dict) for name in ("h", "p", "s")):
-        return Reason.CAPABILITY_UNREADABLE
+    return (_readable(block) and _is_capability(Value(block))) or Reason.CAPABILITY_UNREADABLE
+
+
+def _is_capability(capability: Value) -> bool:
     header, grant, signature = (
-        Value(parts[name], block, (name,)).fields(tuple(parts[name]), 0) or {}
-        for name in ("h", "p", "s")
+        parts.map_fields(names) if parts is not None else {}
+        for parts, names in zip(
+            map(capability.map_fields(("h", "p", "s")).get, ("h", "p", "s")),
+            (("t",), (*_GRANT, *_MAYBE_GRANT, "resources"), ("m", "s", "t")),
+            strict=True,
+        )
     )
-    metadata = parts["s"].get("m")
-    resources = grant.get("resources")
-    readable = (
+    resources, metadata = given(grant.get("resources")), signature.get("m")
+    return (
         _is_one_of(header.get("t"), _HEADER_TYPES)
         and _is_one_of(signature.get("t"), _SIGNATURE_TYPES)
         and _is_text(signature.get("s"))
         and all(_is_text(grant.get(name)) for name in _GRANT)
-        and all(is_none(grant.get(name)) or _is_text(grant.get(name)) for name in _MAYBE_GRANT)
-        and (resources is None or resources.content is None or resources.is_texts())
-        and (metadata is None or not is_beyond(metadata, _METADATA_DEPTH, _LEAST_INTEGER))
+        and all(given(grant.get(name)) is None or _is_text(grant[name]) for name in _MAYBE_GRANT)
+        and (resources is None or resources.is_texts())
+        and (metadata is None or metadata.is_any(_METADATA_DEPTH))
     )
-    return readable or Reason.CAPABILITY_UNREADABLE
 
 
 def _is_text(value: Value | None) -> bool:
@@ -168,22 +161,20 @@ def _is_text(value: Value | None) -> bool:
 
 
 def _is_one_of(value: Value | None, texts: frozenset[str]) -> bool:
-    return value is not None and isinstance(value.content, str) and value.content in texts
+    return value is not None and value.kind == TEXT and value.text() in texts
 
 
 def read_proof(block: bytes) -> Link | Reason:
     """The root that a proof `{chainId: text, root: link, txHash: link, txType: text}` names."""
-    content = _decoded(block)
-    names = ("chainId", "root", "txHash", "txType")
-    if not isinstance(content, dict):
+    if not _readable(block):
         return Reason.PROOF_UNREADABLE
-    fields = Value(content, block).fields(names, 0) or {}
+    names = ("chainId", "root", "txHash", "txType")
+    fields = Value(block).map_fields(names)
     readable = (
         len(fields) == len(names)
         and fields["chainId"].is_text()
         and fields["txType"].is_text()
-        and is_link(block, "root")
-        and is_link(block, "txHash")
+        and fields["root"].kind == fields["txHash"].kind == TAG
     )
     root = fields["root"].cid() if readable else None
     return root or Reason.PROOF_UNREADABLE
@@ -210,9 +201,5 @@ class Node:
 
 def read_node(block: bytes) -> Node | Reason:
     """The items of a witness node, a list."""
-    content = _decoded(block)
-    if not isinstance(content, list):
-        return Reason.WITNESS_UNREADABLE
-    if may_be_deeper(block, MAX_DEPTH) and is_beyond(content, MAX_DEPTH):
-        return Reason.WITNESS_UNREADABLE
-    return Node(block)
+    is_list = _readable(block, MAX_DEPTH) and Value(block).kind == LIST
+    return Node(block) if is_list else Reason.WITNESS_UNREADABLE

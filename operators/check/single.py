@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
-from libipld import decode_dag_cbor
 
 from operators.check.shared import LARGEST_BLOCK, FetchBlocks, Link, Node, SharedBlocks
 from operators.encoding.cid import CBOR, Cid, is_multihash, read_cid, read_cid_text
@@ -154,8 +153,8 @@ WAYS_TOGETHER = 32
 """Time events that go down their trees at the same time: a node of each is in memory, and may have
 megabytes."""
 
-MOST_STEPS = 64
-"""Indices of a path: a tree so deep anchors more events than there can be."""
+MOST_STEPS = 1024
+"""Indices of a path, each a look-up of up to a millisecond: no tree of events is so deep."""
 
 _NO_INDEX = 2**64
 """No list is so long."""
@@ -180,7 +179,7 @@ class _Way:
     @classmethod
     def of(cls, row: int, own: Cid, block: bytes) -> "_Way":
         names = ("id", "prev", "proof", "path")
-        fields = Value(decode_dag_cbor(block), block).fields(names, len(names)) or {}
+        fields = Value(block).fields(names, len(names)) or {}
         stream, prev, proof = (fields[name].cid() or own for name in names[:3])
         text = fields["path"].text() or ""
         way = cls(row, proof.multihash, prev, [], [own, proof], own)
@@ -248,7 +247,7 @@ def _encoded_link(cid: Cid) -> bytes:
 
 def _envelope(block: bytes) -> Envelope:
     """An envelope that has been read before."""
-    return read_envelope(block, decode_dag_cbor(block)) or Envelope(None, 0, b"")
+    return read_envelope(Value(block)) or Envelope(None, 0, b"")
 
 
 def _link(cid: bytes) -> Cid:

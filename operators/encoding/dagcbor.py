@@ -1,23 +1,29 @@
-"""Where the links are in a DAG-CBOR block, and whether a node can read as deep.
+"""Encoded DAG-CBOR without objects made of it: where its values end, and which a node can read.
 
-The decoder returns plain bytes both for a link and for a byte string, so a `prev` that is no link
-looks like one: only the encoded bytes tell. Everything here takes a block that the decoder has
-already accepted, so lengths can be trusted.
+The decoder makes objects of a whole block. It is the fast way, but a block of one-byte values
+takes seventy times its size, the decoder holds a block to rules that a node does not know (the
+order of keys, no negative zero), and it returns plain bytes both for a link and for a byte string.
+What is walked over here takes no memory, and is taken as a node takes it.
 """
 
 import re
 from array import array
-from struct import Struct
-from typing import Any
+from enum import Enum, auto
+from math import isfinite
+from struct import Struct, error
 
-_LEAST_INTEGER = -(1 << 63)
-_TAGGED = 6
-_LINK = re.compile(rb"\xd8\x2a|\xd9\x00\x2a|\xda\x00\x00\x00\x2a|\xdb\x00{7}\x2a")
-"""How a link begins: the head of tag 42, however long; in other bytes it means nothing."""
-_UNSIGNED = {24: Struct(">B"), 25: Struct(">H"), 26: Struct(">I"), 27: Struct(">Q")}
-_ITEMS = {4: 1, 5: 2, 6: 0}
-"""Items inside a head of this major type, for each unit of its argument; a tag holds one,
-whatever its number."""
+import numpy as np
+from libipld import decode_dag_cbor
+
+from operators.encoding.cid import read_cid
+
+UNSIGNED, NEGATIVE, BYTES, TEXT, LIST, MAP, TAG, OTHER = range(8)
+"""The major type of a value, in the first three bits of its head."""
+
+FALSE, TRUE, NULL = 0xF4, 0xF5, 0xF6
+
+LARGEST_DECODED = 128 * 1024
+"""Bytes of a block of which objects are made: they take up to 9 MB."""
 
 MAX_DEPTH = 127
 """Lists and maps inside each other that a node can read where it does not know the types before:
@@ -26,39 +32,122 @@ its decoder takes 256 steps, two for each of them and one for what they hold."""
 MAX_TYPED_DEPTH = 255
 """Likewise where it knows the types, and in fields that it skips: one step for each."""
 
+MOST_NEGATIVE = 1 << 63
+"""Where a node does not know the types before, it reads no integer below the negative of this."""
+
 VERY_NEGATIVE = (0x3B, 0x80)
-"""How an integer below -2^63 begins, which a node can't read: this byte, and one as large as
-that. In other bytes it means nothing."""
+"""How an integer below that begins: this byte, and one as large as that. In other bytes it means
+nothing."""
 
 _MAY_BE_VERY_NEGATIVE = re.compile(b"\x3b[\x80-\xff]")
 
 _ALL_BUT_CONTAINERS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
 """Bytes that can't begin a list or map with something in it."""
 
+_ONE_BYTE = re.compile(rb"[\x00-\x17\x20-\x37\x40\x60\x80\xa0\xf4-\xf6]+")
+"""Values of one byte."""
+_MANY = 16
+"""Values to come from which on it is worth it to look for many of one byte."""
 
-def is_beyond_node(block: bytes, content: Any) -> bool:
-    """Whether a node refuses a block that this decoder took, as one that it reads untagged.
+_STRINGS, _CONTAINERS = frozenset((BYTES, TEXT)), frozenset((LIST, MAP))
+_LARGEST_IN_HEAD = 23
+"""A larger argument follows the first byte."""
+_WIDTHS = {24: Struct(">B"), 25: Struct(">H"), 26: Struct(">I"), 27: Struct(">Q")}
+_FLOATS = {0xFA: Struct(">f"), 0xFB: Struct(">d")}
+_SIMPLE = frozenset((FALSE, TRUE, NULL))
+_SIZES = {**dict.fromkeys(_SIMPLE, 1), **{byte: 1 + of.size for byte, of in _FLOATS.items()}}
+"""Bytes of a value of the last major type, by its head."""
+_VALUES_INSIDE = {LIST: 1, MAP: 2}
+"""For each unit of the argument of a head."""
+_LINK = 42
+_MANY_KEYS = 1024
+"""From here on numpy compares keys faster than Python does."""
+
+
+def head(block: bytes, at: int) -> tuple[int, int, int]:
+    """The major type and argument of the value at `at`, and the index behind its head.
+
+    Raises:
+        ValueError: it has no argument.
+        IndexError, struct.error: the block ends before.
+    """
+    major, argument = divmod(block[at], 32)
+    at += 1
+    if argument > _LARGEST_IN_HEAD:
+        width = _WIDTHS.get(argument)
+        if width is None:
+            raise ValueError("a value without a length")
+        (argument,) = width.unpack_from(block, at)
+        at += width.size
+    return major, argument, at
+
+
+def encode_head(major: int, argument: int) -> bytes:
+    """The shortest head of a value."""
+    if argument <= _LARGEST_IN_HEAD:
+        return bytes([major << 5 | argument])
+    width = next(width for width in range(4) if argument < 1 << (8 << width))
+    return bytes([major << 5 | (24 + width)]) + argument.to_bytes(1 << width, "big")
+
+
+class Reading(Enum):
+    """What a node can read of a block."""
+
+    NOTHING = auto()
+    LAX = auto()
+    """One value, of which some fields may be such that a node can't encode them anew."""
+    STRICT = auto()
+    """One value, all of which it can encode anew."""
+
+
+def read(block: bytes, most: int = MAX_DEPTH, *, untagged: bool = True) -> Reading:
+    """What a node can read of a block.
+
+    Args:
+        block: its bytes.
+        most: lists and maps inside each other.
+        untagged: whether the node does not know the types before. It then looks into no link
+            and at no key before it needs them; else what is there must be right.
+    """
+    if len(block) <= LARGEST_DECODED:
+        try:
+            content = decode_dag_cbor(block)
+        except (ValueError, RecursionError):
+            pass  # a node takes more than this decoder
+        else:
+            least = -MOST_NEGATIVE if untagged else None
+            is_beyond = _may_be_beyond(block, most) and _is_beyond(content, most, least)
+            return Reading.NOTHING if is_beyond else Reading.STRICT
+    end = value_end(block, 0, most, untagged=untagged, strict=not untagged)
+    return Reading.LAX if end == len(block) else Reading.NOTHING
+
+
+def can_read(block: bytes, most: int = MAX_DEPTH, *, untagged: bool = True) -> bool:
+    """Whether a block is one value that a node can read; the arguments are those of `read`."""
+    return read(block, most, untagged=untagged) is not Reading.NOTHING
+
+
+def is_beyond_node(block: bytes, content: object) -> bool:
+    """Whether a node refuses a block that the decoder took, as one that it reads untagged.
 
     That is one nested more than MAX_DEPTH deep, or with an integer below -2^63.
     """
-    may_be_deep = may_be_deeper(block, MAX_DEPTH)
-    if not may_be_deep and _MAY_BE_VERY_NEGATIVE.search(block) is None:
-        return False
-    return is_beyond(content, MAX_DEPTH, _LEAST_INTEGER)
+    return _may_be_beyond(block, MAX_DEPTH) and _is_beyond(content, MAX_DEPTH, -MOST_NEGATIVE)
 
 
-def may_be_deeper(block: bytes, most: int) -> bool:
-    """False: the lists and maps of a block are certainly not more than so many deep."""
-    return len(block) > most and len(block.translate(None, _ALL_BUT_CONTAINERS)) > most
+def _may_be_beyond(block: bytes, most: int) -> bool:
+    """False: certainly nothing in a block is more than so deep, or below -2^63."""
+    is_deep = len(block) > most and len(block.translate(None, _ALL_BUT_CONTAINERS)) > most
+    return is_deep or _MAY_BE_VERY_NEGATIVE.search(block) is not None
 
 
-def is_beyond(content: Any, most: int, least: int | None = None) -> bool:
+def _is_beyond(content: object, most: int, least: int | None) -> bool:
     """Whether lists and maps are more than `most` deep, or an integer is below `least`."""
     level, depth = [content], 0
     while level:
         if least is not None and any(type(item) is int and item < least for item in level):
             return True
-        filled = [item for item in level if type(item) in {list, dict} and item]
+        filled = [item for item in level if isinstance(item, list | dict) and item]
         level = [
             inner
             for item in filled
@@ -70,76 +159,168 @@ def is_beyond(content: Any, most: int, least: int | None = None) -> bool:
     return False
 
 
-def is_link(block: bytes, *path: str | int) -> bool:
-    """Whether the value behind these keys and indices is a link; it must be there."""
-    if _LINK.search(block) is None:
-        return False
-    at = 0
-    for step in path:
-        at = _value_at(block, at, step)
-    return block[at] >> 5 == _TAGGED
+def value_end(
+    block: bytes, at: int, most: int = MAX_DEPTH, *, untagged: bool = True, strict: bool = True
+) -> int | None:
+    """Where the value at `at` ends, None if a node can't read it.
+
+    Args:
+        block: what it is in.
+        at: where it begins.
+        most: lists and maps inside each other.
+        untagged: no integer may be below -2^63.
+        strict: keys are texts, no two alike, links are CIDs, and numbers are finite.
+    """
+    try:
+        return _Walk(block, most, untagged=untagged, strict=strict).end(at)
+    except (ValueError, IndexError, error):
+        return None
+
+
+class _Walk:
+    """A way over a value without recursion: hostile blocks nest deeply."""
+
+    def __init__(self, block: bytes, most: int, *, untagged: bool, strict: bool) -> None:
+        self._block, self._most = block, most
+        self._untagged, self._strict = untagged, strict
+
+    def end(self, at: int) -> int:  # noqa: C901, PLR0912 # one loop, for speed
+        """The index behind the value at `at`."""
+        block, size = self._block, len(self._block)
+        unread, keys = 1, None
+        above: list[tuple[int, _Keys | None]] = []
+        while True:
+            while not unread:
+                if keys is not None:
+                    keys.require_distinct()
+                if not above:
+                    return at
+                unread, keys = above.pop()
+            if unread >= _MANY and keys is None:
+                run = _ONE_BYTE.match(block, at, at + unread)
+                if run is not None:
+                    unread, at = unread - len(run[0]), run.end()
+                    continue
+            is_key = keys is not None and not unread % 2
+            unread -= 1
+            if block[at] >> 5 == OTHER and not is_key:
+                at = self._other_end(at)
+                continue
+            major, argument = block[at] >> 5, block[at] & 31
+            at += 1
+            if argument > _LARGEST_IN_HEAD:
+                major, argument, at = head(block, at - 1)
+            if major in _STRINGS:
+                begin, at = at, at + argument
+                if at > size:
+                    raise ValueError("cut off")
+                if major == TEXT or is_key:
+                    block[begin:at].decode()
+                if is_key and keys is not None:
+                    keys.add(block[begin:at])
+            elif is_key:
+                raise ValueError("a key that is no text")
+            elif major in _CONTAINERS:
+                count = argument if major == LIST else 2 * argument
+                if count and (len(above) >= self._most or count > size - at):
+                    raise ValueError("too deep, or cut off")
+                above.append((unread, keys))
+                unread, keys = count, _Keys() if self._strict and major == MAP else None
+            elif major == TAG:
+                at = self._link_end(argument, at)
+            elif major == NEGATIVE and self._untagged and argument >= MOST_NEGATIVE:
+                raise ValueError("an integer below -2^63")
+
+    def _link_end(self, tag: int, at: int) -> int:
+        major, length, begin = head(self._block, at)
+        end = begin + length
+        if tag != _LINK or major != BYTES or end > len(self._block):
+            raise ValueError("a tag other than that of a link")
+        if length < 2 or self._block[begin]:  # noqa: PLR2004 # a zero and something
+            raise ValueError("a link without its zero")
+        if self._strict and read_cid(self._block[begin + 1 : end]) is None:
+            raise ValueError("a link that is no CID")
+        return end
+
+    def _other_end(self, at: int) -> int:
+        byte = self._block[at]
+        if byte in _SIMPLE:
+            return at + 1
+        if byte not in _FLOATS:
+            raise ValueError("a value that is none of DAG-CBOR")
+        layout = _FLOATS[byte]
+        (number,) = layout.unpack_from(self._block, at + 1)
+        if self._strict and not isfinite(number):
+            raise ValueError("a number that is not finite")
+        return at + 1 + layout.size
+
+
+class _Keys:
+    """The keys of one map, to find out whether two are alike."""
+
+    def __init__(self) -> None:
+        self._last = (-1, b"")
+        self._rise = True
+        """Whether each is larger than the one before, by length, then bytes: as nodes write them.
+        """
+        self._hashes = array("q")
+
+    def add(self, key: bytes) -> None:
+        """Take the next key."""
+        before, self._last = self._last, (len(key), key)
+        self._rise = self._rise and before < self._last
+        self._hashes.append(hash(key))
+
+    def require_distinct(self) -> None:
+        """Raise a ValueError if two are alike; their hashes have 64 bits and a secret."""
+        if self._rise:
+            return
+        many = len(self._hashes) > _MANY_KEYS
+        distinct = (
+            np.unique(np.frombuffer(self._hashes, dtype=np.int64)) if many else {*self._hashes}
+        )
+        if len(distinct) < len(self._hashes):
+            raise ValueError("a key twice")
+
+
+def skip(block: bytes, at: int) -> int:
+    """The index behind the value at `at`, which a node can read."""
+    unread = 1
+    while unread:
+        if unread >= _MANY:
+            run = _ONE_BYTE.match(block, at, at + unread)
+            if run is not None:
+                unread, at = unread - len(run[0]), run.end()
+                continue
+        major, argument = block[at] >> 5, block[at] & 31
+        unread -= 1
+        if major == OTHER:
+            at += _SIZES[block[at]]
+            continue
+        at += 1
+        if argument > _LARGEST_IN_HEAD:
+            major, argument, at = head(block, at - 1)
+        if major in _STRINGS:
+            at += argument
+        elif major >= LIST:
+            unread += _VALUES_INSIDE[major] * argument if major != TAG else 1
+    return at
 
 
 def item_offsets(block: bytes) -> "array[int]":
     """Where in a block that is a list each of its items begins."""
-    _, items, at = _head(block, 0)
-    offsets = array("Q")
+    _, items, at = head(block, 0)
+    offsets = array("I")
     for _ in range(items):
         offsets.append(at)
-        at = _skip(block, at)
+        at = skip(block, at)
     return offsets
 
 
 def link_at(block: bytes, at: int) -> bytes | None:
-    """The CID in the link at `at`, None if no link is there."""
-    if block[at] >> 5 != _TAGGED:
+    """The CID in the link at `at`, and what stands behind it; None if no link is there."""
+    if block[at] >> 5 != TAG:
         return None
-    _, _, at = _head(block, at)
-    _, length, at = _head(block, at)
+    _, _, at = head(block, at)
+    _, length, at = head(block, at)
     return block[at + 1 : at + length]
-
-
-def _value_at(block: bytes, at: int, step: str | int) -> int:
-    """Where the value of a key of a map, or of an index of a list, begins."""
-    _, entries, at = _head(block, at)
-    for index in range(entries):
-        if isinstance(step, str):
-            _, length, at = _head(block, at)
-            found = block[at : at + length] == step.encode()
-            at += length
-        else:
-            found = index == step
-        if found:
-            return at
-        at = _skip(block, at)
-    raise LookupError(step)
-
-
-def encode_head(major: int, argument: int) -> bytes:
-    """The shortest head of an item."""
-    if argument < 24:  # noqa: PLR2004 # from here on the argument follows
-        return bytes([major << 5 | argument])
-    width = next(width for width in range(4) if argument < 1 << (8 << width))
-    return bytes([major << 5 | (24 + width)]) + argument.to_bytes(1 << width, "big")
-
-
-def _head(block: bytes, at: int) -> tuple[int, int, int]:
-    """The major type and argument of the item at `at`, and the index behind its head."""
-    major, argument = divmod(block[at], 32)
-    at += 1
-    if argument in _UNSIGNED:
-        width = _UNSIGNED[argument]
-        (argument,) = width.unpack_from(block, at)
-        at += width.size
-    return major, argument, at
-
-
-def _skip(block: bytes, at: int) -> int:
-    """The index behind the item at `at`, without recursion: hostile blocks nest deeply."""
-    unread = 1
-    while unread:
-        major, argument, at = _head(block, at)
-        if major in {2, 3}:
-            at += argument
-        unread += argument * _ITEMS.get(major, 0) + (major == _TAGGED) - 1
-    return at

@@ -1,13 +1,13 @@
 """Envelopes: which payload block a signed event names, and by what it is signed (FORMAT.md)."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from libipld import decode_dag_cbor
 
-from operators.encoding.cid import Cid, read_cid
-from operators.encoding.typed import Value, is_none
+from operators.encoding.cid import Cid
+from operators.encoding.dagcbor import LIST
+from operators.encoding.typed import Value, given, read_value
 
 PLAIN_ENVELOPE = b"\xa2\x67payload\x58\x24\x01\x71\x12\x20"
 """How an envelope without other keys begins; the 32 bytes of the payload's digest follow."""
@@ -30,19 +30,21 @@ class Envelope(NamedTuple):
     """The protected header of the first; empty: none."""
 
 
-def read_envelope(root: bytes, content: Any) -> Envelope | None:
-    """Read a decoded root block as an envelope, None if it is none."""
-    fields = Value(content, root).fields(("payload", "signatures"), 2)
+def read_envelope(root: Value) -> Envelope | None:
+    """Read a root block as an envelope, None if it is none."""
+    fields = root.fields(("payload", "signatures"), 2)
     if fields is None or len(fields) < 2:  # noqa: PLR2004 # both fields
         return None
     signatures = fields["signatures"].items()
     if not fields["payload"].is_bytes() or signatures is None:
         return None
-    protected = [_read_signature(signature) for signature in signatures]
-    if any(header is None for header in protected):
-        return None
-    first = protected[0] if protected else None
-    return Envelope(read_cid(fields["payload"].content), len(signatures), first or b"")
+    first, count = b"", 0
+    for signature in signatures:
+        protected = _read_signature(signature)
+        if protected is None:
+            return None
+        first, count = first if count else protected, count + 1
+    return Envelope(fields["payload"].cid(), count, first)
 
 
 def _read_signature(signature: Value) -> bytes | None:
@@ -50,24 +52,18 @@ def _read_signature(signature: Value) -> bytes | None:
     fields = signature.fields(("header", "protected", "signature"), 3)
     if fields is None or "signature" not in fields or not fields["signature"].is_bytes():
         return None
-    header, protected = fields.get("header"), fields.get("protected")
-    if header is not None and not (is_none(header) or isinstance(header.content, dict)):
+    header, protected = given(fields.get("header")), given(fields.get("protected"))
+    if header is not None and not header.is_any_map():
         return None
-    if protected is None or protected.content is None:
-        return b""
-    content: bytes = protected.content
-    return content if protected.is_bytes() else None
+    return b"" if protected is None else protected.byte_string()
 
 
 def payload_multihash(root: bytes) -> bytes | None:
     """The multihash of the payload that an envelope names; None: no envelope, or no CID in it."""
-    try:
-        content = decode_dag_cbor(root)
-    except (ValueError, RecursionError):
-        return None
-    fields = Value(content, root).fields(("payload", "signatures"), 2)
+    envelope = read_value(root)
+    fields = envelope.fields(("payload", "signatures"), 2) if envelope else None
     payload = fields.get("payload") if fields else None
-    cid = payload.cid() if payload and isinstance(payload.content, bytes) else None
+    cid = payload.cid() if payload and payload.kind != LIST else None
     return cid.multihash if cid else None
 
 

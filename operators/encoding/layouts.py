@@ -20,7 +20,14 @@ from libipld import decode_dag_cbor_multi
 from numpy.typing import NDArray
 
 from operators.encoding.columns import DIGEST, Bytes, Starts, cut, gather, holds, put, spans
-from operators.encoding.dagcbor import MAX_DEPTH, VERY_NEGATIVE, is_beyond_node
+from operators.encoding.dagcbor import (
+    LARGEST_DECODED,
+    MAX_DEPTH,
+    TEXT,
+    VERY_NEGATIVE,
+    is_beyond_node,
+    value_end,
+)
 from operators.schemas import DATA, TIME
 
 Rows = NDArray[np.int64]
@@ -99,9 +106,6 @@ freed before the next are: all those of a page in one call took four times as lo
 
 _GROUP_BYTES = 4 * 1024 * 1024
 """Of blocks that are read alike: they are laid out anew three times."""
-
-_BYTES_TOGETHER = 131_072
-"""Of these values: an empty map is one byte, and 64 decoded."""
 
 _EMPTY_LIST = 0x80
 """Larger bytes alone begin a list or map with something in it."""
@@ -262,8 +266,12 @@ def _are_values(encoded: pa.BinaryArray, *, are_texts: bool) -> bool:
     last = -1
     while last + 1 < len(encoded):
         first = last + 1
-        fits = int(np.searchsorted(end, start[first] + _BYTES_TOGETHER, side="right"))
+        fits = int(np.searchsorted(end, start[first] + LARGEST_DECODED, side="right"))
         last = min(first + _TOGETHER, max(fits, first + 1), len(encoded)) - 1
+        if fits == first:
+            if not _is_large_value(data, start[first], end[first], is_text=are_texts):
+                return False
+            continue
         values = _decode_each(data[start[first] : end[last]].tobytes(), fence, last + 1 - first)
         if values is None:
             return False
@@ -274,6 +282,12 @@ def _are_values(encoded: pa.BinaryArray, *, are_texts: bool) -> bool:
             if is_beyond_node(block, values[row]):
                 return False
     return True
+
+
+def _is_large_value(data: Bytes, start: int, end: int, *, is_text: bool) -> bool:
+    """`_are_values` for one of which no objects are made."""
+    listed = data[start + _BEFORE_EACH - 1 : end].tobytes()
+    return value_end(listed, 0) == len(listed) and (listed[1] >> 5 == TEXT or not is_text)
 
 
 def _are_plain_texts(encoded: pa.BinaryArray) -> bool:

@@ -47,6 +47,50 @@ def _payload_forms(stream: Stream, prev: bytes) -> Iterator[tuple[str, Event, bo
         True,
     )
     yield "prev twice", data(b"\xa4" + ident + b"\x64data\xf6" + parent + parent), False
+    null = b"\x64data\xf6"
+    keys: dict[str, tuple[bool, bytes]] = {
+        "that are the numbers of fields": (True, b"\xa3\x00%b\x01%b\x03\xf6"),
+        "of which one is a number": (True, b"\xa3\x00%b\x64prev%b\x64data\x00"),
+        "that are byte strings": (True, b"\xa3\x42id%b\x44prev%b\x44data\x01"),
+        "of which one is an unknown number": (True, b"\xa4\x62id%b\x64prev%b\x18\x63\x01" + null),
+        "of which one is -1": (False, b"\xa4\x62id%b\x64prev%b\x20\x02" + null),
+        "of which one is a list": (False, b"\xa4\x62id%b\x64prev%b\x80\x03" + null),
+        "of which one is null": (False, b"\xa4\x62id%b\x64prev%b\xf6\x04" + null),
+        "of which one is bytes and no UTF-8": (
+            True,
+            b"\xa4\x62id%b\x64prev%b\x41\xff\x05" + null,
+        ),
+        "of which one is there by name and number": (
+            False,
+            b"\xa4\x62id%b\x64prev%b\x00\x06" + null,
+        ),
+        "of which an unknown one is there twice": (
+            True,
+            b"\xa5\x62id%b\x64prev%b\x61z\x07\x61z\x08" + null,
+        ),
+    }
+    for name, (taken, payload) in keys.items():
+        named = (link(stream.cid), link(prev))
+        yield f"a payload with keys {name}", data(payload % named), taken
+    skipped: dict[str, tuple[bool, bytes]] = {
+        "not a number": (True, b"\xfb\x7f\xf8" + bytes(6)),
+        "infinity": (True, b"\xfb\x7f\xf0" + bytes(6)),
+        "a key twice": (True, b"\xa2\x61a\x01\x61a\x02"),
+        "a key that is a number": (True, b"\xa1\x01\x01"),
+        "a key that is a list": (True, b"\xa1\x80\x01"),
+        "a link to half a CID": (True, b"\xd8\x2a\x43\x00\x01\x71"),
+        "a link without the zero": (False, b"\xd8\x2a\x43\x01\x71\x00"),
+        "a link to nothing": (False, b"\xd8\x2a\x41\x00"),
+        "-2^63 - 1": (False, b"\x3b\x80" + bytes(7)),
+        "a text that is no UTF-8": (False, b"\x62\xff\xfe"),
+        "lists, 126 deep": (True, b"\x81" * 126 + b"\x01"),
+        "lists, 127 deep, of nothing": (True, b"\x81" * 126 + b"\x80"),
+        "lists, 128 deep, of nothing": (False, b"\x81" * 127 + b"\x80"),
+        "lists, 127 deep": (False, b"\x81" * 127 + b"\x01"),
+    }
+    for name, (taken, value) in skipped.items():
+        event = data(b"\xa4" + ident + b"\x64data\x09" + parent + b"\x67unknown" + value)
+        yield f"a payload with an unknown field that is {name}", event, taken
     for name, (taken, value) in VALUES.items():
         event = data(b"\xa3" + ident + b"\x64data" + value + parent)
         yield f"data is {name}", event, taken

@@ -205,9 +205,10 @@ def _witness_forms(stream: Stream, prev: bytes) -> Iterator[tuple[str, Event, bo
             True,
         )
     deep = [leaf]
-    for _ in range(70):
+    for steps in range(1, 1100):
         deep.insert(0, node(CID(deep[0].cid)))
-    yield *through("path of 71 indices", "0/" * 70 + "1", *deep), True
+        if steps in {70, 1023, 1099}:
+            yield *through(f"path of {steps + 1} indices", "0/" * steps + "1", *deep), True
     items: dict[str, tuple[bool, bytes]] = {
         "an integer below -2^63": (True, b"\x3b" + b"\xff" * 8),
         "a number in nine bytes": (True, b"\x1b" + bytes(7) + b"\x01"),

@@ -13,7 +13,7 @@ from tests.hostile.catalogue import Hostile, catalogue
 from tests.support.job import chain, store
 from tests.support.program import Ended, ceramic_order, run, run_measured
 
-MOST_KIB = 64 * 1024
+MOST_KIB = 32 * 1024
 """By how much hostile blocks may raise a run's peak of memory."""
 
 

@@ -7,13 +7,17 @@ import pytest
 from cbrrr import CID, encode_dag_cbor
 
 from flows.synth.events import Event, Witness, block, build_event, init_event, sign, time_event
+from operators.check.shared import LARGEST_BLOCK
 from tests.hostile.form_blocks import proof_and_way, protected_event
 from tests.support.blocks import link
 from tests.support.job import store
 from tests.support.program import ceramic_order, run_measured
 
-MOST_KIB = 64 * 1024
+MOST_KIB = 32 * 1024
 """By how much they may raise a run's peak of memory above that."""
+
+LARGEST = LARGEST_BLOCK - 1024
+"""Bytes of a block, nearly as many as a node reads."""
 
 INIT = init_event(1)
 
@@ -29,6 +33,14 @@ def _with_data(values: Sequence[bytes]) -> list[Event]:
 
 def _list_of(items: int, item: bytes, number: int) -> bytes:
     return b"\x9a" + (items + 1).to_bytes(4, "big") + item * items + encode_dag_cbor(number)
+
+
+def _in_header(value: bytes) -> list[Event]:
+    ident, parent = b"\x62id" + link(INIT.cid), b"\x64prev" + link(INIT.cid)
+    header = b"\x66header\xa1\x67unknown" + value
+    payload = b"\xa4" + ident + b"\x64data\xf6" + parent + header
+    signed = sign(payload, INIT.stream.controller)
+    return [build_event(INIT.stream, "data", INIT.cid, signed)]
 
 
 def _text_of(size: int, number: int) -> bytes:
@@ -49,6 +61,14 @@ def _below_a_node(items: int, number: int) -> Event:
 
 
 HOSTILE: dict[str, tuple[list[Event], list[Event]]] = {
+    "a block of empty maps": (
+        _with_data([_list_of(LARGEST, b"\xa0", 0)]),
+        _with_data([_text_of(LARGEST, 0)]),
+    ),
+    "an unknown field of lists in a header": (
+        _in_header(_list_of(LARGEST // 4, b"\x81\x80", 0)),
+        _in_header(_text_of(LARGEST // 2, 0)),
+    ),
     "empty maps": (
         _with_data([_list_of(130_000, b"\xa0", at) for at in range(100)]),
         _with_data([_text_of(130_000, at) for at in range(100)]),
@@ -67,10 +87,15 @@ HOSTILE: dict[str, tuple[list[Event], list[Event]]] = {
 @pytest.mark.parametrize(
     "name",
     [
+        "a block of empty maps",
         "empty maps",
         *(
             pytest.param(name, marks=pytest.mark.soak)
-            for name in ("headers with a backslash", "nodes of 12,000 links")
+            for name in (
+                "an unknown field of lists in a header",
+                "headers with a backslash",
+                "nodes of 12,000 links",
+            )
         ),
     ],
 )

@@ -1,15 +1,28 @@
-"""Where the links are in a block: the same as a decoder that keeps links apart finds."""
+"""Values in the bytes of a block: what a decoder finds, and taken as a node takes them."""
 
+import pytest
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.encoding.dagcbor import encode_head, is_link, item_offsets, link_at
+from operators.encoding.dagcbor import (
+    LARGEST_DECODED,
+    TAG,
+    can_read,
+    encode_head,
+    item_offsets,
+    link_at,
+    value_end,
+)
+from operators.encoding.typed import Value
+from tests.hostile.form_values import VALUES
+from tests.support.blocks import link
 
 CIDS = st.sampled_from(
     [b"\x01\x71\x12\x20" + b"c" * 32, b"\x01\x85\x01\x12\x20" + b"j" * 32, b"\x01\x55\x00\x03abc"]
 )
 
+CBOR_LINK = link(b"\x01\x71\x12\x20" + bytes(32))
 many = settings(max_examples=100, deadline=None, print_blob=True)
 values = st.recursive(
     st.none()
@@ -32,32 +45,73 @@ keys = st.sampled_from(["id", "prev", "proof", "data", "", "k" * 30, "k" * 300])
 
 @many
 @given(st.dictionaries(keys, values, max_size=7))
-def test_a_key_is_linked_if_its_value_is_a_link(fields: dict[str, DagCborTypes]) -> None:
-    block = encode_dag_cbor(fields)
-    assert [is_link(block, key) for key in fields] == [
-        isinstance(value, CID) for value in fields.values()
+def test_the_fields_of_a_map_are_what_a_decoder_finds(fields: dict[str, DagCborTypes]) -> None:
+    names = tuple(name for name in ("id", "prev", "proof", "data") if name in fields)
+    found = Value(encode_dag_cbor(fields)).map_fields(names)
+    assert [found[name].kind == TAG for name in names] == [
+        isinstance(fields[name], CID) for name in names
     ]
+    assert [found[name].byte_string() for name in names] == [
+        fields[name] if type(fields[name]) is bytes else None for name in names
+    ]
+    assert [found[name].is_null() for name in names] == [fields[name] is None for name in names]
 
 
 def test_longer_heads_than_necessary_are_walked_over() -> None:
     link = b"\xd8\x2a\x59\x00\x25\x00\x01\x71\x12\x20" + bytes(32)
     block = (
-        b"\xb9\x00\x03\x78\x01a\x1b"
+        b"\xb9\x00\x03\x78\x02id\x1b"
         + bytes(8)
-        + b"\x61b\x9a\x00\x00\x00\x01\xfa\x00\x00\x00\x00\x61c"
+        + b"\x64path\x9a\x00\x00\x00\x01\xfa\x00\x00\x00\x00\x64prev"
         + link
     )
-    assert [is_link(block, key) for key in "abc"] == [False, False, True]
+    found = Value(block).map_fields(("id", "path", "prev"))
+    assert [value.kind == TAG for value in found.values()] == [False, False, True]
+
+
+@many
+@given(values)
+def test_every_value_of_the_decoder_can_be_walked_over(value: DagCborTypes) -> None:
+    block = encode_dag_cbor(value)
+    for strict in (True, False):
+        assert value_end(block, 0, strict=strict) == len(block)
+        assert value_end(block + b"more", 0, strict=strict) == len(block)
+        assert value_end(block[:-1], 0, strict=strict) is None
+
+
+@pytest.mark.parametrize(("name", "taken"), [(name, taken) for name, (taken, _) in VALUES.items()])
+def test_values_are_taken_as_a_node_takes_them(name: str, *, taken: bool) -> None:
+    _, value = VALUES[name]
+    # in a map, as in a payload
+    block = b"\xa1\x64data" + value
+    found = can_read(block) and Value(block).map_fields(("data",))["data"].is_any()
+    assert found == taken
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_large_blocks_are_taken_as_small_ones_are(*, large: bool) -> None:
+    more = LARGEST_DECODED if large else 10
+    zeros = b"\x9a" + more.to_bytes(4, "big") + b"\x00" * more
+    assert can_read(zeros)
+    assert not can_read(zeros + b"\x00")
+    assert not can_read(zeros[:-1])
+    assert can_read(b"\x81" * 126 + zeros)
+    assert not can_read(b"\x81" * 127 + zeros)
+    texts = b"".join(b"\x64%04x\x00" % at for at in range(more // 4, 0, -1))
+    backwards = b"\xb9" + (more // 4).to_bytes(2, "big") + texts
+    assert can_read(backwards)
+    assert Value(backwards).is_any()
+    twice = b"\xb9" + (more // 4 + 1).to_bytes(2, "big") + texts + b"\x640001\x00"
+    assert can_read(twice)
+    assert not Value(twice).is_any()
 
 
 def test_depth_is_no_obstacle() -> None:
-    block = (
-        b"\xa2\x61a"
-        + b"\x81" * 200_000
-        + b"\x01\x61b\xd8\x2a\x58\x25\x00\x01\x71\x12\x20"
-        + bytes(32)
-    )
-    assert [is_link(block, key) for key in "ab"] == [False, True]
+    block = b"\xa2\x62id" + b"\x81" * 200_000 + b"\x01\x64prev" + CBOR_LINK
+    found = Value(block).map_fields(("id", "prev"))
+    assert [value.kind == TAG for value in found.values()] == [False, True]
+    assert value_end(block, 0) is None
+    assert value_end(block, 0, most=200_001) == len(block)
 
 
 @many
@@ -67,9 +121,6 @@ def test_the_items_of_a_list_are_found(items: list[DagCborTypes]) -> None:
     offsets = item_offsets(block)
     assert [link_at(block, at) for at in offsets] == [
         bytes(item) if isinstance(item, CID) else None for item in items
-    ]
-    assert [is_link(block, index) for index in range(len(items))] == [
-        isinstance(item, CID) for item in items
     ]
 
 
