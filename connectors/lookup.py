@@ -9,7 +9,7 @@ from threading import Lock
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.plans import rows_between
+from connectors.plans import indexed_by, rows_between
 from connectors.sqlite import Connection, Cursor, connect, sqlite_errors
 from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
 
@@ -57,14 +57,23 @@ def delivered_inits(connection: Connection) -> str:
     """The statement for the init events that are delivered, from one rowid to another.
 
     They are read in the order of the rows: by the index on `delivered` each would be on another
-    page.
+    page. Each undelivered event comes too, as an empty CID, to be counted.
     """
     return rows_between(
         connection,
         "ceramic_one_event",
-        {"cid": "coalesce(CAST(cid AS BLOB), x'')"},
-        "+delivered IS NOT NULL AND init_cid = cid",
+        {"cid": "CASE WHEN delivered IS NULL THEN x'' ELSE CAST(cid AS BLOB) END"},
+        "(+delivered IS NULL OR (init_cid = cid AND octet_length(cid) > 0))",
     )
+
+
+def undelivered_by_index(connection: Connection) -> str:
+    """The statement for how many undelivered events the index shows from one rowid to another."""
+    return f"""
+        SELECT count(*)
+        FROM ceramic_one_event {indexed_by(connection, "ceramic_one_event", "delivered")}
+        WHERE delivered IS NULL AND rowid >= ? AND rowid <= ?
+    """  # constants and a name
 
 
 def known_event(*, has_init_cid: bool) -> str:

@@ -96,6 +96,8 @@ class RunState(Phases):
     wrong_notes: set[bytes] = field(default_factory=set)
     """CIDs of events whose `init_cid` names another stream than their blocks do, as far as the run
     had to look, and WRONG_NOTES at most."""
+    hidden: int | None = None
+    """Undelivered events that the index on `delivered` did not show; None: nobody has looked."""
     failure: BaseException | None = None
     """What stopped the run, as first seen: Bytewax does not always pass it on whole."""
     measure: Measure = unmeasured
@@ -164,6 +166,10 @@ class RunState(Phases):
         with self._lock:
             room = WRONG_NOTES - len(self.wrong_notes)
             self.wrong_notes.update(islice(cids, room))
+
+    def set_hidden(self, events: int) -> None:
+        """Note how many undelivered events the index does not show."""
+        self.hidden = events
 
     def left(self) -> dict[str, int]:
         """How many events were left so far, by reason."""

@@ -45,6 +45,7 @@ class Inputs:
             measure=self.run_state.measure,
             settings=settings,
             found_wrong=lambda cids: self.run_state.add_wrong_notes(cids.to_pylist()),
+            counted_hidden=self.run_state.set_hidden,
         )
 
     def close(self) -> None:

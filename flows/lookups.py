@@ -25,8 +25,9 @@ from connectors.lookup import (
     delivered_inits,
     known_event,
     looking_up,
+    undelivered_by_index,
 )
-from connectors.sqlite import Connection, connect, query, scalar
+from connectors.sqlite import Connection, connect, execute, query, scalar
 from operators.check.batch import NodeCheck
 from operators.check.later import AsideLimits, AsideSettings
 from operators.decode import decode_events
@@ -36,6 +37,7 @@ from operators.order import KNOWN
 from operators.schemas import RAW, Measure, unmeasured
 
 HIGHEST_ROWID = "SELECT max(rowid) FROM ceramic_one_event"
+LOWEST_ROWID = "SELECT min(rowid) FROM ceramic_one_event"
 FEW_UNDELIVERED = """
     SELECT count(*) FROM (SELECT 1 FROM ceramic_one_event WHERE delivered IS NULL LIMIT ?)
 """
@@ -72,14 +74,16 @@ class LookUpSettings:
     """Rows of one statement of that scan: some 30 ms."""
 
 
-def _ignored(_cids: pa.Array) -> None:
+def _ignored(_: object) -> None:
     """Nobody wants to know."""
 
 
 class LookUps:
     """The look-ups of one flow in one database.
 
-    `found_wrong` gets the CIDs of events whose blocks say another stream than the node noted.
+    `found_wrong` gets the CIDs of events whose blocks say another stream than the node noted;
+    `counted_hidden`, where all rows are scanned, how many undelivered events are there that the
+    index on `delivered` does not show.
     """
 
     def __init__(
@@ -91,10 +95,12 @@ class LookUps:
         measure: Measure = unmeasured,
         settings: LookUpSettings = LookUpSettings(),  # frozen
         found_wrong: Callable[[pa.Array], None] = _ignored,
+        counted_hidden: Callable[[int], None] = _ignored,
     ) -> None:
         self._path = path
         self._measure = measure
         self._found_wrong = found_wrong
+        self._counted_hidden = counted_hidden
         self._connect = connect
         self._settings = settings
         self._blocks = LookUp(path, BLOCK, connect)
@@ -178,15 +184,30 @@ class LookUps:
             return int(scalar(connection, FEW_UNDELIVERED, (enough,))) >= enough
 
     def _scanned_inits(self) -> Iterator[pa.Array]:
-        """The CIDs of the delivered init events, some rows at a time."""
-        settings = self._settings
+        """The CIDs of the delivered init events, some rows at a time.
+
+        The undelivered events are counted on the way, because to read all rows once more takes long
+        where the database is larger than memory.
+        """
+        settings, hidden, last = self._settings, 0, 0
         with looking_up(self._path), closing(self._connect(self._path)) as connection:
+            lowest = scalar(connection, LOWEST_ROWID) or 0
             highest = scalar(connection, HIGHEST_ROWID) or 0
-            statement, last = delivered_inits(connection), 0
+            statement, by_index = delivered_inits(connection), undelivered_by_index(connection)
             while last < highest:
                 after, last = last, min(last + settings.scan_rows, highest)
+                # both see the same state, whatever the run writes meanwhile
+                execute(connection, "BEGIN")
                 found = query(connection, statement, (after + 1, last))["cid"]
-                yield pa.concat_arrays([pa.array([], pa.binary()), *found.chunks])
+                shown = int(scalar(connection, by_index, (after + 1, last)))
+                execute(connection, "COMMIT")
+                cids = pa.concat_arrays([pa.array([], pa.binary()), *found.chunks])
+                is_init = pc.greater(pc.binary_length(cids), 0)
+                inits = cids.filter(is_init)
+                hidden += len(cids) - len(inits) - shown
+                yield inits
+        if lowest > 0:
+            self._counted_hidden(hidden)
 
     def _find(self, cids: pa.Array, *, by_blocks: bool = False) -> pa.RecordBatch:
         if not len(cids):
