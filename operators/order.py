@@ -119,7 +119,7 @@ def order(  # noqa: D417 # step_id is Bytewax's
 
     def new_shard(state: _State | None) -> _Shard:
         job = _Job(look_up, columns, spill, measure, settings, next(names))
-        return _Shard(job, NO_EVENTS, ()) if state is None else _resumed(job, state)
+        return _Shard(job, NO_EVENTS) if state is None else _resumed(job, state)
 
     keyed = op.flat_map("shard", up, split)
     settled = op.stateful_batch("settle", keyed, new_shard)
@@ -179,6 +179,32 @@ class _Job:
     number: int
 
 
+class _New:
+    """Batches of schema LINKS that no settle has seen.
+
+    Their rows and bytes are counted as they come: there may be a thousand when the next one comes.
+    """
+
+    def __init__(self, batches: Sequence[pa.RecordBatch] = ()) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self.rows = self.bytes = 0
+        self.add(batches)
+
+    def add(self, batches: Sequence[pa.RecordBatch]) -> None:
+        self._batches += batches
+        self.rows += sum(batch.num_rows for batch in batches)
+        self.bytes += sum(batch.nbytes for batch in batches)
+
+    def batches(self) -> tuple[pa.RecordBatch, ...]:
+        return tuple(self._batches)
+
+    def taken(self) -> tuple[pa.RecordBatch, ...]:
+        """All of them; none is left."""
+        batches = self.batches()
+        self._batches, self.rows, self.bytes = [], 0, 0
+        return batches
+
+
 @dataclass
 class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
     """The waiting events of some streams.
@@ -191,8 +217,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
     job: _Job
     held: pa.RecordBatch
     """Events that have waited through a settle, schema WAITING_EVENTS."""
-    new: tuple[pa.RecordBatch, ...]
-    """Batches of schema LINKS that have come since."""
+    new: _New = field(default_factory=_New)
+    """What has come since."""
     next_level: int = 0
     """Above the levels of everything that was let out."""
     recent: Remembered = field(default_factory=Remembered)
@@ -204,8 +230,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
     spilled: Spill | None = None
 
     def on_batch(self, values: list[pa.RecordBatch]) -> tuple[Iterable[pa.RecordBatch], bool]:
-        self.new += tuple(values)
-        rows = sum(batch.num_rows for batch in self.new)
+        self.new.add(values)
+        rows = self.new.rows
         if self.spilled is not None and self.job.spill is not None:
             if rows >= self.job.spill.flush_rows:
                 with self.job.measure("order", rows):
@@ -221,8 +247,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
         ):
             return [], self.RETAIN
         with self.job.measure("order", rows):
-            events, settled = self._settle(gathered(self.held, self.new), at_end=False)
-            self.held, self.new = shrunk(events.take(pa.array(settled.stuck))), ()
+            events, settled = self._settle(gathered(self.held, self.new.taken()), at_end=False)
+            self.held = shrunk(events.take(pa.array(settled.stuck)))
             ready = self._let_out(events, settled)
             self._remember(events.select(["cid", "stream"]).take(pa.array(settled.order)))
             if is_full:
@@ -230,12 +256,12 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
         return ready, self.RETAIN
 
     def on_eof(self) -> tuple[Iterable[pa.RecordBatch], bool]:
-        with self.job.measure("order", sum(batch.num_rows for batch in self.new)):
+        with self.job.measure("order", self.new.rows):
             if self.spilled is not None and self.job.spill is not None:
                 return self._settle_parts(self.spilled, self.job.spill), self.RETAIN
-            everything = gathered(self.held, self.new)
+            everything = gathered(self.held, self.new.taken())
             # freed before more is made of it
-            self.held, self.new = NO_EVENTS, ()
+            self.held = NO_EVENTS
             ready, left = self._settle_at_end(everything)
             # nothing comes any more that could have one of these as its parent
             self.recent, self.older = Remembered(), Remembered()
@@ -245,7 +271,9 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
         # a look-up knows what was let out: the sink has written it before this epoch counts as done
         has_look_up = self.job.look_up is not None
         let_out = () if has_look_up else (*self.older.runs, *self.recent.runs)
-        return _State(self.held, self.new, self.next_level, let_out, self.spilled is not None)
+        return _State(
+            self.held, self.new.batches(), self.next_level, let_out, self.spilled is not None
+        )
 
     def _settle_at_end(
         self, events: pa.RecordBatch
@@ -345,7 +373,7 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
         """Whether the shard takes more memory than its share."""
         if self.job.spill is None:
             return False
-        waiting = self.held.nbytes + sum(batch.nbytes for batch in self.new)
+        waiting = self.held.nbytes + self.new.bytes
         let_out = _REMEMBERED_BYTES * (len(self.recent) + len(self.older))
         return bool(waiting + let_out > self.job.spill.shard_bytes)
 
@@ -365,9 +393,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
         self.recent, self.older, self.newest_of_older = Remembered(), Remembered(), None
 
     def _spill_new(self, spilled: Spill) -> None:
-        if self.new:
-            self._spill(spilled, with_answers(pa.concat_batches(self.new), UNASKED))
-        self.new = ()
+        if self.new.rows:
+            self._spill(spilled, with_answers(pa.concat_batches(self.new.taken()), UNASKED))
 
     def _spill(self, spilled: Spill, events: pa.RecordBatch) -> None:
         if self.job.spill is not None:
@@ -407,4 +434,4 @@ def _resumed(job: _Job, state: _State) -> _Shard:
             "run again from the start without it, or give `order` no `spill`"
         )
     recent = Remembered(state.let_out)
-    return _Shard(job, asked_anew(state.held), state.new, state.next_level, recent)
+    return _Shard(job, asked_anew(state.held), _New(state.new), state.next_level, recent)
