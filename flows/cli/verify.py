@@ -89,8 +89,8 @@ def command(
             on_progress=phases.reach,
         )
     if page is not None:
-        from flows.report.answers import verify_page  # noqa: PLC0415 # a page is seldom wanted
-        from flows.report.page import write_page  # noqa: PLC0415 # likewise
+        from flows.report.page import write_page  # noqa: PLC0415 # a page is seldom wanted
+        from flows.report.rule_answers import verify_page  # noqa: PLC0415 # likewise
 
         write_page(page, verify_page(verification))
     if as_json:

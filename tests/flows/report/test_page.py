@@ -10,21 +10,22 @@ import pytest
 
 from connectors.errors import CannotStartError, InterruptedRunError
 from flows.jobs.run import RunOptions, dry_run
-from flows.report.answers import (
-    DID_RULES_PASS,
-    HOW_LONG,
-    IS_IT_SAFE,
-    WHAT_IS_LEFT,
-    WHAT_IS_STUCK,
-    WHAT_TO_FETCH,
-    run_page,
-    verify_page,
-)
+from flows.report.answers import run_page
 from flows.report.counts import Bar as CountBar
 from flows.report.counts import LogFacts, RowidBin
 from flows.report.drawing import LEAST_SHARE, MOST_TICKS, Bar, Column, bars, columns, ticks
 from flows.report.output_file import require_writable
 from flows.report.page import Answer, Page, page, write_page
+from flows.report.questions import (
+    DID_RULES_PASS,
+    HOW_LONG,
+    IS_IT_SAFE,
+    WHAT_BREAKS_THEM,
+    WHAT_IS_LEFT,
+    WHAT_IS_STUCK,
+    WHAT_TO_FETCH,
+)
+from flows.report.rule_answers import verify_page
 from flows.report.stuck import read_stuck
 from flows.report.throughput import Sample
 from flows.synth.database import write_database
@@ -32,7 +33,7 @@ from flows.synth.streams import Population
 from flows.verify.rules import RULES
 from flows.verify.verify import verify
 from tests.support.job import chain, store
-from tests.support.program import ceramic_order, run
+from tests.support.program import Ended, ceramic_order, run
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -160,9 +161,16 @@ def test_the_page_of_a_replay_shows_rules_and_pictures(database: Path, tmp_path:
 def test_the_page_of_a_verification_names_the_rule_that_failed(
     database: Path, tmp_path: Path
 ) -> None:
-    found = page_of("verify", database, tmp_path / "page.html", code=1)
+    place = tmp_path / "page.html"
+    document = run(ceramic_order("verify", database, "--html", place, "--json"), code=1).document
+    found = parts(place.read_text())
     assert "Not yet: there are events that can be delivered." in found.text
     assert "No: nothing-left failed." in found.text
+    asked = [IS_IT_SAFE, WHAT_IS_LEFT, DID_RULES_PASS, WHAT_BREAKS_THEM, HOW_LONG]
+    assert found.headings[: len(asked)] == asked
+    violations = [one for rule in document["rules"] for one in rule["first"]]
+    assert violations
+    assert all(one["cid"] in found.text and one["detail"] in found.text for one in violations)
     good = verify(store(tmp_path / "other.db", []))
     found = parts(page(verify_page(good)))
     assert "✓ Yes: no rule failed." in found.text
@@ -220,9 +228,10 @@ const unseen = [...document.querySelectorAll("rect")]
         const box = e.getBoundingClientRect();
         return box.width < 1 || box.height < 1;
     }).length;
+const dark = getComputedStyle(document.body).backgroundColor !== "rgb(255, 255, 255)";
 const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 document.title = `measured wide=${wide} small=${small} unseen=${unseen} `
-    + `width=${innerWidth}`;
+    + `width=${innerWidth} dark=${dark}`;
 </script>
 </body>
 """
@@ -230,39 +239,63 @@ document.title = `measured wide=${wide} small=${small} unseen=${unseen} `
 than 12 pixels, and how many shapes are thinner than a pixel."""
 
 
-def seen_in_browser(path: Path, width: int) -> Iterator[str]:
-    """What a page is measured to be in a window of this width, and what the browser logs."""
+def browser(path: Path, *options: str) -> Ended:
+    """Show a page without a window."""
     if BROWSER is None:
         pytest.skip("no browser is installed here; the document's structure is tested anyway")
+    common = "--headless --no-sandbox --disable-gpu --disable-background-networking"
+    return run(
+        [
+            BROWSER,
+            *common.split(),
+            f"--user-data-dir={path.parent / 'browser'}",
+            *options,
+            path.as_uri(),
+        ]
+    )
+
+
+def seen_in_browser(path: Path, width: int, *, dark: bool) -> Iterator[str]:
+    """What a page is measured to be in a window of this width, and what the browser logs."""
     frame = path.with_name("frame.html")
     # a window of Chromium has a least width that is larger than a telephone's; a frame has none
     frame.write_text(
         f'<iframe id="f" src="{path.name}" width="{width}" height="900" style="border:0"></iframe>'
         "<script>f.onload = () => document.title = f.contentDocument.title</script>"
     )
-    options = "--headless --no-sandbox --disable-gpu --disable-background-networking"
-    ended = run(
-        [
-            BROWSER,
-            *options.split(),
-            "--enable-logging=stderr",
-            "--virtual-time-budget=5000",
-            "--allow-file-access-from-files",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-            f"--user-data-dir={path.parent / 'browser'}",
-            "--dump-dom",
-            frame.as_uri(),
-        ]
+    ended = browser(
+        frame,
+        "--enable-logging=stderr",
+        "--virtual-time-budget=5000",
+        "--allow-file-access-from-files",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+        "--dump-dom",
     )
     yield from re.findall("<title>(.*?)</title>", ended.out)
     yield from (line for line in ended.err.splitlines() if "CONSOLE" in line)
 
 
-@pytest.mark.parametrize("width", [400, 1200])
-def test_a_browser_shows_all_of_it_at_any_width(width: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("width", "dark"), [(400, True), (1200, False)])
+def test_a_browser_shows_all_of_it_at_any_width(width: int, dark: bool, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text(page(EVERYTHING).replace("</body>", MEASURE))
-    assert list(seen_in_browser(path, width)) == [f"measured wide=0 small=0 unseen=0 width={width}"]
+    measured = f"measured wide=0 small=0 unseen=0 width={width} dark={str(dark).lower()}"
+    assert list(seen_in_browser(path, width, dark=dark)) == [measured]
+
+
+def test_a_browser_sees_what_goes_wrong_on_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    wrong = page(EVERYTHING).replace("</body>", "<script>nothing()</script></body>")
+    path.write_text(wrong)
+    assert any("nothing is not defined" in line for line in seen_in_browser(path, 400, dark=False))
+
+
+def test_a_browser_prints_it(tmp_path: Path) -> None:
+    path, printed = tmp_path / "page.html", tmp_path / "page.pdf"
+    path.write_text(page(EVERYTHING))
+    browser(path, f"--print-to-pdf={printed}")
+    assert printed.read_bytes().startswith(b"%PDF")
 
 
 def test_a_place_where_no_page_can_be_is_refused_before_the_work(tmp_path: Path) -> None:
