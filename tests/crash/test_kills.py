@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from signal import SIGKILL
+from time import sleep
+from typing import Literal
 
 import pytest
 
@@ -12,11 +15,12 @@ from tests.crash.conftest import (
     Numbers,
     Program,
     Template,
+    arguments,
     await_wal,
     check_rerun,
     check_stopped,
 )
-from tests.support.oracle import deliverable
+from tests.support.oracle import check, deliverable, read
 from tests.support.program import end
 
 OPTIONS = ("--batch-rows", "200", "--quiet")
@@ -29,6 +33,8 @@ CHECKPOINTED_WRITES = 580
 batches."""
 CHECKPOINT_WRITES = 180
 """And of these, the changes of the database file itself, which only checkpoints make."""
+ONE_TRANSACTION = {"change": 165, "main": 50}
+"""Of a run that writes all in one transaction; it makes somewhat more of each."""
 
 Kill = Callable[[Children, Path, Random], None]
 
@@ -114,3 +120,51 @@ def test_a_thousand_kills_around_checkpoints(
     template: str, children: Children, rng: Random, request: pytest.FixtureRequest
 ) -> None:
     assert _check_kills(CHECKPOINTED, 100, rng, request.getfixturevalue(template), children) > 10
+
+
+def _killed(database: Path, children: Children, calls: Literal["change", "main"], at: int) -> bool:
+    """Kill a run in the change of this number; False: it made fewer."""
+    faults = Faults("kill", first=at, calls=calls)
+    ended = children.run(database, "--quiet", program="tests.crash.miniature", faults=faults)
+    assert ended.code in {0, -SIGKILL}, ended
+    return ended.code != 0
+
+
+@pytest.mark.parametrize("calls", ["change", "main"])
+def test_a_kill_in_the_one_transaction_or_its_checkpoint_loses_nothing(
+    small: Template, children: Children, rng: Random, calls: Literal["change", "main"]
+) -> None:
+    before, most = small.contents, ONE_TRANSACTION[calls]
+    kept = set()
+    for at in (1, most, rng.randrange(1, most)):
+        database = small.copy(children.folder)
+        assert _killed(database, children, calls, at)
+        kept.add(len(check_stopped(before, database)))
+        check_rerun(before, database, children)
+    old = sum(number is not None for number in before.numbers.values())
+    assert kept <= {old, old + len(deliverable(before))}, "a part of the transaction was kept"
+    assert (old in kept) == (calls == "change"), "the kills did not come when they should"
+
+
+def test_a_kill_while_files_are_read_loses_nothing_and_the_files_go(
+    small: Template, children: Children, rng: Random
+) -> None:
+    before = small.contents
+    for _ in range(2):
+        database, scratch = small.copy(children.folder), children.folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        command = arguments(database, "--quiet", program="tests.crash.miniature")
+        child = children.spawn(command, {"TMPDIR": str(scratch)})
+        # what a shard lets out goes to a file of its own while it reads the others
+        while child.poll() is None and not any(scratch.glob("*/ordered-*.arrow")):
+            sleep(0.0005)
+        sleep(rng.uniform(0, 0.01))
+        child.kill()
+        assert end(child).code == -SIGKILL
+        left = list(scratch.iterdir())
+        assert any(folder.glob("waiting-*.arrow") for folder in left), "no file was read then"
+        check_stopped(before, database)
+        again = children.spawn(command, {"TMPDIR": str(scratch)})
+        assert end(again).code == 0
+        assert list(scratch.iterdir()) == []
+        check(before, read(database))
