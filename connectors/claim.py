@@ -95,7 +95,7 @@ class Claim:
             os.close(descriptor)
 
 
-def claim(path: Path, *, keep_out: bool = True) -> Claim:
+def claim(path: Path, *, keep_out: bool = True, shared: bool = False) -> Claim:
     """Make every check before a run, and hold the database for it.
 
     Two runs exclude each other by an advisory lock on `<database>-order-lock`, a file that holds
@@ -106,6 +106,9 @@ def claim(path: Path, *, keep_out: bool = True) -> Claim:
         keep_out: let no other process open the database until the claim ends. A program that were
             started midway would read a highest number that is out of date a moment later. Only for
             a cluster whose other processes read the same file it must be False.
+        shared: others may have the database open already, and open it at any time. What can't be
+            looked at beside them is then not checked: whether the WAL and the file are whole, which
+            is up to who came first. Only for a run that finds out whether others give numbers.
 
     Raises:
         CannotStartError: it can't be ordered, or another run or program has it; nothing is changed.
@@ -122,18 +125,22 @@ def claim(path: Path, *, keep_out: bool = True) -> Claim:
     try:
         locks = _opened_locks(path)
         with _lockable(path):
-            _require_alone(locks, path)
+            if not shared:
+                _require_alone(locks, path)
+            is_first = not shared or locks.others_leave(0.0)
         _require_wal_mode(locks, path)
-        require_own_wal(path)
+        if is_first:
+            require_own_wal(path)
         connection = _connected(path)
         schema = read_schema(connection, path)
         with _lockable(path):
-            if keep_out:
+            if keep_out and not shared:
                 _keep_others_out(locks, path)
         require_orderable(connection, path)
         highest_number(connection, path)
-        _checkpoint(connection, path)
-        require_whole(connection, path)
+        if is_first:
+            _checkpoint(connection, path)
+            require_whole(connection, path)
     except BaseException:
         if connection is not None:
             connection.close()

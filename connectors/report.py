@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +29,13 @@ MARK = {"reason", "cause"}
 """Columns by which a file is known to be of a report."""
 
 
+class Keeper(Protocol):
+    """Takes batches, as a list does."""
+
+    def append(self, batch: pa.RecordBatch, /) -> None:
+        """Take one."""
+
+
 @dataclass(frozen=True)
 class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     """Counts events by reason and, with a folder, lists them in two files, `FILES`.
@@ -43,7 +50,7 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     waiting: frozenset[str]
     """The reasons of events that wait for another event; all others are of rejected events."""
     run_state: RunState
-    kept: list[pa.RecordBatch] | None = None
+    kept: Keeper | None = None
     """Gets all batches too, if it is given."""
     named: Path | None = None
     """The folder that errors name, where `folder` is a temporary one inside it."""

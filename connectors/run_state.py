@@ -89,6 +89,10 @@ class RunState(Phases):
     last_number: int | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     """Events that were left, by reason."""
+    judged: Counter[str] = field(default_factory=Counter)
+    """The same, but who is judged again counts again, and who is delivered later stays."""
+    gone: int = 0
+    """Events that were left, and that another program deleted or delivered afterwards."""
     partitions_read: int = 0
     """Partitions of the source that were read to their end."""
     wal_bytes: int = 0
@@ -150,6 +154,30 @@ class RunState(Phases):
         """Count events that were left undelivered."""
         with self._lock:
             self.reasons.update(reasons)
+            self.judged.update(reasons)
+
+    def add_round(self, other: "RunState", again: int, gone: int, left: Counter[str]) -> None:
+        """Add what another flow has done, which read some events again.
+
+        Args:
+            other: the state of that flow.
+            again: how many of the events that it was given had been left before.
+            gone: how many of these it did not find.
+            left: all events that are left now, by reason.
+        """
+        with self._lock:
+            self.discovered += other.discovered - again + gone
+            self.gone += gone
+            self.inits += other.inits
+            self.delivered += other.delivered
+            self.batches += other.batches
+            if self.first_number is None:
+                self.first_number = other.first_number
+            self.last_number = other.last_number or self.last_number
+            self.judged.update(other.judged)
+            self.reasons = left
+            self.found = self.discovered
+        self.add_wrong_notes(other.wrong_notes)
 
     def add_found(self, events: int) -> None:
         """Count undelivered events that nobody has read yet."""
@@ -171,10 +199,10 @@ class RunState(Phases):
         """Note how many undelivered events the index does not show."""
         self.hidden = events
 
-    def left(self) -> dict[str, int]:
-        """How many events were left so far, by reason."""
+    def left(self) -> tuple[dict[str, int], dict[str, int]]:
+        """How many events are left, by reason, and how often events were `judged` so."""
         with self._lock:
-            return dict(self.reasons)
+            return dict(self.reasons), dict(self.judged)
 
     @contextmanager
     def measured(self, stage: str, rows: int) -> Iterator[Measured]:

@@ -15,10 +15,21 @@ from connectors.database import highest_number
 from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
 from connectors.sorted_runs import Integers, Run, RunFiles, numbered, sorted_run
-from connectors.sqlite import DATABASE_ERRORS, connect, execute, rerun_helps, sqlite_says
+from connectors.sqlite import (
+    DATABASE_ERRORS,
+    Connection,
+    connect,
+    execute,
+    rerun_helps,
+    sqlite_says,
+)
 from operators.schemas import UNSIGNED_INIT
 
 SET_DELIVERED = "UPDATE ceramic_one_event SET delivered = ? WHERE rowid = ? AND delivered IS NULL"
+
+
+class ChangedRowsError(InterruptedRunError):
+    """Events were deleted or delivered between being read and being written."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,10 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
     settings: SinkSettings = SinkSettings()
     writes_here: bool = True
     """Whether this process of a cluster is the one that writes."""
+    connection: Connection | None = None
+    """The connection that writes, which stays open; None: one of its own."""
+    last_number: int | None = None
+    """What the highest number must be at the start; None: whatever it is."""
 
     def list_parts(self) -> list[str]:
         """The one partition, where the database is."""
@@ -94,11 +109,12 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         self._runs: list[Run] = []
         self._run_rows = 0
         self._files = RunFiles(sink.settings.spill_folder, sink.settings.memory_bytes)
-        self._last_number: int | None = None
+        self._last_number = sink.last_number
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
         self._batch: Future[None] | None = None
         with self._failing():
-            self._connection = connect(sink.path, "rw")
+            self._is_own = sink.connection is None
+            self._connection = sink.connection or connect(sink.path, "rw")
             level = "FULL" if self._settings.durable else "NORMAL"
             execute(
                 self._connection, f"PRAGMA wal_autocheckpoint={self._settings.checkpoint_pages}"
@@ -130,8 +146,9 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
-        with self._run_state.measure("close", 0):
-            self._connection.close()
+        if self._is_own:
+            with self._run_state.measure("close", 0):
+                self._connection.close()
 
     def _longest_run(self) -> int:
         return min(self._settings.run_rows, self._settings.batch_rows or self._settings.run_rows)
@@ -228,12 +245,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
     def _next_number(self, events: int) -> int:
         highest = highest_number(self._connection, self._path, InterruptedRunError, room=events)
         if self._last_number is not None and highest != self._last_number:
-            raise InterruptedRunError(
-                f"Another process numbers events in `{self._path}`",
-                why=f"the highest number is `{highest}`, this run wrote `{self._last_number}` last",
-                advice="Stop the other process first.",
-                retry=True,
-            )
+            raise other_numbers(self._path, highest, self._last_number)
         return highest + 1
 
     def _set_delivered(self, numbers: pa.RecordBatch) -> None:
@@ -242,7 +254,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             changed = cursor.rowcount
         self._run_state.advance_writing(changed)
         if changed != numbers.num_rows:
-            raise InterruptedRunError(
+            raise ChangedRowsError(
                 f"Of `{numbers.num_rows}` events `{changed}` were still undelivered in "
                 f"`{self._path}`",
                 why="another process delivers events, or the file is damaged "
@@ -250,6 +262,16 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
                 advice="Stop the other process first.",
                 retry=True,
             )
+
+
+def other_numbers(path: Path, highest: int, last: int) -> InterruptedRunError:
+    """The error where the highest number is not the one that was written last."""
+    return InterruptedRunError(
+        f"Another process numbers events in `{path}`",
+        why=f"the highest number is `{highest}`, this run wrote `{last}` last",
+        advice="Stop the other process first.",
+        retry=True,
+    )
 
 
 @dataclass(frozen=True)

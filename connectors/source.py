@@ -56,7 +56,7 @@ EVENT = {
     "cid": "coalesce(CAST(cid AS BLOB), x'')",
     "order_key": "coalesce(CAST(order_key AS BLOB), x'')",
 }
-_NAMED = ", ".join(f"{expression} AS {name}" for name, expression in EVENT.items())
+NAMED = ", ".join(f"{expression} AS {name}" for name, expression in EVENT.items())
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,10 @@ class UndeliveredSource(FixedPartitionedSource[Page, str]):
             self.run_state.fail(error)
             raise error
         return _Partition(self, for_part)
+
+    def runs(self, connection: Connection, part: str, start: int) -> Iterator[pa.RecordBatch]:
+        """The events of a partition from a rowid on, some at a time."""
+        return _runs(connection, part, self.sizes.run_rows, start)
 
 
 class _Partition(StatefulSourcePartition[Page, str]):
@@ -201,7 +205,7 @@ def next_undelivered(connection: Connection) -> str:
 def undelivered(connection: Connection) -> str:
     """The statement for the undelivered events from one rowid to another, both included."""
     return f"""
-        SELECT {_NAMED}
+        SELECT {NAMED}
         FROM ceramic_one_event {indexed_by(connection, "ceramic_one_event", "delivered")}
         WHERE delivered IS NULL AND rowid >= ? AND rowid <= ? ORDER BY rowid
     """  # constants and a name
@@ -221,7 +225,7 @@ def read_pages(
     ):
         pages = _Pages(blocks, event_blocks if source.event_blocks else None, sizes)
         few: list[pa.RecordBatch] = []
-        for events in _runs(connection, part, sizes.run_rows, start):
+        for events in source.runs(connection, part, start):
             # a page of few events costs as much as one of hundreds
             if few and sum(map(len, few)) + len(events) > sizes.looked_up_rows:
                 yield from pages.of(pa.concat_batches(few))

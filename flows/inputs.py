@@ -15,7 +15,7 @@ class Inputs:
     """The undelivered events of a database, and what the steps look up beside them.
 
     Everything that reads does so through `connect`. With `check_node` the source also reads what
-    the check needs: whether a node could serve an event.
+    the check needs: whether a node could serve an event. `source` reads instead of the usual one.
     """
 
     def __init__(
@@ -28,9 +28,10 @@ class Inputs:
         check_node: bool = True,
         settings: LookUpSettings = LookUpSettings(),  # noqa: B008 # frozen
         sizes: PageSizes | None = None,
+        source: UndeliveredSource | None = None,
     ) -> None:
         self.run_state = run_state or RunState()
-        self.source = UndeliveredSource(
+        self.source = source or UndeliveredSource(
             path,
             self.run_state,
             partitions,

@@ -66,7 +66,7 @@ class LookUpSettings:
     scan_share: float = 1 / 10
     """If at least so many of all events are undelivered, the delivered init events are read from
     all rows in a row. To look a parent up takes five times as long as to read a row, and far more
-    than that where the database is larger than memory."""
+    than that where the database is larger than memory. Above 1: never."""
     asked_before_scan: int = 16_384
     """Parents that are looked up while the scan goes on; then the flow waits for it: in a large
     database each look-up is an access to the disk."""
@@ -164,7 +164,7 @@ class LookUps:
         After a migration they are all that is delivered, and every stream asks for its own.
         """
         settings = self._settings
-        if not self._has_init_cid or not self._many_are_undelivered():
+        if settings.scan_share > 1 or not self._has_init_cid or not self._many_are_undelivered():
             return None
         inits = DeliveredInits(
             int(settings.budget_bytes * settings.inits_share), settings.spill_folder

@@ -13,6 +13,7 @@ from connectors.run_state import RunState
 from flows.cli.flow_options import flow_options
 from flows.cli.page_option import page_option, report_for_page, write
 from flows.cli.summary import print_wrong_notes, summary_table
+from flows.jobs.follow import FollowSettings, follow
 from flows.jobs.run import RunOptions, Summary, dry_run, run
 from flows.report.output_file import require_writable
 from flows.report.profile import Profile, write_profile
@@ -68,6 +69,19 @@ def _listening_place(
     help="Serve counts for Prometheus while it runs, on 127.0.0.1 if no address is given.",
 )
 @click.option(
+    "--follow",
+    "follows",
+    is_flag=True,
+    help="Then go on with what other programs insert, until a signal ends it. Not beside a node.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.01, 3600),
+    metavar="SECONDS",
+    show_default="1",
+    help="With --follow: seconds between two looks at the database.",
+)
+@click.option(
     "--dry-run", "is_dry", is_flag=True, help="Find out what would be delivered, and write nothing."
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if an event was not delivered.")
@@ -87,6 +101,8 @@ def command(
     page: Path | None,
     profile_file: Path | None,
     metrics: tuple[str, int] | None,
+    follows: bool,
+    interval: float | None,
     is_dry: bool,
     strict: bool,
     log: str,
@@ -102,6 +118,8 @@ def command(
         from flows.terminal.json_log import use_json_log  # noqa: PLC0415 # seldom wanted
 
         use_json_log()
+    refused = {"--dry-run": is_dry, "--report": report, "--html": page}
+    settings = _follow_settings(interval, refused, follows=follows)
     options = replace(options, durable=durable)
     profile, measured = None, None
     if profile_file is not None:
@@ -116,7 +134,7 @@ def command(
         if metrics is not None:
             options = stack.enter_context(_served(metrics, database, options, profile))
         options = replace(options, report=folder)
-        summary = dry_run(database, options) if is_dry else run(database, options)
+        summary = _run(database, options, settings, is_dry=is_dry)
         if page is not None and folder is not None:
             from flows.report.answers import run_page  # noqa: PLC0415 # loads DuckDB
 
@@ -138,6 +156,31 @@ def command(
         _print_remarks(summary)
         print_event("done", "", summary.to_json())
     return int(strict and bool(summary.run_state.reasons))
+
+
+def _follow_settings(
+    interval: float | None, refused: Mapping[str, object], *, follows: bool
+) -> FollowSettings | None:
+    """The settings of a run that follows; None: it does not.
+
+    `refused` are the values of options that only a run with an end can have.
+    """
+    if not follows:
+        if interval is not None:
+            raise click.UsageError("`--interval` is for `--follow`")
+        return None
+    for name, value in refused.items():
+        if value:
+            raise click.UsageError(f"`{name}` can't be combined with `--follow`, which has no end")
+    return FollowSettings() if interval is None else FollowSettings(interval)
+
+
+def _run(
+    database: Path, options: RunOptions, settings: FollowSettings | None, *, is_dry: bool
+) -> Summary:
+    if settings is not None:
+        return follow(database, options, settings)
+    return dry_run(database, options) if is_dry else run(database, options)
 
 
 def _print_remarks(summary: Summary) -> None:

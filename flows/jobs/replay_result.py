@@ -36,7 +36,7 @@ class Replay:
         flows/cli/README.md lists its fields.
         """
         counts = self.summary.to_json()
-        for of_a_run in ("dry_run", "batches", "durable"):
+        for of_a_run in ("dry_run", "follow", "batches", "durable"):
             del counts[of_a_run]
         return {
             **counts,

@@ -127,6 +127,8 @@ class Summary:
     plan: Plan
 
     is_dry: bool = False
+    interval: float | None = None
+    """Seconds between two looks of a run that followed; None: it did not."""
 
     @property
     def waiting_reasons(self) -> dict[str, int]:
@@ -172,6 +174,9 @@ class Summary:
             "seconds": round(self.seconds, 3),
             "events_per_second": self.events_per_second,
             "dry_run": self.is_dry,
+            "follow": None
+            if self.interval is None
+            else {"interval": self.interval, "gone": run_state.gone},
             "check": "node" if options.check_node else "links",
             "partitions": options.partitions,
             "batch_rows": options.batch_rows,
@@ -210,8 +215,8 @@ def run(database: Path, options: RunOptions) -> Summary:
             spill_folder=scratch.folder,
         )
         job = Job(path, options, run_state, held.connect, scratch, plan, batches_kept)
-        _show_plan(plan, options)
-        with _in_place(held, run_state):
+        show_plan(plan, options)
+        with in_place(held, run_state):
             run_into(job, DeliveredSink(path, run_state, settings), report)
             # one waits for the disk, the other for the processor
             run_state.start_phase(CHECKPOINT)
@@ -228,7 +233,7 @@ def run(database: Path, options: RunOptions) -> Summary:
 
 
 @contextmanager
-def _in_place(held: Claim, run_state: RunState) -> Iterator[None]:
+def in_place(held: Claim, run_state: RunState, kept: Kept = batches_kept) -> Iterator[None]:
     """Tell that the database was renamed, deleted or replaced, whatever else that led to."""
     try:
         try:
@@ -238,10 +243,10 @@ def _in_place(held: Claim, run_state: RunState) -> Iterator[None]:
             raise
         held.require_in_place()
     except MovedError as error:
-        raise interrupted(error, run_state, batches_kept) from error
+        raise interrupted(error, run_state, kept) from error
 
 
-def _show_plan(plan: Plan, options: RunOptions) -> None:
+def show_plan(plan: Plan, options: RunOptions) -> None:
     """Say before the work what it takes, where that is worth a line."""
     if plan.undelivered >= PLAN_SHOWN and not options.quiet:
         print_message(f"{plan}.")
@@ -273,7 +278,7 @@ def dry_run(
             reader.require_orderable(connection)
         with closing(Scratch()) as scratch:
             plan = planned(path, options, reader, scratch, must_end=False)
-            _show_plan(plan, options)
+            show_plan(plan, options)
             job = Job(path, options, run_state, reader, scratch, plan)
             run_into(job, DryRunSink(run_state), report)
     return Summary(path, run_state, time.monotonic() - started, options, plan, is_dry=True)
@@ -285,27 +290,48 @@ def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
     Raises:
         InterruptedRunError: it did not come to its end; its parts say what is kept.
     """
-    options, run_state = job.options, job.run_state
-    memory, events = options.memory, job.plan.undelivered
-    inputs = Inputs(
-        job.path,
-        run_state,
-        connect=job.connect,
-        partitions=options.partitions,
-        check_node=options.check_node,
-        settings=LookUpSettings(memory.check, job.scratch.folder),
-    )
-    spill = SpillSettings(job.scratch.folder, memory.shard, memory.partitions(events))
+    options, run_state, events = job.options, job.run_state, job.plan.undelivered
     run_state.start_phase(READING, events)
     run_state.add_found(events)
     progress = shown_progress(run_state, quiet=options.quiet)
-    with closing(inputs), options.watch(run_state), progress:
-        flow = build_flow(inputs, sink, report, spill=spill, settings=options.order)
-        run_flow(flow, run_state, partitions=options.partitions, kept=job.kept)
+    with options.watch(run_state), progress:
+        settings = LookUpSettings(options.memory.check, job.scratch.folder)
+        order_into(job, sink, report, events=events, settings=settings)
     try:
         report.publish()
     except InterruptedRunError as error:
         raise interrupted(error, run_state, job.kept) from error
+
+
+def order_into(
+    job: Job,
+    sink: Sink,
+    report: ReportSink,
+    *,
+    events: int,
+    settings: LookUpSettings,
+    source: UndeliveredSource | None = None,
+) -> None:
+    """Run the flow on about so many events, those of `source` or all that are undelivered.
+
+    Raises:
+        InterruptedRunError: as `run_into`.
+    """
+    options, run_state, memory = job.options, job.run_state, job.options.memory
+    partitions = source.partitions if source else options.partitions
+    inputs = Inputs(
+        job.path,
+        run_state,
+        connect=job.connect,
+        partitions=partitions,
+        check_node=options.check_node,
+        settings=settings,
+        source=source,
+    )
+    spill = SpillSettings(job.scratch.folder, memory.shard, memory.partitions(events))
+    with closing(inputs):
+        flow = build_flow(inputs, sink, report, spill=spill, settings=options.order)
+        run_flow(flow, run_state, partitions=partitions, kept=job.kept)
 
 
 def _prepared_report(

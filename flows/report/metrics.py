@@ -34,8 +34,8 @@ class RunMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """All metrics; the counters start at 0 with the process."""
-        state, reasons = self.run_state, self.run_state.left()
-        pending = state.discovered - state.delivered - sum(reasons.values())
+        state, (reasons, judged) = self.run_state, self.run_state.left()
+        pending = state.discovered - state.delivered - state.gone - sum(reasons.values())
         yield _counter("read_events", "Undelivered events that were read", state.discovered)
         yield _counter("delivered_events", "Events whose number is committed", state.delivered)
         yield _counter("batches", "Transactions that wrote them", state.batches)
@@ -52,8 +52,10 @@ class RunMetrics(Collector):
         )
         # a counter that first appears with its value does not rise
         for reason in Reason:
-            kind = waiting if reason in WAITING else rejected
-            kind.add_metric([reason], reasons.get(reason, 0))
+            if reason in WAITING:
+                waiting.add_metric([reason], reasons.get(reason, 0))
+            else:
+                rejected.add_metric([reason], judged.get(reason, 0))
         stages = CounterMetricFamily(
             f"{PREFIX}stage_seconds", "Seconds of all threads, by stage", labels=["stage"]
         )

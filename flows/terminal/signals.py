@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,9 @@ sentences."""
 LATEST_SECONDS = 1.9
 """After this time the process ends whatever happens."""
 
+OWN_END_SECONDS = 1.2
+"""How long a job that ends by itself on a signal has for that; then it is ended."""
+
 SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 """Clears the line of a live display and shows the cursor that it hid."""
 
@@ -34,6 +38,8 @@ class _Stop:
     installed = False
     number: int | None = None
     """The signal that is ending the process."""
+    wanted: threading.Event | None = None
+    """Set by a signal where the job then ends by itself; None: a signal ends the process."""
     format: Callable[[str], str] = staticmethod(lambda line: line)
 
 
@@ -70,6 +76,17 @@ def stopped_by_signals(finish: Finish, *, retry: bool = True) -> Iterator[None]:
     _Stop.finish, _Stop.retry = lambda: "The job itself is done.", False
 
 
+@contextmanager
+def asked_by_signals() -> Iterator[threading.Event]:
+    """While the block runs and for the rest of the process, a signal only sets this event.
+
+    Who has done so much that a stop is a good end looks at it and ends by itself; if that takes too
+    long, the process is ended by way of `finish`. The exit code is 0 then, too.
+    """
+    _Stop.wanted = threading.Event()
+    yield _Stop.wanted
+
+
 def format_with(format_line: Callable[[str], str]) -> None:
     """Have the line of a signal written in another form."""
     _Stop.format = staticmethod(format_line)
@@ -90,9 +107,15 @@ def wait_if_being_stopped() -> None:
 
 
 def _wait(stops: set[signal.Signals]) -> None:
-    number = _Stop.number = signal.sigwait(stops)
+    number, code = signal.sigwait(stops), 128
+    if _Stop.wanted is not None:
+        _Stop.wanted.set()
+        time.sleep(OWN_END_SECONDS)
+        code = -number
+    _Stop.number = number
     # a stderr that is a full pipe takes no line
-    threading.Timer(LATEST_SECONDS, os._exit, (128 + number,)).start()
+    latest = LATEST_SECONDS - (0 if _Stop.wanted is None else OWN_END_SECONDS)
+    threading.Timer(latest, os._exit, (code + number,)).start()
     try:
         kept = _Stop.finish()
         line = f"Stopped by {signal.Signals(number).name}: {kept[0].lower()}{kept[1:]}{_again()}"
@@ -104,7 +127,7 @@ def _wait(stops: set[signal.Signals]) -> None:
         restored = SHOW_CURSOR if sys.stderr.isatty() else ""
         os.write(sys.stderr.fileno(), f"{restored}{_Stop.format(line)}\n".encode())
     finally:
-        os._exit(128 + number)
+        os._exit(code + number)
 
 
 def _again() -> str:

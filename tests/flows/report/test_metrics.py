@@ -2,6 +2,7 @@
 
 import socket
 import urllib.request
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_what_is_left_is_counted_by_reason(tmp_path: Path, unused_ports: tuple[i
     metrics.run_state.add_found(12)
     metrics.run_state.add_discovered(10)
     metrics.run_state.add_batch(4, 0, 7)
-    metrics.run_state.reasons.update({"prev missing": 2, "no signature": 3})
+    metrics.run_state.add_left(Counter({"prev missing": 2, "no signature": 3}))
     with serving((LOOPBACK, unused_ports[0]), metrics):
         found = metrics_at(unused_ports[0])
     expected = {

@@ -1,0 +1,200 @@
+"""Rounds: the flow of a run, again and again, on what has come to a database since.
+
+Between two rounds only `Awaited` is kept, in memory. The database stays the state: what is
+forgotten is read from it again.
+"""
+
+import gc
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.claim import Claim
+from connectors.database import highest_number
+from connectors.errors import InterruptedRunError
+from connectors.lookup import BLOCK, LookUp
+from connectors.news import ListedSource
+from connectors.report import ReportSink
+from connectors.run_state import RunState
+from connectors.scratch import Scratch
+from connectors.sink import ChangedRowsError, DeliveredSink
+from flows.jobs.run import Job, order_into, run_into
+from flows.jobs.runner import batches_kept
+from flows.lookups import LookUpSettings
+from operators.awaited import ENTRY, READ, Awaited, Entries, Rowids, read_entries
+from operators.encoding.cid import root_multihashes
+from operators.encoding.envelope import payload_multihashes
+from operators.schemas import LEFT, WAITING, Reason
+
+NEVER = 2.0
+"""Of all events: no round reads all delivered init events, as a run does where it pays."""
+
+COPIES = 3
+"""Of what is kept, while a round ends."""
+
+ROOTS_TOGETHER = 64
+"""Root blocks that are looked up in one call: some may have megabytes."""
+
+NO_ROWS = np.empty(0, np.int64)
+
+
+class Rounds:
+    """The rounds on one database, which this process claims."""
+
+    def __init__(self, job: Job, held: Claim, checkpoint_pages: int) -> None:
+        """Nothing is read yet. A commit checkpoints a WAL of so many pages."""
+        self.total = job.run_state
+        """What all rounds have done."""
+        self.awaited = Awaited(job.options.memory.order // (COPIES * ENTRY.itemsize))
+        self.last_number = highest_number(held.connection, job.path)
+        """The highest number, as far as nobody else gives any."""
+        self._job, self._held, self._checkpoint_pages = job, held, checkpoint_pages
+        self._round = RunState()
+        """Of the round that is under way, unless that is the first."""
+        self._roots = LookUp(job.path, BLOCK, held.connect)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._roots.close()
+
+    def kept(self) -> str:
+        """What is kept of all that was delivered."""
+        events = self.total.delivered + self._round.delivered
+        return batches_kept(
+            RunState(delivered=events, batches=self.total.batches + self._round.batches)
+        )
+
+    def append(self, left: pa.RecordBatch) -> None:
+        """Note what a round leaves, of schema LEFT."""
+        if not self._job.options.check_node:
+            # without it an event may name a payload that is not listed for it
+            left = _with_payloads(left, self._roots)
+        self.awaited.append(left)
+
+    def run(self) -> None:
+        """The first round: a run on all that is undelivered.
+
+        Raises:
+            InterruptedRunError: it did not come to its end.
+        """
+        pages = self._job.options.sink.checkpoint_pages
+        run_into(self._job, self._sink(self._job, pages), self._report(self.total))
+        self.awaited.end_round(NO_ROWS, np.empty(0, READ))
+        self.last_number = self.total.last_number or self.last_number
+        # what is there by now stays, and need not be looked through after each round
+        gc.collect()
+        gc.freeze()
+
+    def deliver(self, rows: Rowids) -> None:
+        """Give these events to the flow, and then those that waited for what was delivered.
+
+        Raises:
+            InterruptedRunError: it did not come to its end.
+        """
+        while len(rows):
+            state = self._new_state()
+            source = ListedSource(
+                self._job.path,
+                state,
+                1,
+                self._held.connect,
+                self._job.options.check_node,
+                rowids=rows,
+            )
+            if not self._flow(state, len(rows), source):
+                self.deliver_all()
+                return
+            read = np.concatenate([np.empty(0, READ), *(read_entries(*one) for one in source.read)])
+            rows = self._take_in(state, rows, read)
+
+    def deliver_all(self) -> None:
+        """Give all undelivered events to the flow, whatever is known of them.
+
+        Raises:
+            InterruptedRunError: it did not come to its end.
+        """
+        state, before = self._new_state(), self.total.reasons.total()
+        self.awaited.clear()
+        if not self._flow(state, before):
+            raise InterruptedRunError(**state.failure.parts())  # type: ignore[union-attr] # ours
+        self.awaited.end_round(NO_ROWS, np.empty(0, READ))
+        self.total.add_round(state, before, max(0, before - state.discovered), state.reasons)
+
+    def _new_state(self) -> RunState:
+        self._round = RunState(measure=self.total.measure, writing=self.total.writing)
+        return self._round
+
+    def _flow(self, state: RunState, events: int, source: ListedSource | None = None) -> bool:
+        """Run the flow; False: what it read was changed before it could be written."""
+        share = NEVER if source else LookUpSettings().scan_share
+        with closing(Scratch(self._job.scratch.parent)) as scratch:
+            job = replace(self._job, run_state=state, scratch=scratch)
+            settings = LookUpSettings(job.options.memory.check, scratch.folder, scan_share=share)
+            sink = self._sink(job, self._checkpoint_pages)
+            try:
+                report = self._report(state)
+                order_into(job, sink, report, events=events, settings=settings, source=source)
+            except InterruptedRunError:
+                if not isinstance(state.failure, ChangedRowsError):
+                    raise
+                # whole batches may have been delivered
+                state.discovered = state.delivered
+                self.total.add_round(state, 0, 0, self.total.reasons)
+                return False
+            finally:
+                self.last_number = state.last_number or self.last_number
+        # a flow leaves 170 KB in cycles
+        gc.collect()
+        return True
+
+    def _take_in(self, state: RunState, asked: Rowids, read: Entries) -> Rowids:
+        """Count what a round has done; who can be delivered because of it."""
+        again = self.awaited.known(asked)
+        gone = len(np.setdiff1d(again, read["rowid"], assume_unique=True))
+        woken = self.awaited.end_round(asked, read)
+        is_full = self.awaited.is_full
+        left = self.total.reasons + state.reasons if is_full else self.awaited.counts()
+        self.total.add_round(state, len(again), gone, left)
+        self._round = RunState()
+        return woken
+
+    def _report(self, state: RunState) -> ReportSink:
+        return ReportSink(None, LEFT, WAITING, state, kept=self)
+
+    def _sink(self, job: Job, checkpoint_pages: int) -> DeliveredSink:
+        settings = replace(
+            job.options.sink,
+            batch_rows=job.plan.batch_rows,
+            durable=job.options.durable,
+            memory_bytes=job.options.memory.sink,
+            spill_folder=job.scratch.folder,
+            checkpoint_pages=checkpoint_pages,
+        )
+        return DeliveredSink(
+            job.path,
+            job.run_state,
+            settings,
+            connection=self._held.connection,
+            last_number=self.last_number,
+        )
+
+
+def _with_payloads(left: pa.RecordBatch, roots: LookUp) -> pa.RecordBatch:
+    """The same events; where a payload is missing, its multihash is the cause."""
+    is_missing = pc.equal(left["reason"], str(Reason.PAYLOAD_MISSING))
+    wanted = root_multihashes(left["cid"].filter(is_missing))
+    causes = [pa.array([], pa.binary())]
+    for first in range(0, len(wanted), ROOTS_TOGETHER):
+        some = wanted.slice(first, ROOTS_TOGETHER)
+        found = roots.find(some)
+        if not found.num_rows:
+            causes.append(pa.nulls(len(some), pa.binary()))
+            continue
+        payload = payload_multihashes(found["bytes"].combine_chunks())
+        causes.append(payload.take(pc.index_in(some, value_set=found["multihash"])))
+    cause = pc.replace_with_mask(left["cause"], is_missing, pa.concat_arrays(causes))
+    at = LEFT.get_field_index("cause")
+    return left.set_column(at, LEFT.field(at), cause)

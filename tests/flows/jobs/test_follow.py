@@ -1,0 +1,349 @@
+"""`run --follow`: whatever other programs insert is delivered once its parent is."""
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
+from subprocess import Popen
+
+import pytest
+
+from connectors.sqlite import connect, scalar
+from flows.synth.database import create_database, insert_events
+from flows.synth.events import Event
+from tests.support.job import chain, store
+from tests.support.oracle import check, read
+from tests.support.other_programs import execute_elsewhere, holding
+from tests.support.program import Ended, ceramic_order, end, kill, python, run, start
+
+INGEST = Path(__file__).parents[2] / "support" / "ingest.py"
+UNDELIVERED = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
+PATIENCE = 60.0
+"""Seconds: longer than anything here takes on a busy machine."""
+
+
+@contextmanager
+def following(
+    path: Path, *options: str, interval: float = 0.05, environment: dict[str, str] | None = None
+) -> Iterator[Popen[str]]:
+    """A program that follows the database and has said that it is ready."""
+    command = ceramic_order("run", path, "--follow", "--interval", str(interval), *options)
+    child = start(command, environment=environment)
+    try:
+        assert "Ready" in await_line(child), end(child)
+        yield child
+    finally:
+        kill(child)
+
+
+def await_line(child: Popen[str], wanted: str = "Ready") -> str:
+    """The next line on stderr with this word; empty: there is none."""
+    assert child.stderr is not None
+    return next((line for line in child.stderr if wanted in line), "")
+
+
+def stop(child: Popen[str], number: Signals = SIGTERM) -> Ended:
+    """End it by a signal, which takes two seconds at most."""
+    child.send_signal(number)
+    ended = end(child)
+    assert ended.code == 0, ended
+    return ended
+
+
+def until(path: Path, sql: str, value: object) -> None:
+    """Wait until a query has this answer."""
+    deadline = time.monotonic() + PATIENCE
+    with closing(connect(path)) as connection:
+        while (found := scalar(connection, sql)) != value:
+            assert time.monotonic() < deadline, (sql, found, value)
+            time.sleep(0.01)
+
+
+def insert(path: Path, events: Sequence[Event]) -> None:
+    """Insert events, all undelivered, by this process."""
+    with closing(connect(path, "rw")) as connection:
+        insert_events(connection, events, [None] * len(events))
+
+
+def check_followed(path: Path, highest: int) -> set[bytes]:
+    """Hold what was delivered above a number to the promises of a run on all that is there now."""
+    after = read(path)
+    numbers = {
+        cid: number if number is not None and number <= highest else None
+        for cid, number in after.numbers.items()
+    }
+    return check(replace(after, numbers=numbers), after)
+
+
+def empty(path: Path) -> Path:
+    create_database(path).close()
+    return path
+
+
+def streams(count: int, length: int) -> list[Event]:
+    return [event for seed in range(count) for event in chain(length, seed)]
+
+
+def test_the_first_look_is_a_run(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(5))
+    before = read(path)
+    with following(path, "--json") as child:
+        ended = stop(child)
+    assert not path.with_name("node.db-wal").exists()
+    assert len(check(before, read(path))) == 4
+    document = json.loads(ended.out)
+    assert (document["delivered"], document["follow"]) == (4, {"interval": 0.05, "gone": 0})
+
+
+def test_an_event_waits_for_its_parent_and_goes_when_it_comes(tmp_path: Path) -> None:
+    path = empty(tmp_path / "node.db")
+    events = chain(6)
+    with following(path, "--json") as child:
+        for event in (events[5], events[4], events[2], events[1]):
+            insert(path, [event])
+        insert(path, [events[0]])
+        until(path, "SELECT max(delivered) FROM ceramic_one_event", 3)
+        insert(path, [events[3]])
+        until(path, UNDELIVERED, 0)
+        ended = stop(child)
+    assert len(check_followed(path, 0)) == 6
+    document = json.loads(ended.out)
+    assert (document["discovered"], document["delivered"], document["waiting"]) == (6, 6, 0)
+
+
+def test_a_parent_that_was_delivered_before_the_start_is_found(tmp_path: Path) -> None:
+    events = chain(4)
+    path = store(tmp_path / "node.db", events[:2], [7, 9])
+    with following(path) as child:
+        insert(path, events[3:])
+        insert(path, events[2:3])
+        until(path, UNDELIVERED, 0)
+        stop(child)
+    assert len(check_followed(path, 9)) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "judged"),
+    [
+        ("ceramic_one_block", "node"),
+        ("ceramic_one_block", "links"),
+        ("ceramic_one_event_block", "node"),
+    ],
+)
+def test_a_block_that_comes_late_makes_its_event_readable(
+    tmp_path: Path, table: str, judged: str
+) -> None:
+    events = chain(4)
+    path = store(tmp_path / "node.db", events)
+    whole = tmp_path / "whole.db"
+    store(whole, events)
+    condition = {
+        "ceramic_one_block": f"multihash = x'{events[1].blocks[-1].multihash.hex()}'",
+        "ceramic_one_event_block": f"event_cid = x'{events[1].cid.hex()}'",
+    }[table]
+    execute_elsewhere(path, f"DELETE FROM {table} WHERE {condition}")
+    with following(path, "--check", judged) as child:
+        until(path, UNDELIVERED, 3)
+        columns = {
+            "ceramic_one_block": "multihash, bytes",
+            "ceramic_one_event_block": "event_cid, block_multihash, codec, idx, root",
+        }[table]
+        execute_elsewhere(
+            path,
+            f"ATTACH '{whole}' AS whole",
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM whole.{table}"
+            f" WHERE {condition}",
+        )
+        until(path, UNDELIVERED, 0)
+        stop(child)
+    assert len(check_followed(path, 1)) == 3
+
+
+def test_rows_come_at_any_rowid(tmp_path: Path) -> None:
+    events = chain(5)
+    path = store(tmp_path / "node.db", events)
+    with following(path) as child:
+        execute_elsewhere(path, "UPDATE ceramic_one_event SET rowid = rowid + 1000")
+        insert(path, chain(3, 1))
+        # below all others, and at the rowid of one that was deleted
+        execute_elsewhere(
+            path,
+            "UPDATE ceramic_one_event SET rowid = -5 WHERE rowid = (SELECT max(rowid)"
+            " FROM ceramic_one_event WHERE delivered IS NULL)",
+        )
+        insert(path, chain(3, 2))
+        until(path, UNDELIVERED, 0)
+        stop(child)
+    assert len(check_followed(path, 1)) == 10
+
+
+def test_an_event_that_is_deleted_while_it_waits_is_forgotten(tmp_path: Path) -> None:
+    events = chain(4)
+    path = store(tmp_path / "node.db", events[:1])
+    with following(path, "--json") as child:
+        insert(path, events[2:])
+        until(path, UNDELIVERED, 2)
+        time.sleep(0.2)
+        execute_elsewhere(
+            path, f"DELETE FROM ceramic_one_event WHERE cid = x'{events[3].cid.hex()}'"
+        )
+        insert(path, events[1:2])
+        until(path, UNDELIVERED, 0)
+        ended = stop(child)
+    assert len(check_followed(path, 1)) == 2
+    document = json.loads(ended.out)
+    assert document["discovered"] == document["delivered"] + document["follow"]["gone"]
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGHUP])
+def test_a_signal_is_a_good_end(tmp_path: Path, number: Signals) -> None:
+    path = store(tmp_path / "node.db", chain(5))
+    with following(path) as child:
+        ended = stop(child, number)
+    assert "delivered" in ended.out
+
+
+def check_ingest(tmp_path: Path, seed: int, *, count: int, seconds: int, kills: int = 0) -> None:
+    """Follow what an ingest process inserts; nothing deliverable is left."""
+    rng = Random(seed)  # to be repeated
+    whole = store(tmp_path / "whole.db", streams(count, 8))
+    old = streams(2, 5)
+    path = store(tmp_path / "node.db", old, [*range(1, 4), None, None, *range(5, 8), None, None])
+    ingest = start(python(INGEST, path, whole, seed, seconds))
+    for _ in range(kills):
+        with following(path) as child:
+            time.sleep(seconds / (kills + 1) * rng.random())
+            child.send_signal(SIGKILL)
+    with following(path, "--json") as child:
+        assert end(ingest).code == 0
+        until(path, UNDELIVERED, 0)
+        ended = stop(child)
+    document = json.loads(ended.out)
+    assert document["waiting"] == document["rejected"] == 0
+    gone = document["follow"]["gone"]
+    assert document["discovered"] == document["delivered"] + gone
+    assert len(check_followed(path, 7)) == 8 * count - 6
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_an_ingest_process_inserts_in_any_order_is_delivered(
+    tmp_path: Path, seed: int
+) -> None:
+    check_ingest(tmp_path, seed, count=25, seconds=1)
+
+
+NUMBER_ONE = """
+    UPDATE ceramic_one_event
+    SET delivered = 1 + (SELECT max(delivered) FROM ceramic_one_event)
+    WHERE rowid = (SELECT min(rowid) FROM ceramic_one_event WHERE delivered IS NULL)
+"""
+
+
+@pytest.mark.parametrize(
+    "theirs", [NUMBER_ONE, "DELETE FROM ceramic_one_event WHERE delivered = 2"]
+)
+def test_another_that_numbers_events_is_noticed(tmp_path: Path, theirs: str) -> None:
+    path = store(tmp_path / "node.db", chain(2))
+    with following(path, "--json") as child:
+        insert(path, chain(4, 1)[2:])
+        execute_elsewhere(path, theirs)
+        ended = end(child)
+    assert ended.code == 3, ended
+    error = ended.document["error"]
+    assert error["what"] == f"Another process numbers events in `{path}`"
+    assert error["unchanged"] == "`1` event in `1` whole batch is delivered and kept."
+    with following(path) as child:
+        stop(child)
+
+
+@pytest.mark.parametrize("more", [(), ("--follow",)])
+def test_a_second_run_on_a_followed_database_is_refused(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    path = store(tmp_path / "node.db", chain(2))
+    with following(path) as child:
+        refused = run(ceramic_order("run", path, *more), code=2)
+        assert "Another `ceramic-order run` is working on" in refused.err
+        run(ceramic_order("status", path))
+        stop(child)
+
+
+def test_a_database_that_is_replaced_while_it_is_followed_is_noticed(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(2))
+    other = store(tmp_path / "other.db", chain(3))
+    with following(path) as child:
+        other.rename(path)
+        ended = end(child)
+    assert ended.code == 3, ended
+    assert "is no longer the file that this run has open" in ended.err
+
+
+def test_a_transaction_of_another_program_is_waited_for(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(1))
+    with following(path) as child:
+        insert(path, chain(3)[2:])
+        with holding(path, "BEGIN IMMEDIATE", "UPDATE ceramic_one_event SET informant = 'x'"):
+            time.sleep(0.5)
+        insert(path, chain(3)[1:2])
+        until(path, UNDELIVERED, 0)
+        stop(child)
+
+
+def test_a_program_that_has_the_database_open_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(4))
+    with holding(path, "SELECT count(*) FROM ceramic_one_event"), following(path) as child:
+        until(path, UNDELIVERED, 0)
+        stop(child)
+    assert len(check_followed(path, 1)) == 3
+
+
+@pytest.mark.parametrize("name", ["notify", "@abstract"])
+def test_systemd_is_notified(tmp_path: Path, name: str) -> None:
+    path = store(tmp_path / "node.db", chain(2))
+    name = str(tmp_path / name) if name[0] != "@" else f"{name}-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
+        service.bind(name.replace("@", "\0"))
+        service.settimeout(PATIENCE)
+        with following(path, environment={"NOTIFY_SOCKET": name}) as child:
+            assert service.recv(100) == b"READY=1"
+            stop(child)
+        assert service.recv(100) == b"STOPPING=1"
+
+
+def test_a_signal_before_it_is_ready_ends_it_as_any_run(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(2))
+    with holding(path, "BEGIN IMMEDIATE"):
+        child = start(ceramic_order("run", path, "--follow"))
+        time.sleep(2)
+        child.send_signal(SIGTERM)
+        ended = end(child)
+    assert ended.code == 128 + SIGTERM, ended
+    assert read(path).highest == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--follow", "--dry-run"),
+        ("--follow", "--report", "left"),
+        ("--follow", "--html", "page.html"),
+        ("--interval", "1"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
+    path = store(tmp_path / "node.db", chain(2))
+    refused = run(ceramic_order("run", path, *options), code=2)
+    assert re.match(r"Error: `--[a-z-]+` (can't be combined with|is for) `--follow`", refused.err)
+
+
+def test_a_replay_has_no_follow(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(2))
+    refused = run(ceramic_order("replay", path, "--out", tmp_path / "o", "--follow"), code=2)
+    assert "No such option '--follow'" in refused.err

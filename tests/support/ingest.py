@@ -1,0 +1,100 @@
+"""A program that inserts events into a database that is being followed, as an ingest pipeline does.
+
+    python ingest.py DATABASE WHOLE SEED SECONDS
+
+It copies all rows of the database WHOLE to DATABASE, in random order: children before parents,
+blocks long after their events, at rowids of its own, some events twice because they are deleted
+and inserted again. It spreads this over so many seconds, and leaves nothing out. All events come
+undelivered. It imports nothing of ours: two SQLite libraries in one process drop each other's
+locks.
+"""
+
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from random import Random
+
+EVENT = """
+    INSERT INTO ceramic_one_event ({}order_key, cid, init_cid, discovered,
+      ahash_0, ahash_1, ahash_2, ahash_3, ahash_4, ahash_5, ahash_6, ahash_7)
+    SELECT {}order_key, cid, init_cid, discovered,
+      ahash_0, ahash_1, ahash_2, ahash_3, ahash_4, ahash_5, ahash_6, ahash_7
+    FROM whole.ceramic_one_event WHERE cid = :cid
+"""
+BLOCKS = """
+    INSERT OR IGNORE INTO ceramic_one_block (multihash, bytes)
+    SELECT multihash, bytes FROM whole.ceramic_one_block JOIN whole.ceramic_one_event_block
+      ON multihash = block_multihash WHERE event_cid = :cid
+"""
+EVENT_BLOCKS = """
+    INSERT OR IGNORE INTO ceramic_one_event_block (event_cid, block_multihash, codec, idx, root)
+    SELECT event_cid, block_multihash, codec, idx, root
+    FROM whole.ceramic_one_event_block WHERE event_cid = :cid
+"""
+DELETE = "DELETE FROM ceramic_one_event WHERE cid = :cid AND delivered IS NULL"
+HAS = "SELECT count(*) FROM ceramic_one_event WHERE {} = ?"
+
+Step = Callable[[], None]
+
+
+def main(database: str, whole: str, seed: str, seconds: str) -> None:
+    """Insert everything."""
+    rng = Random(seed)  # to be repeated
+    connection = sqlite3.connect(database, isolation_level=None, timeout=60)
+    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("ATTACH ? AS whole", (whole,))
+    steps = _steps(connection, rng)
+    pause = float(seconds) / max(1, len(steps))
+    started = time.monotonic()
+    done = 0
+    while done < len(steps):
+        # a transaction holds one step or some
+        some = steps[done : done + rng.choice((1, 1, 5, 40))]
+        connection.execute("BEGIN IMMEDIATE")
+        for step in some:
+            step()
+        connection.execute("COMMIT")
+        done += len(some)
+        time.sleep(max(0.0, started + done * pause - time.monotonic()))
+
+
+def _steps(connection: sqlite3.Connection, rng: Random) -> list[Step]:
+    """What is done, in this order."""
+    cids = [cid for (cid,) in connection.execute("SELECT cid FROM whole.ceramic_one_event")]
+    timed: list[tuple[float, Step]] = []
+
+    def at(moment: float, sql: str, cid: bytes) -> None:
+        timed.append((moment, lambda: _execute(connection, sql, cid, rng)))
+
+    for cid in cids:
+        (is_there,) = connection.execute(HAS.format("cid"), (cid,)).fetchone()
+        moment = rng.random()
+        if not is_there:
+            at(moment, EVENT, cid)
+            if rng.random() < 0.1:  # deleted while it may be waiting, and back
+                at(moment + 0.1, DELETE, cid)
+                at(moment + 0.2, "again", cid)
+        for sql in (BLOCKS, EVENT_BLOCKS):
+            # most blocks come with their event, some before it, some long after it
+            at(moment + rng.choice((0, 0, 0, -0.2, 0.3)), sql, cid)
+    timed.sort(key=lambda step: step[0])
+    return [step for _, step in timed]
+
+
+def _execute(connection: sqlite3.Connection, sql: str, cid: bytes, rng: Random) -> None:
+    if sql == "again":
+        if connection.execute(HAS.format("cid"), (cid,)).fetchone() != (0,):
+            return
+        sql = EVENT
+    if sql == EVENT:
+        rowid = rng.randrange(1, 10**6)
+        is_free = connection.execute(HAS.format("rowid"), (rowid,)).fetchone() == (0,)
+        # as SQLite chooses, or anywhere
+        named = ("rowid, ", f"{rowid}, ") if is_free and rng.random() < 0.3 else ("", "")
+        sql = EVENT.format(*named)
+    connection.execute(sql, {"cid": cid})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
