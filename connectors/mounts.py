@@ -79,11 +79,12 @@ def _mounts_of_others() -> Iterator[list[Mount]]:
 def _mounts(table: Path) -> list[Mount]:
     """The mounts that a process sees; none where the system does not tell."""
     try:
-        lines = os.fsdecode(table.read_bytes()).splitlines()
+        # not by `splitlines`: what Unicode calls a line end may be in a name
+        lines = os.fsdecode(table.read_bytes()).split("\n")
     except OSError:
         return []
     found = []
-    for line in lines:
+    for line in filter(None, lines):
         # optional fields stand between the sixth field and a dash
         fields, _, rest = line.partition(" - ")
         _, _, device, root, point, *_ = fields.split(" ")

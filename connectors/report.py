@@ -4,7 +4,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.errors import InterruptedRunError
+from connectors.result_folder import ResultFolder
 from connectors.run_state import RunState
-from connectors.scratch import Scratch
 from operators.encoding.base32 import cid_texts
 
 FILES = {True: "waiting.parquet", False: "rejected.parquet"}
@@ -25,7 +25,7 @@ FILES = {True: "waiting.parquet", False: "rejected.parquet"}
 TEXT_COLUMNS = ("cid", "stream", "prev", "cause")
 """The columns of CIDs that a report also holds as text, as `cid_text` and so on."""
 
-MARK = {"reason", "cause"}
+MARK = frozenset({"reason", "cause"})
 """Columns by which a file is known to be of a report."""
 
 
@@ -56,10 +56,14 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     """The folder that errors name, where `folder` is a temporary one inside it."""
     counts_here: bool = True
     """Whether this process of a cluster is the one that counts."""
-    _scratch: list[Scratch] = field(default_factory=list)
-    """The folder in which the files are made."""
-    _made: list[Path] = field(default_factory=list)
-    """Folders that did not exist before, the innermost first."""
+    place: ResultFolder | None = field(init=False, default=None)
+    """What makes the files."""
+
+    def __post_init__(self) -> None:
+        """Nothing is made yet."""
+        if self.folder is not None:
+            place = ResultFolder(self.folder, tuple(FILES.values()), MARK)
+            object.__setattr__(self, "place", place)  # frozen
 
     @property
     def file_schema(self) -> pa.Schema:
@@ -86,61 +90,28 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         Raises:
             CannotStartError: they can't, or a file that is none of a report is in their way.
         """
-        if self.folder is None:
-            return
-        above = (self.folder, *self.folder.parents)
-        try:
-            self._made.extend(folder for folder in above if not folder.exists())
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._partial()
-        except OSError as cause:
-            raise CannotStartError(
-                f"Can't make a report in the folder `{self.folder}`",
-                why=f"{cause.strerror}",
-                advice="Name another folder.",
-            ) from cause
-        for name in FILES.values():
-            if (file := self.folder / name).exists() and not _is_report(file):
-                self.abandon()
-                raise CannotStartError(
-                    f"`{file}` is in the way of a report",
-                    why="it is none itself, so it is not replaced",
-                    advice="Move it away, or name another folder.",
-                )
-
-    def _partial(self) -> Path:
-        """The new folder in which the files are made."""
-        if not self._scratch and self.folder is not None:
-            self._scratch.append(Scratch(self.folder))
-        return self._scratch[0].folder()
+        if self.place is not None:
+            self.place.prepare()
 
     def publish(self) -> None:
         """Give the files their names, in place of those of an earlier run.
 
         A kill meanwhile leaves no files of two runs beside each other.
         """
-        if self.folder is None:
+        if self.place is None:
             return
         with self.writing():
-            partial = self._partial()
             for name in FILES.values():
-                if not (partial / name).exists():
+                if not (file := self.place.partial() / name).exists():
                     # Bytewax builds a partition when its first item comes
-                    with (partial / name).open("wb") as file:
-                        pq.write_table(self.file_schema.empty_table(), file)
-            for name in FILES.values():
-                (self.folder / name).unlink(missing_ok=True)
-            for name in FILES.values():
-                (partial / name).replace(self.folder / name)
-        self.abandon()
+                    with file.open("wb") as opened:
+                        pq.write_table(self.file_schema.empty_table(), opened)
+            self.place.publish()
 
     def abandon(self) -> None:
         """Remove what is not published; safe to call twice."""
-        for scratch in self._scratch:
-            scratch.close()
-        with suppress(OSError):  # it holds something
-            for folder in self._made:
-                folder.rmdir()
+        if self.place is not None:
+            self.place.abandon()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -156,14 +127,6 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
             raise error from cause
 
 
-def _is_report(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return set(pq.read_schema(opened).names) >= MARK
-    except (OSError, pa.ArrowException):
-        return False
-
-
 def _with_texts(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     texts = [cid_texts(batch[name]) for name in TEXT_COLUMNS]
     return pa.record_batch([*batch.columns, *texts], schema=schema)
@@ -173,11 +136,11 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
     def __init__(self, sink: ReportSink) -> None:
         self._sink = sink
         self._files: dict[bool, tuple[pq.ParquetWriter, IO[bytes]]] = {}
-        if sink.folder is not None:
+        if sink.place is not None:
             with sink.writing():
                 for waits, name in FILES.items():
                     # a file of our own: Arrow takes some names for addresses
-                    file = (sink._partial() / name).open("wb")  # noqa: SLF001 # its own part
+                    file = (sink.place.partial() / name).open("wb")
                     writer = pq.ParquetWriter(file, sink.file_schema, compression="zstd")
                     self._files[waits] = (writer, file)
 

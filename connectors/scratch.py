@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
+from connectors.errors import CannotStartError
+
 PREFIX = "ceramic-order-"
 """How the name of every folder starts."""
 
@@ -55,8 +57,19 @@ def scratch_parent(database: Path) -> Path:
     """Where a run on this database puts its folder: where TMPDIR says, else beside the database.
 
     The usual folder for temporary files is often in memory, which is what there is too little of.
+
+    Raises:
+        CannotStartError: TMPDIR names no folder that can be written to.
     """
-    return Path(os.environ["TMPDIR"]) if os.environ.get("TMPDIR") else database.parent
+    if not (named := os.environ.get("TMPDIR")):
+        return database.parent
+    if not os.access(named, os.W_OK | os.X_OK) or not Path(named).is_dir():
+        raise CannotStartError(
+            f"The folder `{named}` for temporary files can't be used",
+            why="TMPDIR names no folder, or one that can't be written to",
+            advice="Set TMPDIR to another one, or unset it: they then lie beside the database.",
+        )
+    return Path(named)
 
 
 @contextmanager
@@ -103,16 +116,19 @@ def remove_leftovers(parent: Path) -> list[Path]:
 def _make(parent: Path) -> Path:
     remove_leftovers(parent)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+    # under its name the file is always locked: nobody takes a new folder for a leftover
+    unlocked = folder / f"{LOCK_FILE}-new"
+    descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         # this file system has no locks, so nobody could tell whether the folder is in use: without
         # the file it is never taken for a leftover
         os.close(descriptor)
-        (folder / LOCK_FILE).unlink()
+        unlocked.unlink()
         _held[folder] = None
     else:
+        unlocked.rename(folder / LOCK_FILE)
         _held[folder] = descriptor
     return folder
 

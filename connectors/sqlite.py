@@ -6,6 +6,7 @@ lock.
 """
 
 import re
+import resource
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -138,7 +139,11 @@ def sqlite_says(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return _DRIVER_SAYS.sub("", first_line)
+    said = _DRIVER_SAYS.sub("", first_line)
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if "I/O error" in said and most != resource.RLIM_INFINITY:
+        return f"{said}; `ulimit -f` lets no file grow beyond `{most:,}` bytes"
+    return said
 
 
 _DRIVER_SAYS = re.compile(r"^([A-Z_]+: )?(\[SQLite\] )?([Ff]ailed to .*?: )?")

@@ -87,11 +87,11 @@ def memory_there_is() -> int:
 def _cgroup_limits() -> list[int]:
     """The limits of the cgroups of this process, of both versions; none elsewhere than on Linux."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+        lines = os.fsdecode(Path("/proc/self/cgroup").read_bytes()).split("\n")
     except OSError:
         return []
     found = []
-    for line in lines:
+    for line in filter(None, lines):
         _, controllers, group = line.split(":", 2)
         if controllers == "":
             root, name = Path("/sys/fs/cgroup"), "memory.max"

@@ -157,6 +157,8 @@ def main(defaults: object = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         # a file name need not be text
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a text file's
+    # a mask that takes the owner's rights would lock a command out of its own files
+    os.umask(os.umask(0o077) & 0o077)
     for variable in NEVER:
         os.environ.pop(variable, None)
     code = _exit_code_of(sys.argv[1:], defaults)
@@ -188,11 +190,24 @@ def _exit_code_of(arguments: list[str], defaults: object) -> int:
 
 def _run(arguments: list[str], defaults: object) -> int:
     """Run one command. Not by click's `main`, which ends with exit code 1 on a closed pipe."""
-    if COMPLETION in os.environ:
-        cli.main(arguments, PROGRAM, COMPLETION)
+    if os.environ.get(COMPLETION):
+        return _complete(os.environ[COMPLETION])
     with cli.make_context(PROGRAM, arguments, obj=defaults) as context:
         code = cli.invoke(context)
     return code if isinstance(code, int) else 0
+
+
+def _complete(instruction: str) -> int:
+    """Print what a shell asked for: completions, or what installs them."""
+    from click.shell_completion import shell_complete  # noqa: PLC0415 # seldom wanted
+
+    if shell_complete(cli, {}, PROGRAM, COMPLETION, instruction):
+        raise CannotStartError(
+            f"There are no completions of the kind `{instruction}`",
+            why=f"the variable `{COMPLETION}` asks for them",
+            advice="Unset it, or give it a value like `bash_source`.",
+        )
+    return 0
 
 
 def _reported(cause: BaseException, *, as_json: bool) -> int:

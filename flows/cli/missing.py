@@ -6,6 +6,7 @@ from shlex import quote
 import click
 
 from flows.cli.check_option import check_option
+from flows.cli.paths import PATH
 from flows.jobs.run import RunOptions
 from flows.jobs.status import left
 from flows.terminal.console import output_options, print_json, print_message, print_result
@@ -22,7 +23,7 @@ BRING_IN = (
 @click.command(
     "missing", epilog="Example: ceramic-order missing ~/.ceramic-one/db.sqlite3 > missing.txt"
 )
-@click.argument("database", type=click.Path(path_type=Path))
+@click.argument("database", type=PATH)
 @check_option
 @click.option(
     "--curl",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connectors.scratch import scratch_folder
+from flows.cli.paths import FILE
 from flows.report.output_file import require_writable
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 page_option = click.option(
     "--html",
     "page",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Also write a page with answers and pictures, one file.",
 )
 

@@ -7,6 +7,7 @@ import click
 
 from flows.cli.flow_options import flow_options
 from flows.cli.page_option import page_option, write
+from flows.cli.paths import FOLDER, PATH
 from flows.cli.summary import print_wrong_notes, summary_table
 from flows.jobs.replay import replay
 from flows.jobs.run import RunOptions
@@ -18,11 +19,11 @@ from flows.terminal.console import output_options, print_json, print_message, pr
 @click.command(
     "replay", epilog="Example: ceramic-order replay snapshot.db --out order/ --html order.html"
 )
-@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.argument("snapshot", type=PATH)
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="The folder for the log.",
 )
 @page_option

@@ -12,6 +12,7 @@ from rich.table import Table
 from connectors.run_state import RunState
 from flows.cli.flow_options import flow_options
 from flows.cli.page_option import page_option, report_for_page, write
+from flows.cli.paths import FILE, FOLDER, PATH
 from flows.cli.summary import print_wrong_notes, summary_table
 from flows.jobs.follow import FollowSettings, follow
 from flows.jobs.run import RunOptions, Summary, dry_run, run
@@ -43,7 +44,7 @@ def _listening_place(
 
 
 @click.command("run", epilog="Example: ceramic-order run ~/.ceramic-one/db.sqlite3 --report left/")
-@click.argument("database", type=click.Path(path_type=Path))
+@click.argument("database", type=PATH)
 @flow_options
 @click.option(
     "--durable",
@@ -52,14 +53,14 @@ def _listening_place(
 )
 @click.option(
     "--report",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="A folder for waiting.parquet and rejected.parquet.",
 )
 @page_option
 @click.option(
     "--profile",
     "profile_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="A file for where the time went, as JSON.",
 )
 @click.option(

@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 
 from flows.cli.check_option import check_option
+from flows.cli.paths import PATH
 from flows.jobs.run import RunOptions
 from flows.jobs.status import Left, Status, status
 from flows.terminal.console import output_options, print_json, print_message, print_result
@@ -15,7 +16,7 @@ from flows.terminal.words import counted
 
 
 @click.command("status", epilog="Example: ceramic-order status ~/.ceramic-one/db.sqlite3 --reasons")
-@click.argument("database", type=click.Path(path_type=Path))
+@click.argument("database", type=PATH)
 @click.option(
     "--reasons", is_flag=True, help="Also run the flow dry, to tell why events are not delivered."
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from connectors.run_state import Phases
+from flows.cli.paths import PATH
 from flows.synth.database import Order, write_database
 from flows.synth.streams import Population
 from flows.terminal.console import (
@@ -23,7 +24,7 @@ SHARE = click.FloatRange(0.0, 1.0)
     "synth",
     epilog="Example: ceramic-order synth sample.db --streams 10000 --forks 0.1 --order shuffled",
 )
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @click.option(
     "--streams",
     type=click.IntRange(min=1),

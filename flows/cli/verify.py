@@ -7,6 +7,7 @@ from rich.table import Table
 
 from connectors.run_state import Phases
 from flows.cli.page_option import page_option
+from flows.cli.paths import FOLDER, PATH
 from flows.report.output_file import require_writable
 from flows.terminal.console import (
     escaped,
@@ -26,15 +27,15 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
     "verify",
     epilog="Example: ceramic-order verify db.sqlite3 --baseline before.sqlite3 --report broken/",
 )
-@click.argument("database", type=click.Path(path_type=Path))
+@click.argument("database", type=PATH)
 @click.option(
     "--baseline",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A copy from before the run: old numbers and all else must be as in it.",
 )
 @click.option(
     "--log",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The folder that `replay` wrote: log and DATABASE must agree.",
 )
 @click.option(
@@ -48,7 +49,7 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
 )
 @click.option(
     "--report",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="A folder for violations.parquet.",
 )
 @page_option

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from flows.cli.check_option import check_option
+from flows.cli.paths import PATH
 from flows.jobs.why import Step, Why, why
 from flows.terminal.console import output_options, print_json, print_result
 from operators.encoding.cid import cid_text
@@ -14,7 +15,7 @@ SHOWN = 5
 
 
 @click.command("why", epilog="Example: ceramic-order why ~/.ceramic-one/db.sqlite3 bagcqcera...")
-@click.argument("database", type=click.Path(path_type=Path))
+@click.argument("database", type=PATH)
 @click.argument("event")
 @check_option
 @output_options

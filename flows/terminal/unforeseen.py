@@ -28,12 +28,14 @@ _LACKS: dict[int, tuple[str, str]] = {
     errno.ENFILE: ("The machine can't open more files", "Raise `fs.file-max`."),
     errno.ENOSPC: ("A disk is full", "Make room on it."),
     errno.EDQUOT: ("A disk quota is used up", "Make room within it."),
+    errno.EFBIG: ("A file can't grow further", "Raise the limit `ulimit -f`."),
     errno.EIO: ("A disk fails", "Look at the system's log."),
     errno.EROFS: ("A folder can't be written to", "Set TMPDIR to a folder that can."),
 }
 """What a machine can lack: error number to what that means, and what to do about it."""
 
 _MEMORY_WORDS = ("cannot allocate memory", "failed to map segment", "cannot map", "bad alloc")
+_FOLDER_WORDS = ("no usable temporary directory",)
 _THREAD_WORDS = ("can't start new thread", "resource temporarily unavailable")
 
 
@@ -76,8 +78,12 @@ def _kept_trace(trace: bytes) -> Path | None:
     for folder in _folders():
         with suppress(OSError):
             descriptor, name = tempfile.mkstemp(prefix="ceramic-order-", suffix=".log", dir=folder)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(trace)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(trace)
+            except OSError:
+                Path(name).unlink()
+                raise
             return Path(name)
     return None
 
@@ -104,6 +110,9 @@ def _lack(cause: BaseException) -> tuple[str, str, str] | None:
         number = errno.ENOMEM
     elif isinstance(cause, RuntimeError) and any(words in lowered for words in _THREAD_WORDS):
         number = errno.EAGAIN
+    elif isinstance(cause, OSError) and any(words in lowered for words in _FOLDER_WORDS):
+        # of `tempfile`, which tries to write a file in each
+        number = errno.EROFS
     if number not in _LACKS:
         return None
     what, advice = _LACKS[number]

@@ -5,8 +5,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from connectors.errors import CannotStartError
+from connectors.errors import InterruptedRunError
 from connectors.paths import ParquetWriter
+from connectors.result_folder import ResultFolder
 from flows.verify.cids import cid_text
 
 FILE = "violations.parquet"
@@ -29,41 +30,46 @@ VIOLATIONS = pa.schema(
 """One row for each violation, by rule and number."""
 
 
-def prepare_report(folder: Path | None) -> None:
-    """Make the folder.
+def prepared_report(folder: Path | None) -> ResultFolder | None:
+    """The folder for the report, made and checked; the caller abandons what it does not write.
 
     Raises:
-        CannotStartError: it can't be made.
+        CannotStartError: it can't be made, or a file that is no report is in the way.
     """
     if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise CannotStartError(
-            f"Can't make the report folder `{folder}`",
-            why=f"{cause.strerror}",
-            advice="Name another folder.",
-        ) from cause
+        return None
+    place = ResultFolder(folder, (FILE,), frozenset({"rule", "detail"}))
+    place.prepare()
+    return place
 
 
-def write_report(tables: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def write_report(tables: duckdb.DuckDBPyConnection, place: ResultFolder) -> None:
     """Write the table `violation` to `violations.parquet`.
 
     An earlier one is replaced when the new one is complete.
+
+    Raises:
+        InterruptedRunError: the disk is full or fails.
     """
-    partial = folder / f".{FILE}.partial"
     rows = tables.sql(
         "SELECT rule, cid, number, related, detail, in_baseline FROM violation"
         " ORDER BY rule, number, cid"
     )
-    with ParquetWriter(partial, VIOLATIONS, compression="zstd") as file:
-        for batch in rows.to_arrow_reader(BATCH_ROWS):
-            columns = {name: batch[name] for name in batch.schema.names}
-            for name in ("cid", "related"):
-                texts = [None if cid is None else cid_text(cid) for cid in batch[name].to_pylist()]
-                columns[f"{name}_text"] = pa.array(texts, pa.string())
-            file.write_batch(
-                pa.record_batch([columns[field.name] for field in VIOLATIONS], schema=VIOLATIONS)
-            )
-    partial.replace(folder / FILE)
+    try:
+        with ParquetWriter(place.partial() / FILE, VIOLATIONS, compression="zstd") as file:
+            for batch in rows.to_arrow_reader(BATCH_ROWS):
+                columns = {name: batch[name] for name in batch.schema.names}
+                for name in ("cid", "related"):
+                    cids = batch[name].to_pylist()
+                    texts = [None if cid is None else cid_text(cid) for cid in cids]
+                    columns[f"{name}_text"] = pa.array(texts, pa.string())
+                in_order = [columns[field.name] for field in VIOLATIONS]
+                file.write_batch(pa.record_batch(in_order, schema=VIOLATIONS))
+        place.publish()
+    except OSError as cause:
+        raise InterruptedRunError(
+            f"Can't write the report in `{place.folder}`",
+            why=cause.strerror or f"{cause}",
+            unchanged="The database is unchanged.",
+            retry=True,
+        ) from cause

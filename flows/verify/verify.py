@@ -26,7 +26,7 @@ from flows.verify.derive import derive, run, sql
 from flows.verify.load import load_baseline, load_database
 from flows.verify.log import Log
 from flows.verify.memory import Shares, amount, share_out
-from flows.verify.report import prepare_report, write_report
+from flows.verify.report import prepared_report, write_report
 from flows.verify.rows import READ_ERRORS, connect_immutable, rowids
 from flows.verify.verification import Verification
 
@@ -88,9 +88,11 @@ def verify(
         path = opened.enter_context(_unchanging_file(database))
         with _explained(database, memory_limit):
             shares = share_out(limit, _events(path))
-        prepare_report(report)
         old_path = opened.enter_context(_unchanging_file(baseline)) if baseline else None
         replayed = None if log is None else Log(log, published=is_log_published)
+        place = prepared_report(report)
+        if place is not None:
+            opened.callback(place.abandon)
         tables = opened.enter_context(_tables(shares))
         with _explained(database, memory_limit):
             run(tables, sql("macros"))
@@ -127,8 +129,8 @@ def verify(
             findings = check_rules(
                 tables, given, lambda done, total: progress("checking rules", done, total)
             )
-            if report is not None:
-                write_report(tables, report)
+            if place is not None:
+                write_report(tables, place)
             events, delivered = tables.execute(
                 "SELECT count(*), count(*) FILTER (is_numbered) FROM event"
             ).fetchall()[0]

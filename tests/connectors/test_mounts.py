@@ -62,6 +62,14 @@ def test_a_mount_of_the_folder_is_as_good_as_the_folder(host: Path, tmp_path: Pa
 
 
 @needs_mounts
+@pytest.mark.parametrize("name", ["of\u2028two\x85lines", "with a form\ffeed", "no UTF-8 \udcff"])
+def test_mounts_may_have_any_name(host: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    ended = run_with_mount(host.parent, tmp_path / name, tmp_path / name / "node.db")
+    assert (ended.code, ended.err) == (0, "")
+
+
+@needs_mounts
 def test_a_mount_that_only_another_process_sees_is_found(host: Path, tmp_path: Path) -> None:
     script = 'mount --bind "$1" "$2" && echo mounted && cat'
     mounted = tmp_path / "data" / "a b\\.db"

@@ -1,6 +1,7 @@
 """Temporary folders go away."""
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,4 +61,15 @@ def test_a_scratch_makes_nothing_before_it_is_wanted(temporary: Path) -> None:
     assert scratch.folder().parent == temporary
     scratch.close()
     scratch.close()
+    assert not list(temporary.iterdir())
+
+
+def test_one_that_is_being_made_is_never_taken_for_a_leftover(temporary: Path) -> None:
+    def make(at: int) -> bool:
+        with scratch_folder() as folder:
+            (folder / "file").write_text(f"{at}")
+            return (folder / "file").read_text() == f"{at}"
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(make, range(400)))
     assert not list(temporary.iterdir())

@@ -81,3 +81,52 @@ def test_a_run_needs_no_temporary_folder(small: Template, children: Children) ->
     command = ceramic_order("run", database, "--quiet")
     run([unshare, "--mount", "sh", "-c", read_only, children.folder, *command])
     check(small.contents, read(database))
+
+
+@pytest.mark.parametrize(("most", "code"), [(0, 2), (100_000, 3)])
+def test_a_limit_on_the_size_of_files_is_named(
+    small: Template, children: Children, most: int, code: int
+) -> None:
+    database = small.copy(children.folder)
+    limits = {resource.RLIMIT_FSIZE: most}
+    ended = run(ceramic_order("run", database, "--quiet"), code=code, limits=limits)
+    assert f"`ulimit -f` lets no file grow beyond `{most:,}` bytes" in ended.err
+    check_rerun(small.contents, database, children)
+
+
+def test_where_no_file_can_be_made_a_command_that_needs_one_says_so(
+    small: Template, children: Children
+) -> None:
+    database = small.copy(children.folder)
+    limits = {resource.RLIMIT_FSIZE: 0}
+    ended = run(ceramic_order("verify", database), code=2, limits=limits, cwd=children.folder)
+    assert "o usable temporary directory" in ended.err
+    assert list(children.folder.glob("ceramic-order-*")) == []
+
+
+def test_a_tmpdir_that_is_no_folder_is_named(small: Template, children: Children) -> None:
+    database = small.copy(children.folder)
+    before = bytes_of(children.folder)
+    for named in ("/nowhere", str(database)):
+        environment = {"TMPDIR": named}
+        ended = run(ceramic_order("run", database, "-q"), code=2, environment=environment)
+        assert f"The folder `{named}` for temporary files can't be used" in ended.err
+    assert bytes_of(children.folder) == before
+
+
+def test_a_mask_that_takes_the_owners_rights_locks_nobody_out(
+    small: Template, children: Children
+) -> None:
+    # root is held to the rights of files without these
+    setpriv = [str(shutil.which("setpriv")), "--bounding-set=-dac_override,-dac_read_search"]
+    if run(["/bin/sh", "-c", '"$@"', "sh", *setpriv, "true"], code=None, traceback=True).code:
+        pytest.skip("`setpriv` takes rights from root alone")
+    database = small.copy(children.folder)
+    script = ["/bin/sh", "-c", 'umask 0777; exec "$@"', "sh"]
+    codes = [
+        run([*setpriv, *script, *ceramic_order(name, database)], code=None).code
+        for name in ("verify", "run", "verify")
+    ]
+    assert codes[1] == 0
+    assert {*codes} <= {0, 1}
+    check(small.contents, read(database))

@@ -166,3 +166,13 @@ def test_a_folder_of_the_users_with_the_name_of_ours_hides_nothing(tmp_path: Pat
     program = Path(sys.executable).with_name("ceramic-order")
     done = run([program, "--version"], environment={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
     assert done.out.startswith("ceramic-order ")
+
+
+@pytest.mark.parametrize("value", ["", "x", "elvish_source", "bash_source"])
+def test_the_variable_of_completions_can_hold_anything(value: str, tmp_path: Path) -> None:
+    environment = {"_CERAMIC_ORDER_COMPLETE": value}
+    is_known = value in {"", "bash_source"}
+    command = ceramic_order("synth", tmp_path / "made.db", "--streams", 2)
+    ended = run(command, code=0 if is_known else 2, environment=environment)
+    assert (tmp_path / "made.db").exists() == (value == "")
+    assert is_known or f"no completions of the kind `{value}`" in ended.err

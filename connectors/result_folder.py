@@ -1,0 +1,92 @@
+"""A folder that gets the files of a result: all of them, or none."""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from connectors.errors import CannotStartError
+from connectors.scratch import Scratch
+
+
+@dataclass
+class ResultFolder:
+    """Makes files in a new folder inside; they get their names when all are there.
+
+    Files of an earlier result are replaced, any other file is not.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    """The names of the Parquet files."""
+    mark: frozenset[str]
+    """Columns by which a file is known to be of such a result."""
+    _scratch: Scratch | None = None
+    _made: list[Path] = field(default_factory=list)
+    """Folders that did not exist before, the innermost first."""
+
+    def prepare(self) -> None:
+        """Make the folder, and check that the files can be made in it.
+
+        Raises:
+            CannotStartError: they can't, or a file that is none of a report is in their way.
+        """
+        try:
+            above = (self.folder, *self.folder.parents)
+            self._made.extend(folder for folder in above if not folder.exists())
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.partial()
+        except (OSError, RuntimeError) as cause:
+            self.abandon()
+            reason = cause.strerror if isinstance(cause, OSError) else "a loop of symbolic links"
+            raise CannotStartError(
+                f"Can't make a report in the folder `{self.folder}`",
+                why=f"{reason}",
+                advice="Name another folder.",
+            ) from cause
+        for name in self.files:
+            if (file := self.folder / name).exists() and not self._is_of_result(file):
+                self.abandon()
+                raise CannotStartError(
+                    f"`{file}` is in the way of a report",
+                    why="it is none itself, so it is not replaced",
+                    advice="Move it away, or name another folder.",
+                )
+
+    def partial(self) -> Path:
+        """The new folder in which the files are made.
+
+        Raises:
+            OSError: it can't be made.
+        """
+        self._scratch = self._scratch or Scratch(self.folder)
+        return self._scratch.folder()
+
+    def publish(self) -> None:
+        """Give the files their names; a kill meanwhile leaves no files of two results.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        for name in self.files:
+            (self.folder / name).unlink(missing_ok=True)
+        for name in self.files:
+            (self.partial() / name).replace(self.folder / name)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Remove what is not published; safe to call twice."""
+        if self._scratch is not None:
+            self._scratch.close()
+        with suppress(OSError):  # it holds something
+            for folder in self._made:
+                folder.rmdir()
+
+    def _is_of_result(self, file: Path) -> bool:
+        try:
+            with file.open("rb") as opened:
+                return set(pq.read_schema(opened).names) >= self.mark
+        except (OSError, pa.ArrowException):
+            return False
