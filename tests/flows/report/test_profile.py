@@ -175,11 +175,13 @@ def test_a_stage_within_another_counts_as_its_own() -> None:
 
 
 def test_threads_are_measured_apart_and_added_up() -> None:
-    profile = Profile()
+    profile, together = Profile(), threading.Barrier(3)
 
     def sleep() -> None:
         with profile.measure("sleep", 1):
-            time.sleep(0.05)
+            # all are in the stage at the same time, however long each takes to start
+            together.wait()
+            time.sleep(0.1)
 
     with profile.measure("all", 1):
         threads = [threading.Thread(target=sleep) for _ in range(3)]
