@@ -28,6 +28,9 @@ READMES = sorted(
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+START_OVER = re.compile(r"To start over: (`.+?`|nothing)")
+MOST_PROSE = 65
+"""Lines of text, beside commands and what they print, on a page."""
 FIELDS = re.compile(r"^\| JSON of `(.+?)` \|.*\n\|.*\n((?:\|.*\n)+)", re.MULTILINE)
 TYPES: dict[str, tuple[type, ...]] = {
     "text": (str,),
@@ -81,6 +84,22 @@ def test_commands_print_what_the_tutorial_shows(tutorial: str, tmp_path: Path) -
     text = (folder / "README.md").read_text()
     assert commands(text)
     assert_true(text, folder)
+    (start_over,) = START_OVER.findall(" ".join(text.split()))
+    assert shell(start_over.strip("`").replace("nothing", "true"), folder) == ""
+    assert files_in(folder) == files_in(EXAMPLES / tutorial)
+
+
+def files_in(folder: Path) -> set[str]:
+    """What lies in a folder, but for what Python keeps there."""
+    return {path.name for path in folder.iterdir() if path.name != "__pycache__"}
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS)
+def test_a_tutorial_is_a_page_with_a_picture(tutorial: str) -> None:
+    text = (EXAMPLES / tutorial / "README.md").read_text()
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert len([line for line in prose.splitlines() if line]) <= MOST_PROSE
+    assert MERMAID.search(text) or re.search(r"!\[.+\]\(.+\.(png|svg)\)", text)
 
 
 def test_commands_print_what_the_reference_shows(tmp_path: Path) -> None:
