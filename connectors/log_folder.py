@@ -56,6 +56,8 @@ class LogFolder:
             self._scratch = Scratch(folder)
             self._require_free()
             self.partial = self._scratch.folder()
+            self.removed = self._scratch.removed
+            """Folders that killed replays had left in it."""
         except OSError as cause:
             self._release()
             raise CannotStartError(

@@ -31,6 +31,8 @@ class Scratch:
     def __init__(self, parent: Path | None = None) -> None:
         """Nothing is made yet; None: in the folder for temporary files (TMPDIR)."""
         self.parent = parent or Path(tempfile.gettempdir())
+        self.removed: list[Path] = []
+        """Folders that killed processes had left there."""
         self._folder: Path | None = None
         self._lock = Lock()
 
@@ -42,8 +44,14 @@ class Scratch:
         """
         with self._lock:
             if self._folder is None:
+                self.removed += remove_leftovers(self.parent)
                 self._folder = _make(self.parent)
             return self._folder
+
+    def remove_leftovers(self) -> list[Path]:
+        """Remove what killed processes left where the folder is to be; all that was removed."""
+        self.removed += remove_leftovers(self.parent)
+        return self.removed
 
     def close(self) -> None:
         """Remove the folder with all that is in it; safe to call twice."""
@@ -75,7 +83,9 @@ def scratch_parent(database: Path) -> Path:
 @contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """A new folder in `parent`, or where TMPDIR says; removed at the end of the block."""
-    folder = _make(parent or Path(tempfile.gettempdir()))
+    parent = parent or Path(tempfile.gettempdir())
+    remove_leftovers(parent)
+    folder = _make(parent)
     try:
         yield folder
     finally:
@@ -114,7 +124,6 @@ def remove_leftovers(parent: Path) -> list[Path]:
 
 
 def _make(parent: Path) -> Path:
-    remove_leftovers(parent)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     # under its name the file is always locked: nobody takes a new folder for a leftover
     unlocked = folder / f"{LOCK_FILE}-new"

@@ -13,13 +13,12 @@ from connectors.database import highest_number, locate
 from connectors.errors import InterruptedRunError
 from connectors.news import News
 from connectors.run_state import RunState
-from connectors.scratch import Scratch, scratch_parent
 from connectors.sink import other_numbers
 from connectors.sqlite import execute, sqlite_errors
 from flows.jobs.completeness import checkpoint
 from flows.jobs.ending import outcome
 from flows.jobs.rounds import NO_ROWS, Rounds
-from flows.jobs.run import Job, RunOptions, Summary, in_place, planned, show_plan
+from flows.jobs.run import Job, RunOptions, Summary, in_place, planned, scratch_of_run, show_plan
 from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted
 from flows.terminal.console import print_event
 from flows.terminal.notify import notify
@@ -97,7 +96,7 @@ def follow(
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release, kept)))
         stack.callback(held.close)
         execute(held.connection, f"PRAGMA busy_timeout={int(settings.busy_seconds * 1000)}")
-        scratch = stack.enter_context(closing(Scratch(scratch_parent(path))))
+        scratch = stack.enter_context(closing(scratch_of_run(path, options)))
         plan = planned(path, options, held.connect, scratch)
         show_plan(plan, options)
         job = Job(path, options, run_state, held.connect, scratch, plan, kept)

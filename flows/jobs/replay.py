@@ -20,7 +20,7 @@ from flows.jobs.runner import finish_by, nothing_changed
 from flows.jobs.versions import versions
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
-from flows.terminal.console import print_message
+from flows.terminal.console import print_message, print_removed
 from flows.terminal.progress import shown_progress
 from flows.terminal.signals import stopped_by_signals
 from flows.verify.verification import Verification
@@ -79,6 +79,8 @@ class Replaying:
             )
         self.reader = Reader(self.path, static=True)
         self._log = LogFolder(out, overwrite=overwrite)
+        if not options.quiet:
+            print_removed(self._log.removed)
 
     def begin(self) -> tuple[LogSink, ReportSink]:
         """Make the private copy, if one is needed, and read what the snapshot is.

@@ -32,7 +32,7 @@ from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted, nothin
 from flows.lookups import LookUpSettings
 from flows.memory import Memory, default_limit, share_out
 from flows.order import Sink, build_flow
-from flows.terminal.console import print_message
+from flows.terminal.console import print_message, print_removed
 from flows.terminal.progress import shown_progress
 from flows.terminal.signals import stopped_by_signals
 from operators.order import OrderSettings
@@ -205,7 +205,7 @@ def run(database: Path, options: RunOptions) -> Summary:
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release)))
         stack.callback(held.close)
         execute(held.connection, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
-        scratch = stack.enter_context(closing(Scratch(scratch_parent(path))))
+        scratch = stack.enter_context(closing(scratch_of_run(path, options)))
         plan = planned(path, options, held.connect, scratch)
         settings = replace(
             options.sink,
@@ -244,6 +244,15 @@ def in_place(held: Claim, run_state: RunState, kept: Kept = batches_kept) -> Ite
         held.require_in_place()
     except MovedError as error:
         raise interrupted(error, run_state, kept) from error
+
+
+def scratch_of_run(path: Path, options: RunOptions) -> Scratch:
+    """The folder for what does not fit in memory; what killed runs have left there is removed."""
+    scratch = Scratch(scratch_parent(path))
+    removed = scratch.remove_leftovers()
+    if not options.quiet:
+        print_removed(removed)
+    return scratch
 
 
 def show_plan(plan: Plan, options: RunOptions) -> None:

@@ -10,20 +10,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha384
 from itertools import count, islice
 from pathlib import Path
 from shutil import rmtree
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import pyarrow as pa
 
 from connectors.database import require_short
 from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.scratch import Scratch
 from connectors.sqlite import Connection, SqliteError, connect, execute, query, scalar, sqlite_says
 from flows.synth.events import Event
 from flows.synth.rows import Rows, in_cid_order, pack, unpack
@@ -153,13 +153,13 @@ def write_database(
     counts = Counts()
     with (
         _workshop(path) as folder,
-        stopped_by_signals(partial(_clear, Path(folder), path), retry=False),
+        stopped_by_signals(partial(_clear, folder, path), retry=False),
     ):
-        unfinished = Path(folder) / "database"
+        unfinished = folder / "database"
         try:
             batches = _batches(population, counts, progress)
             if order == "shuffled":
-                batches = in_cid_order(batches, Path(folder), BATCH_EVENTS)
+                batches = in_cid_order(batches, folder, BATCH_EVENTS)
             with _fast_interpreter():
                 _fill(unfinished, batches, progress)
             unfinished.rename(path)
@@ -187,9 +187,12 @@ def _require_free(path: Path) -> None:
             )
 
 
-def _workshop(path: Path) -> TemporaryDirectory[str]:
+@contextmanager
+def _workshop(path: Path) -> Iterator[Path]:
+    """A folder beside the database; what killed processes have left there is removed."""
+    scratch = Scratch(path.parent)
     try:
-        return TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
+        folder = scratch.folder()
     except OSError as cause:
         raise CannotStartError(
             f"Can't create `{path}`",
@@ -197,6 +200,8 @@ def _workshop(path: Path) -> TemporaryDirectory[str]:
             unchanged="Nothing was created.",
             advice="Check its folder.",
         ) from cause
+    with closing(scratch):
+        yield folder
 
 
 def _clear(folder: Path, path: Path) -> str:

@@ -4,8 +4,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -140,6 +141,12 @@ def print_message(text: str, *, style: str | None = None) -> None:
         )
     except OSError:
         return
+
+
+def print_removed(folders: Iterable[Path]) -> None:
+    """Say that folders were removed that killed commands had left."""
+    for folder in folders:
+        print_message(f"Removed `{folder}`, which a command that was killed had left.")
 
 
 def print_error(error: CeramicOrderError, *, as_json: bool) -> None:
