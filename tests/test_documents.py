@@ -92,3 +92,18 @@ def test_every_failure_in_the_readme_names_tests_that_are_there() -> None:
             # as the heading says, and a folder stands for the next names too
             places = [ROOT / test, ROOT / "tests/crash" / test, ROOT / "tests/connectors" / test]
             assert any(place.is_file() for place in places), f"{test} of: {failure}"
+
+
+def test_the_first_page_says_how_much_depends_on_bytewax() -> None:
+    (said,) = re.findall(r"import it \(some ([\d,]+) lines", (ROOT / "README.md").read_text())
+    texts = [
+        path.read_text()
+        for room in ("connectors", "operators", "flows")
+        for path in (ROOT / room).rglob("*.py")
+    ]
+    lines = sum(
+        text.count("\n")
+        for text in texts
+        if re.search(r"^(from|import) bytewax", text, re.MULTILINE)
+    )
+    assert lines == pytest.approx(int(said.replace(",", "")), rel=0.2)

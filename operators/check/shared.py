@@ -27,7 +27,8 @@ FetchBlocks = Callable[[pa.Array], dict[bytes, bytes]]
 """From distinct multihashes to those blocks of them that the database holds."""
 
 LARGEST_BLOCK = 4 * 1024 * 1024
-"""Bytes of a block and its CID together: what a node reads at most."""
+"""Bytes of a block and its CID together: a node reads events as CAR files, and refuses a longer
+part of one (FORMAT.md, What a node needs to serve an event)."""
 
 REMEMBERED_BYTES = 8 * 1024 * 1024
 """Of the shared blocks of one generation, and there are two."""
