@@ -53,7 +53,7 @@ class SinkSettings:
     """From this share of the rows in its range on a batch is dense: few are left there that a later
     batch could bring."""
     checkpoint_pages: int = 65_536
-    """SQLite checkpoints a WAL of so many pages after a commit: 256 MB."""
+    """SQLite checkpoints a WAL of so many pages after a commit: 256 MB; 0: never before the end."""
     cache_kib: int = 16_384
     """Of SQLite, for pages that a transaction has changed. By level and rowid more does not help;
     with the usual 2 MB the index on `delivered` took 1.3 times as long."""
@@ -204,7 +204,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
                 first_number = self._write_numbers(runs, events)
             self._last_number = first_number + events - 1
             self._run_state.add_batch(events, inits, first_number)
-            if dense:
+            if dense and self._settings.checkpoint_pages:
                 with self._run_state.measure("checkpoint", events):
                     execute(self._connection, "PRAGMA wal_checkpoint(PASSIVE)")
 

@@ -10,24 +10,24 @@ under Bytewax itself:
     python -m bytewax.run "flows.order:get_flow('node.db')" -w 2
 """
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from connectors.claim import claim
-from connectors.database import check_schema, locate
 from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.scratch import Scratch, scratch_parent
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
-from connectors.source import PARTITIONS
-from connectors.sqlite import connect
+from flows.cluster.database import open_database
+from flows.cluster.meeting import Meeting
 from flows.inputs import Inputs
-from flows.jobs.ending import Ending, complete_in_place
+from flows.jobs.ending import Ending, complete_cluster, kept_elsewhere
 from flows.jobs.invocation import read_invocation, refusals_shown, require_counts
+from flows.jobs.runner import batches_kept
 from flows.lookups import LookUpSettings
 from flows.memory import default_limit, share_out
 from operators.decode import decode
@@ -42,49 +42,56 @@ if TYPE_CHECKING:
 UNKNOWN_PARTITIONS = 64
 """Parts of a shard in files where nobody has counted the events."""
 
+WAIT_SECONDS = 7.0
+"""How long the processes of a cluster wait for each other."""
+
 Sink: TypeAlias = "DeliveredSink | DryRunSink | LogSink"
 
 
 def get_flow(
     database: str,
     *,
-    partitions: int = PARTITIONS,
+    partitions: int | None = None,
     shards: int = SHARDS,
     batch_rows: int | None = None,
     check_node: bool = True,
-    writes: bool = True,
-    alone: bool = True,
+    wait_seconds: float = WAIT_SECONDS,
 ) -> Dataflow:
     """The main job on `database`, in place, for `python -m bytewax.run`.
 
     The database is claimed until this process ends, and no other program can open it. Then it is
     checkpointed, and one line on stderr says what was delivered and what was left; the exit code
-    is 1 if the flow did not come to the end of its input. In a cluster exactly one process has
-    `writes`, beside the database; it must not be `alone` if other processes read the same file.
+    is 1 if the flow did not come to the end of its input.
+
+    In a cluster (`-i`, `-a`) process 0 is the one that writes. Each of the others reads the same
+    file, or a copy of the same state. They meet before anything is changed, wait `wait_seconds` for
+    each other, and end together.
 
     Raises:
-        CannotStartError: it is not a ceramic-one database, not writable, or in use; nothing was
-            changed.
+        CannotStartError: it is not a ceramic-one database, not writable, or in use, or a process of
+            the cluster can't start; nothing was changed.
     """
     run_state = RunState()
     with refusals_shown(), ExitStack() as stack:
-        read_invocation()
         require_counts(partitions=partitions, shards=shards, batch_rows=batch_rows)
-        path = locate(Path(database), writable=writes)
-        held = stack.enter_context(closing(claim(path, keep_out=alone))) if writes else None
-        if held is None:
-            check_schema(path)
-        memory, scratch = share_out(default_limit()), Scratch(scratch_parent(path))
+        meeting = stack.enter_context(Meeting(read_invocation(), wait_seconds))
+        options = {"shards": shards, "check_node": check_node}
+        opened = open_database(meeting, stack, Path(database), partitions, options)
+        path, writes = opened.path, meeting.is_first
+        memory = share_out(default_limit() // meeting.processes_here)
+        scratch = Scratch(scratch_parent(path))
         stack.callback(scratch.close)
         inputs = Inputs(
             path,
             run_state,
-            connect=held.connect if held else connect,
-            partitions=partitions,
+            connect=opened.connect,
+            partitions=opened.partitions,
             check_node=check_node,
             settings=LookUpSettings(memory.check, scratch.folder),
         )
         settings = SinkSettings(batch_rows, memory_bytes=memory.sink, spill_folder=scratch.folder)
+        if meeting.shares_file:
+            settings = replace(settings, checkpoint_pages=0)
         sink = DeliveredSink(path, run_state, settings, writes_here=writes)
         report = ReportSink(None, LEFT, WAITING, run_state, counts_here=writes)
         spill = SpillSettings(scratch.folder, memory.shard, UNKNOWN_PARTITIONS)
@@ -93,11 +100,16 @@ def get_flow(
 
     def complete() -> str:
         inputs.close()
-        if held is None:
-            return f"{run_state.discovered:,} events read for the process that writes."
-        return complete_in_place(held, run_state, partitions)
+        return complete_cluster(opened, run_state)
 
-    Ending(run_state, complete, close).register()
+    Ending(
+        run_state,
+        complete,
+        close,
+        batches_kept if writes else kept_elsewhere,
+        release=opened.held.release if opened.held else scratch.close,
+        cluster=opened.cluster,
+    ).register()
     return flow
 
 

@@ -22,7 +22,7 @@ from tests.support import program
 from tests.support.job import chain, store
 from tests.support.oracle import check, read
 from tests.support.other_programs import bytes_of
-from tests.support.program import ceramic_order, end, python, started
+from tests.support.program import ceramic_order, end, started
 
 KEYS = {
     "database": str,
@@ -368,24 +368,3 @@ def _size(file: Path) -> int:
     with suppress(FileNotFoundError):
         return file.stat().st_size
     return 0
-
-
-def test_a_cluster_of_two_processes_does_the_same(
-    large: Path, tmp_path: Path, unused_ports: tuple[int, int]
-) -> None:
-    path = tmp_path / "node.db"
-    shutil.copyfile(large, path)
-    addresses = ";".join(f"127.0.0.1:{port}" for port in unused_ports)
-    # the one that writes probes whether anybody else has the database open, so it opens it first
-    flow = f"flows.order:get_flow({str(path)!r}, alone=False)"
-    reading = f"flows.order:get_flow({str(path)!r}, writes=False)"
-    runner = python("-m", "bytewax.run", "-a", addresses)
-    with started([*runner, flow, "-i", "0"]) as one:
-        while one.poll() is None and not path.with_name(path.name + "-order-lock").exists():
-            time.sleep(0.01)
-        other = program.run([*runner, reading, "-i", "1"])
-        ended = end(one)
-    assert ended.code == 0, ended
-    assert ended.err.startswith("10,800 events delivered, numbers "), ended
-    assert other.err.endswith(" events read for the process that writes.\n"), other
-    check(read(large), read(path))

@@ -1,0 +1,286 @@
+"""How the processes of a cluster meet before anything is changed, and find out whether they fit.
+
+They do so at the address of process 0, which Bytewax uses afterwards:
+
+1. every other process connects, and says which number it has;
+2. process 0 claims the database, and says what all must have alike (the terms);
+3. the others compare that with what they have, and say what is in the way;
+4. process 0 says whether all can go on, or whose refusal stops them.
+"""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Self
+
+from connectors.errors import CannotStartError
+from connectors.fingerprint import machine
+from flows.cluster.cluster import Cluster
+from flows.cluster.line import Line, LineLostError, Message, hang_up
+from flows.jobs.invocation import Invocation
+
+RETRY_SECONDS = 0.05
+"""How often a process tries to reach process 0."""
+
+HELLO_SECONDS = 2.0
+"""How long whoever connects may take to say its number: it may be another program altogether."""
+
+LATE_SECONDS = 1.0
+"""How long process 0 still waits for others when it has claimed the database."""
+
+BOUND_SECONDS = 0.2
+"""For each lower number, how long a process waits until Bytewax listens there: where it does not
+listen yet, Bytewax tries again a second later."""
+
+Values = dict[str, Any]
+"""Whatever JSON holds, by name."""
+
+
+def head(error: CannotStartError) -> str:
+    """What happened and why, as one clause."""
+    return error.what if error.why is None else f"{error.what}: {error.why}"
+
+
+class Meeting:
+    """Within this context a process finds out whether it can go on.
+
+    Where it can't, the others learn why. Without other processes there is nothing to do.
+    """
+
+    def __init__(self, invocation: Invocation, seconds: float) -> None:
+        """`seconds`: how long a process waits for the others."""
+        self.invocation = invocation
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+        self._lines: dict[int, Line] = {}
+        self._listener: socket.socket | None = None
+        self._machines = [machine()]
+        self.shares_file = False
+        """Process 0: whether another process reads the very file that it writes."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is process 0, which writes."""
+        return self.invocation.process == 0
+
+    @property
+    def processes_here(self) -> int:
+        """How many processes of the cluster this machine has."""
+        return self._machines.count(machine())
+
+    def __enter__(self) -> Self:
+        """Reach process 0, or be there to be reached.
+
+        Raises:
+            CannotStartError: that can't be.
+        """
+        if self.invocation.processes > 1:
+            if self.is_first:
+                self._listen()
+            else:
+                self._connect()
+        return self
+
+    def __exit__(self, _: object, error: object, __: object) -> None:
+        """Tell the others what stopped this process, if something did."""
+        if isinstance(error, BaseException):
+            if self._listener is not None and not self._lines:
+                self._until = min(self._until, time.monotonic() + LATE_SECONDS)
+                with suppress(CannotStartError):
+                    self._accept_all()
+            if self.invocation.processes > 1:
+                hang_up(self._lines.values(), self._refusal(error))
+            self._close_listener()
+
+    def lead(self, terms: Values) -> Cluster:
+        """Process 0: let the others compare these terms, and wait until all of them have.
+
+        Raises:
+            CannotStartError: one of them is not there, or can't go on.
+        """
+        if self.invocation.processes > 1:
+            self._accept_all()
+            self._all_agree(terms)
+            self._close_listener()
+        return Cluster(self.invocation, self._lines)
+
+    def terms(self) -> Values:
+        """Another process: what process 0 says that all must have alike.
+
+        Raises:
+            CannotStartError: a process can't go on.
+        """
+        return dict(self._from_first()["terms"])
+
+    def agree(self, *, is_same_file: bool) -> Cluster:
+        """Another process: all terms are alike; go on if that is so in all processes.
+
+        Raises:
+            CannotStartError: a process can't go on.
+        """
+        with suppress(LineLostError):
+            self._lines[0].send({"machine": machine(), "is_same_file": is_same_file})
+        self._machines = self._from_first()["machines"]
+        time.sleep(BOUND_SECONDS * self.invocation.process)
+        return Cluster(self.invocation, self._lines)
+
+    def _address(self, process: int) -> str:
+        return self.invocation.addresses[process]
+
+    def _listen(self) -> None:
+        address = self._address(0)
+        try:
+            self._listener = socket.create_server(_host_and_port(address))
+        except OSError as cause:
+            raise CannotStartError(
+                f"Process `0` can't listen at its address `{address}`",
+                why=f"{cause.strerror}",
+                advice="It must be started once, on the machine of that address, and no other "
+                "program may use that port.",
+            ) from cause
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+
+    def _connect(self) -> None:
+        address = self._address(0)
+        place = _host_and_port(address)
+        why = ""
+        while (left := self._until - time.monotonic()) > 0:
+            try:
+                self._lines[0] = Line(socket.create_connection(place, timeout=left))
+            except OSError as cause:
+                why = cause.strerror or str(cause)
+                time.sleep(RETRY_SECONDS)
+            else:
+                with suppress(LineLostError):
+                    self._lines[0].send({"process": self.invocation.process})
+                return
+        raise CannotStartError(
+            f"Process `0` is not there: for `{self._seconds:g}` seconds nobody answered at "
+            f"`{address}`",
+            why=why or None,
+            advice=_TOGETHER,
+        )
+
+    def _from_first(self) -> Message:
+        """What process 0 says next.
+
+        Raises:
+            CannotStartError: it has ended, or says what stops a process.
+        """
+        try:
+            message = self._lines[0].receive()
+        except LineLostError as cause:
+            raise CannotStartError(
+                f"Process `0` at `{self._address(0)}` has ended before all processes were there",
+                advice=_TOGETHER,
+            ) from cause
+        _require_no_refusal(message)
+        return message
+
+    def _accept_all(self) -> None:
+        """Wait for all other processes.
+
+        Raises:
+            CannotStartError: one is not there in time, or one number is there twice.
+        """
+        others = range(1, self.invocation.processes)
+        self._until = max(self._until, time.monotonic() + LATE_SECONDS)
+        for line in self._accepted():
+            process = _number(line)
+            if process in self._lines:
+                twice = _OthersError(
+                    f"Process `{process}` was started twice",
+                    advice="Give each process a number of its own (`-i`).",
+                )
+                hang_up([line], {"refusal": twice.parts()})
+                raise twice
+            if process in others:
+                self._lines[process] = line
+            else:
+                line.close()
+            if len(self._lines) == len(others):
+                return
+        missing = next(process for process in others if process not in self._lines)
+        raise _OthersError(
+            f"Process `{missing}` at `{self._address(missing)}` is not there",
+            why=f"process `0` waited for `{self._seconds:g}` seconds",
+            advice=_TOGETHER,
+        )
+
+    def _accepted(self) -> Iterator[Line]:
+        """Whoever connects in time."""
+        while self._listener is not None and (left := self._until - time.monotonic()) > 0:
+            self._listener.settimeout(left)
+            try:
+                connection, _ = self._listener.accept()
+            except TimeoutError:
+                return
+            yield Line(connection)
+
+    def _all_agree(self, terms: Values) -> None:
+        """Wait until all others have compared the terms.
+
+        Raises:
+            CannotStartError: one of them can't go on.
+        """
+        for process, line in self._lines.items():
+            try:
+                line.send({"terms": terms})
+                message = line.receive()
+            except LineLostError as cause:
+                raise _OthersError(
+                    f"Process `{process}` at `{self._address(process)}` ended before the start",
+                    advice=_TOGETHER,
+                ) from cause
+            _require_no_refusal(message)
+            self._machines.append(message["machine"])
+            self.shares_file |= message["is_same_file"]
+        for line in self._lines.values():
+            with suppress(LineLostError):
+                line.send({"machines": self._machines})
+
+    def _refusal(self, error: BaseException) -> Message:
+        """What the others learn: an error of this process, or what it heard of another one."""
+        if isinstance(error, _OthersError):
+            return {"refusal": error.parts()}
+        process = self.invocation.process
+        parts: dict[str, Any] = {
+            "what": f"Process `{process}` at `{self._address(process)}` can't "
+        }
+        parts["what"] += "start"
+        if isinstance(error, CannotStartError):
+            parts |= {"why": head(error), "advice": error.advice, "unchanged": error.unchanged}
+        return {"refusal": parts}
+
+
+_TOGETHER = "Start all processes within that time, each with its number (`-i`) and all addresses."
+
+
+class _OthersError(CannotStartError):
+    """Another process can't go on, or is not there; all others learn the same."""
+
+
+def _require_no_refusal(message: Message) -> None:
+    if "refusal" in message:
+        raise _OthersError(**message["refusal"])
+
+
+def _number(line: Line) -> int:
+    """The number of the process that has connected; -1: it is none of ours."""
+    try:
+        return int(line.receive(HELLO_SECONDS)["process"])
+    except (LineLostError, KeyError, TypeError, ValueError):
+        return -1
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise CannotStartError(
+            f"`{address}` is no address of a process", advice="Give `host:port` for each."
+        )
+    return host.strip("[]"), int(port)

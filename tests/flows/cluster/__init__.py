@@ -1,0 +1,1 @@
+"""Tests of clusters: real processes, and how they meet."""

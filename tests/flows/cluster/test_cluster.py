@@ -1,0 +1,161 @@
+"""A cluster: several processes do what one does, or say in a sentence why they can't."""
+
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.cli import synth
+from flows.report.digest import order_digest
+from tests.support import program
+from tests.support.cluster import PATIENCE, addresses, cluster, ended, order_of, process
+from tests.support.oracle import Contents, check, read
+from tests.support.other_programs import bytes_of, execute_elsewhere
+from tests.support.program import python
+
+DIGESTED = pa.schema(
+    [
+        ("cid", pa.binary()),
+        ("delivered", pa.int64()),
+        ("stream", pa.binary()),
+        ("prev", pa.binary()),
+    ]
+)
+"""The columns of an order that its digest is made of."""
+
+POPULATION = "--streams 1800 --length 10 --forks 0.1 --missing 0.002 --order shuffled --seed 3"
+
+
+class Sample(NamedTuple):
+    """17,955 events with forks, in random order, some of them missing, alone in a folder."""
+
+    path: Path
+    contents: Contents
+    wanted: str
+    """The digest of what one process delivers."""
+
+    def copy(self, folder: Path) -> Path:
+        """A copy, alone in a new folder."""
+        folder.mkdir()
+        return Path(shutil.copyfile(self.path, folder / "node.db"))
+
+    def digest(self, path: Path) -> str:
+        """The order digest of what was delivered to a copy, which must be right."""
+        return digest(self.contents, path)
+
+
+def digest(before: Contents, path: Path) -> str:
+    """The order digest of what was delivered, which must be right."""
+    after, folder = read(path), path.with_name("order")
+    rows = [
+        {"cid": cid, "delivered": after.numbers[cid], **after.places[cid]._asdict()}
+        for cid in check(before, after)
+    ]
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=DIGESTED), folder / "order-00000.parquet")
+    return order_digest(folder, folder)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """A database, and what one process makes of it."""
+    path = tmp_path_factory.mktemp("sample") / "node.db"
+    synth.command.main([str(path), *POPULATION.split(), "--quiet"], standalone_mode=False)
+    ordered = Path(shutil.copyfile(path, tmp_path_factory.mktemp("one") / "node.db"))
+    program.run(python("-m", "bytewax.run", order_of(ordered)))
+    contents = read(path)
+    return Sample(path, contents, digest(contents, ordered))
+
+
+def test_three_processes_do_what_one_does(sample: Sample, tmp_path: Path) -> None:
+    path, copy = sample.copy(tmp_path / "here"), sample.copy(tmp_path / "there")
+    there = bytes_of(copy.parent)
+    first, *others = cluster([path, path, copy], partitions=3)
+    assert [each.code for each in (first, *others)] == [0, 0, 0], (first, others)
+    assert list(bytes_of(path.parent)) == [path.name]
+    assert bytes_of(copy.parent) == there
+    for other in others:
+        assert re.match(r"[1-9][\d,]+ events read for process 0, which says: ", other.err)
+        assert other.err.endswith(first.err)
+    assert first.err.startswith(
+        f"{len(check(sample.contents, read(path))):,} events delivered, numbers "
+    )
+    assert sample.digest(path) == sample.wanted
+
+
+WAYS = {
+    "two workers": python("-m", "bytewax.run", "FLOW", "-w", 2),
+    "-p 2": python("-m", "bytewax.testing", "FLOW", "-p", 2),
+    "-p 2 -w 2": python("-m", "bytewax.testing", "FLOW", "-p", 2, "-w", 2),
+    "small epochs": python("-m", "bytewax.run", "FLOW", "-w", 2, "-s", 0),
+}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("way", WAYS)
+def test_however_bytewax_starts_it_the_same_is_delivered(
+    way: str, sample: Sample, tmp_path: Path
+) -> None:
+    path = sample.copy(tmp_path / "here")
+    flow = order_of(path, wait_seconds=PATIENCE)
+    command = [flow if argument == "FLOW" else argument for argument in WAYS[way]]
+    # `-p` has fixed ports: in a network of its own nobody else has them
+    if program.run(["unshare", "-rn", "true"], code=None).code:
+        pytest.skip("this user can't make a network")
+    program.run(["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command])
+    assert sample.digest(path) == sample.wanted
+
+
+def established(place: str) -> int:
+    """Connections to a port of this machine."""
+    port = f":{int(place.split(':')[1]):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(line[1].endswith(port) and line[3] == "01" for line in lines)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+@pytest.mark.parametrize(
+    ("killed", "number"),
+    [(0, SIGKILL), (1, SIGKILL), pytest.param(1, SIGTERM, marks=pytest.mark.soak)],
+)
+def test_where_one_process_ends_midway_all_do_and_a_rerun_finishes(
+    killed: int, number: int, sample: Sample, tmp_path: Path
+) -> None:
+    path = sample.copy(tmp_path / "here")
+    places = addresses(2)
+    flow = order_of(path, wait_seconds=PATIENCE)
+    processes = [process(at, flow, places) for at in (0, 1)]
+    # each process has a line to process 0, and Bytewax a connection
+    while established(places[0]) < 2 and all(each.poll() is None for each in processes):
+        time.sleep(0.005)
+    processes[killed].send_signal(number)
+    left = ended(processes)[1 - killed]
+    what = "stopped: Stopped by `SIGTERM`" if number == SIGTERM else "is gone: it was killed"
+    assert left.code == 1, left
+    assert left.err.startswith(f"Error: Process `{killed}` at `{places[killed]}` {what}"), left
+    assert left.err.endswith("kept. Start all processes again: they finish the job.\n")
+    assert cluster([path, path])[0].code == 0
+    assert sample.digest(path) == sample.wanted
+
+
+def test_a_copy_of_another_state_is_refused_by_all(sample: Sample, tmp_path: Path) -> None:
+    path, copy = sample.copy(tmp_path / "here"), sample.copy(tmp_path / "there")
+    newer = "UPDATE ceramic_one_event SET delivered = 999999 WHERE rowid = 9000"
+    execute_elsewhere(copy, newer)
+    folders = (path.parent, copy.parent)
+    held = [bytes_of(folder) for folder in folders]
+    first, second, other = cluster([path, path, copy])
+    assert [first.code, second.code, other.code] == [2, 2, 2]
+    why = f"`{copy}` is a copy of another state than the database of process `0`: `undelivered` is"
+    assert other.err.startswith(f"Error: {why}")
+    for each in (first, second):
+        assert f" can't start: {why}" in each.err
+        assert each.err.endswith("Nothing was changed. Copy it anew while the node is stopped.\n")
+    assert [bytes_of(folder) for folder in folders] == held
