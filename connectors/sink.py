@@ -107,7 +107,6 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         self._inits = 0
         """Init events among all that is not written yet: normally none."""
         self._runs: list[Run] = []
-        self._run_rows = 0
         self._files = RunFiles(sink.settings.spill_folder, sink.settings.memory_bytes)
         self._last_number = sink.last_number
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")

@@ -4,9 +4,6 @@ from libipld import decode_cid
 
 from operators.encoding.cid import parse_cid
 
-STREAM_ID = 0xCE
-"""The multicodec code of StreamIDs, CommitIDs and event ids, as a varint: ce 01."""
-
 EVENT_ID_TYPE = 5
 """The type of an event id, where the others name a kind of stream."""
 

@@ -1,5 +1,6 @@
 """What is printed: escaped, on the right stream, and never the end of the process."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from flows.terminal.console import escaped, print_result
 from flows.terminal.words import counted
 from tests.support.job import chain, store
-from tests.support.program import ceramic_order, python, run
+from tests.support.program import ceramic_order, run
 
 
 def test_what_a_terminal_would_obey_is_shown_escaped() -> None:
@@ -34,14 +35,32 @@ def test_a_noun_follows_its_number(number: int, said: str) -> None:
     assert counted(1, "batch", "batches") == "1 batch"
 
 
-def test_bytewax_opens_no_port_and_writes_no_file_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["0", "1"])
+@pytest.mark.parametrize("command", ["run", "replay"])
+def test_bytewax_opens_no_port_and_writes_no_file_of_its_own(
+    command: str, asked: str, tmp_path: Path
+) -> None:
     path = store(tmp_path / "node.db", chain(3))
     (tmp_path / "cwd").mkdir()
-    program = "import flows.__main__ as m; m.main()"
-    command = python("-c", program, "run", path)
-    environment = {"BYTEWAX_DATAFLOW_API_ENABLED": "0", "BYTEWAX_DATAFLOW_API_PORT": "1"}
-    run(command, environment=environment, cwd=tmp_path / "cwd")
+    more = ["--out", tmp_path / "log", "--no-verify"] if command == "replay" else []
+    # with its API it writes a file before it listens, and ends where it can't listen
+    environment = {"BYTEWAX_DATAFLOW_API_ENABLED": asked}
+    with socket.socket() as busy:
+        busy.bind(("0.0.0.0", 0))  # noqa: S104 # where Bytewax would listen
+        busy.listen()
+        environment["BYTEWAX_DATAFLOW_API_PORT"] = str(busy.getsockname()[1])
+        run(ceramic_order(command, path, *more), environment=environment, cwd=tmp_path / "cwd")
     assert not list((tmp_path / "cwd").iterdir())
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    environment = {
+        "_CERAMIC_ORDER_COMPLETE": "bash_complete",
+        "COMP_WORDS": "ceramic-order run --par",
+        "COMP_CWORD": "2",
+    }
+    completed = run(ceramic_order(), environment=environment).out
+    assert completed.split() == ["plain,--partitions"]
 
 
 def test_the_versions_of_all_libraries_are_printed() -> None:
