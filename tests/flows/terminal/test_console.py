@@ -8,7 +8,7 @@ import pytest
 from flows.terminal.console import escaped, print_result
 from flows.terminal.words import counted
 from tests.support.job import chain, store
-from tests.support.program import ceramic_order, run
+from tests.support.program import Argument, ceramic_order, run
 
 
 def test_what_a_terminal_would_obey_is_shown_escaped() -> None:
@@ -42,14 +42,15 @@ def test_bytewax_opens_no_port_and_writes_no_file_of_its_own(
 ) -> None:
     path = store(tmp_path / "node.db", chain(3))
     (tmp_path / "cwd").mkdir()
-    more = ["--out", tmp_path / "log", "--no-verify"] if command == "replay" else []
+    more: list[Argument] = ["--out", tmp_path / "log", "--no-verify"]
     # with its API it writes a file before it listens, and ends where it can't listen
     environment = {"BYTEWAX_DATAFLOW_API_ENABLED": asked}
     with socket.socket() as busy:
         busy.bind(("0.0.0.0", 0))  # noqa: S104 # where Bytewax would listen
         busy.listen()
         environment["BYTEWAX_DATAFLOW_API_PORT"] = str(busy.getsockname()[1])
-        run(ceramic_order(command, path, *more), environment=environment, cwd=tmp_path / "cwd")
+        options = more if command == "replay" else []
+        run(ceramic_order(command, path, *options), environment=environment, cwd=tmp_path / "cwd")
     assert not list((tmp_path / "cwd").iterdir())
 
 
