@@ -32,7 +32,11 @@ ORDER = pa.schema(
 """The delivered order, a row an event, rising by `delivered`."""
 
 GROUP_ROWS = 1_000_000
-"""Events of a row group, and so of one write."""
+"""Events of a row group, and so of one write, at most."""
+
+GROUP_BYTES_AN_EVENT = 400
+"""Of memory: for an event that is held, one of the row group that is written, and what the writer
+makes of it."""
 
 FILE_ROWS = 2_000_000
 """Events of one file, about: at 66 bytes each that is 130 MB."""
@@ -137,6 +141,11 @@ class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
             error = failed_write(self._files.folder.parent, cause)
             self._run_state.fail(error)
             raise error from cause
+
+
+def group_rows(memory_bytes: int) -> int:
+    """Events of a row group, so that the sink takes no more memory than this."""
+    return max(1, min(GROUP_ROWS, memory_bytes // GROUP_BYTES_AN_EVENT))
 
 
 class _Part(StatefulSinkPartition[pa.RecordBatch, None]):

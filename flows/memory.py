@@ -20,6 +20,9 @@ OWN_BYTES = 170 * MEGABYTE
 LEAST_DEFAULT, MOST_DEFAULT = 512 * MEGABYTE, 4_000 * MEGABYTE
 """The bounds of the default limit, a quarter of what there is."""
 
+LEAST_AFTERWARDS = 125 * MEGABYTE
+"""What DuckDB needs to join what does not fit, with one thread."""
+
 SETTLE_FACTOR = 4
 """A settle takes so many times the memory of the events that it settles."""
 
@@ -46,6 +49,11 @@ class Memory:
     def order(self) -> int:
         """All shards together."""
         return self.shard * SHARDS
+
+    @property
+    def afterwards(self) -> int:
+        """DuckDB, which counts and verifies a log when the flow has ended."""
+        return max(self.limit - OWN_BYTES, LEAST_AFTERWARDS)
 
     def partitions(self, events: int) -> int:
         """Into how many parts a shard is divided in files, so that each can be settled."""

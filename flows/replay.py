@@ -12,7 +12,6 @@ from pathlib import Path
 
 from bytewax.dataflow import Dataflow
 
-from connectors.log import GROUP_ROWS
 from connectors.source import PARTITIONS
 from flows.inputs import Inputs
 from flows.jobs.ending import Ending, outcome
@@ -37,7 +36,7 @@ def get_flow(
     *,
     partitions: int = PARTITIONS,
     shards: int = SHARDS,
-    batch_rows: int = GROUP_ROWS,
+    batch_rows: int | None = None,
     check_node: bool = True,
     overwrite: bool = False,
 ) -> Dataflow:

@@ -3,11 +3,14 @@
 import tempfile
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+
+import pyarrow as pa
 
 from connectors.database import highest_number, locate, read_schema
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.log import GROUP_ROWS, LogSink
+from connectors.log import LogSink, group_rows
 from connectors.log_folder import LogFolder
 from connectors.report import ReportSink
 from connectors.run_state import RunState
@@ -18,13 +21,15 @@ from flows.jobs.replay_result import Replay
 from flows.jobs.run import Job, RunOptions, Summary, planned, run_into
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.jobs.versions import versions
+from flows.memory import MEGABYTE
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
 from flows.terminal.console import print_message, print_removed
 from flows.terminal.progress import shown_progress
 from flows.terminal.signals import stopped_by_signals
+from flows.verify.memory import least_limit
 from flows.verify.verification import Verification
-from flows.verify.verify import verify
+from flows.verify.verify import events_at_most, verify
 from operators.schemas import KINDS, LEFT, WAITING
 
 
@@ -108,7 +113,7 @@ class Replaying:
             self._log.partial,
             KINDS,
             first_number,
-            self._options.batch_rows or GROUP_ROWS,
+            self._options.batch_rows or group_rows(self._options.memory.sink),
             self.run_state,
         ), report
 
@@ -118,10 +123,12 @@ class Replaying:
 
     def complete(self, sink: LogSink, *, counted: bool = False, verified: bool = False) -> Replay:
         """Publish the log."""
-        files = sink.finish()
+        files, memory = sink.finish(), self._options.memory.afterwards
+        # what the flow has freed belongs to DuckDB now
+        pa.default_memory_pool().release_unused()
         with tempfile.TemporaryDirectory(prefix="spill-", dir=self._log.partial) as spill:
-            digest = order_digest(self._log.partial, Path(spill))
-            log = log_facts(self._log.partial, Path(spill)) if counted else None
+            digest = order_digest(self._log.partial, Path(spill), memory)
+            log = log_facts(self._log.partial, Path(spill), memory) if counted else None
         summary = Summary(
             self.path, self.run_state, time.monotonic() - self._started, self._options, self._plan
         )
@@ -144,12 +151,20 @@ class Replaying:
 
     def _verify(self) -> Verification:
         file, log = self.reader.file, self._log.partial
-        progress = self.run_state.reach
-        found = verify(file, log=log, is_log_published=False, on_progress=progress)
+        memory = max(self._options.memory.afterwards, least_limit(events_at_most(file)))
+        check = partial(
+            verify,
+            file,
+            log=log,
+            is_log_published=False,
+            memory_limit=f"{memory / MEGABYTE:.0f}MB",
+            on_progress=self.run_state.reach,
+        )
+        found = check()
         if found.is_good:
             return found
         # only a baseline tells old damage from new, but comparing with one takes half as long again
-        return verify(file, baseline=file, log=log, is_log_published=False, on_progress=progress)
+        return check(baseline=file)
 
     def abandon(self) -> None:
         """Remove what is not published; safe to call twice, and from another thread."""

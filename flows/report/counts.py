@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from connectors.paths import plain_folder
 from connectors.report import FILES
-from flows.report.digest import order_files, spilling_to
+from flows.report.digest import MEMORY_BYTES, order_files, spilling_to
 
 ROWID_BINS = 120
 """Bars of the picture of rowids."""
@@ -82,18 +82,19 @@ _ROWIDS = """
 """
 
 
-def log_facts(folder: Path, spill: Path) -> LogFacts:
+def log_facts(folder: Path, spill: Path, memory_bytes: int = MEMORY_BYTES) -> LogFacts:
     """Count what is in a log.
 
     Args:
         folder: the log.
         spill: an existing folder for what does not fit in memory. It is left empty.
+        memory_bytes: of DuckDB.
 
     Raises:
         InterruptedRunError: the log can't be read, or there is no room for such files.
     """
     with (
-        spilling_to(spill) as connection,
+        spilling_to(spill, memory_bytes) as connection,
         order_files(folder) as files,
         plain_folder(folder) as plain,
     ):

@@ -14,6 +14,7 @@ is these four in hexadecimal. It is made to find faults: somebody who may choose
 two orders collide.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,14 @@ from connectors.errors import InterruptedRunError
 from connectors.log_folder import ORDER_FILES
 from connectors.paths import plain_folder
 
-MEMORY_LIMIT = "2GB"
+MEMORY_BYTES = 2 * 10**9
 """Of DuckDB, enough for about 10 million events; what does not fit goes to temporary files."""
+
+THREAD_BYTES = 125 * 10**6
+"""What each thread of DuckDB needs for a join that does not fit (`flows.verify.memory`)."""
+
+FLUSH = "16MB"
+"""From this size on DuckDB gives the memory that it frees back to the system."""
 
 _DIGEST = """
     WITH hashed AS (
@@ -48,8 +55,8 @@ _DIGEST = """
 
 
 @contextmanager
-def spilling_to(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB in memory that puts what does not fit there into files in `folder`.
+def spilling_to(folder: Path, memory_bytes: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB in so much memory that puts what does not fit there into files in `folder`.
 
     Raises:
         InterruptedRunError: what it was asked failed, for example because there is no room for
@@ -58,7 +65,9 @@ def spilling_to(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         with plain_folder(folder) as plain:
             config: dict[str, Any] = {
-                "memory_limit": MEMORY_LIMIT,
+                "memory_limit": f"{memory_bytes}B",
+                "threads": min(os.cpu_count() or 1, max(1, memory_bytes // THREAD_BYTES)),
+                "allocator_bulk_deallocation_flush_threshold": FLUSH,
                 "temp_directory": plain,
                 "preserve_insertion_order": False,
             }
@@ -81,16 +90,17 @@ def order_files(folder: Path) -> Iterator[list[str]]:
         yield [f"{plain}/{file.name}" for file in sorted(folder.glob(ORDER_FILES))]
 
 
-def order_digest(folder: Path, spill: Path) -> str:
+def order_digest(folder: Path, spill: Path, memory_bytes: int = MEMORY_BYTES) -> str:
     """The digest of the order in a log, as 64 hexadecimal digits.
 
     Args:
         folder: the log, with files of the schema `connectors.log.ORDER`.
         spill: an existing folder for what does not fit in memory. It is left empty.
+        memory_bytes: of DuckDB.
 
     Raises:
         InterruptedRunError: the log can't be read, or there is no room for such files.
     """
-    with spilling_to(spill) as connection, order_files(folder) as files:
+    with spilling_to(spill, memory_bytes) as connection, order_files(folder) as files:
         sums = connection.execute(_DIGEST, {"files": files}).fetchall()[0]
     return "".join(f"{(part or 0) % 2**64:016x}" for part in sums)

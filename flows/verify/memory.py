@@ -57,16 +57,25 @@ def amount(text: str) -> int:
     return int(float(parts[1]) * _UNITS[parts[2].lower()])
 
 
+def least_limit(events: int) -> int:
+    """The fewest bytes in which a database of so many events can be verified."""
+    return OWN_BYTES + _thread_bytes(events)
+
+
+def _thread_bytes(events: int) -> int:
+    return max(THREAD_BYTES, THREAD_BYTES_PER_ROOT * isqrt(events))
+
+
 def share_out(limit: int, events: int) -> Shares:
     """Share out this many bytes, at most half of what can be chosen to decoding.
 
     Raises:
         CannotStartError: they are too few for a database of so many events.
     """
-    thread_bytes = max(THREAD_BYTES, THREAD_BYTES_PER_ROOT * isqrt(events))
+    thread_bytes = _thread_bytes(events)
     left = limit - OWN_BYTES
     if left < thread_bytes:
-        least = -(-(OWN_BYTES + thread_bytes) // MEGABYTE)
+        least = -(-least_limit(events) // MEGABYTE)
         raise CannotStartError(
             f"`{limit // MEGABYTE}MB` of memory is too little to verify a database of "
             f"{events:,} events",

@@ -87,7 +87,7 @@ def verify(
     with ExitStack() as opened:
         path = opened.enter_context(_unchanging_file(database))
         with _explained(database, memory_limit):
-            shares = share_out(limit, _events(path))
+            shares = share_out(limit, events_at_most(path))
         old_path = opened.enter_context(_unchanging_file(baseline)) if baseline else None
         replayed = None if log is None else Log(log, published=is_log_published)
         place = prepared_report(report)
@@ -158,8 +158,8 @@ def _unchanging_file(path: Path) -> Iterator[Path]:
         yield reader.file
 
 
-def _events(path: Path) -> int:
-    """About how many there are, but no more than there is room for in the file."""
+def events_at_most(path: Path) -> int:
+    """About how many events a database has, but no more than there is room for in the file."""
     with closing(connect_immutable(path)) as connection:
         return min(
             rowids(connection, "ceramic_one_event").span, path.stat().st_size // LEAST_EVENT_BYTES

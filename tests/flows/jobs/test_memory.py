@@ -98,6 +98,12 @@ def check(path: Path, events: Iterator[Event], count: int, limit: int, *, goes: 
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def check_replay(path: Path, limit: int, *options: str) -> None:
+    """Replay with this limit: the memory of all processes together stays within it."""
+    given = ("--out", str(path.parent / "log"), "--memory-limit", f"{limit // MEGABYTE}MB")
+    assert measured_run("replay", path, *given, *options).anonymous_bytes < SLACK * limit
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_least_limit_is_kept_at_every_shape(tmp_path: Path, shape: str) -> None:
     events, goes = SHAPES[shape]
@@ -110,6 +116,20 @@ def test_the_least_limit_is_kept_at_every_shape(tmp_path: Path, shape: str) -> N
 def test_a_limit_is_kept_at_every_size_and_shape(tmp_path: Path, shape: str, count: int) -> None:
     events, goes = SHAPES[shape]
     check(tmp_path / "node.db", events(), count, 512 * MEGABYTE, goes=goes)
+
+
+def test_a_replay_keeps_the_least_limit_too(tmp_path: Path) -> None:
+    path = make(tmp_path / "node.db", children_of_one(), 10_000)
+    check_replay(path, 150 * MEGABYTE, "--no-verify")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("verified", ["--verify", "--no-verify"])
+def test_a_replay_keeps_its_limit_at_every_shape(tmp_path: Path, shape: str, verified: str) -> None:
+    events, _ = SHAPES[shape]
+    path = make(tmp_path / "node.db", events(), 1_000_000)
+    check_replay(path, 512 * MEGABYTE, verified)
 
 
 def test_the_digest_of_a_replay_is_the_same_with_the_least_limit(tmp_path: Path) -> None:
