@@ -299,11 +299,12 @@ def _rejected(path: Path, steps: list[Step], cause: bytes, reason: Reason, *, it
 
 
 def _unknown(path: Path, cid: bytes, *, has_block: bool) -> CannotStartError:
-    part = "there is a block of this CID, so it is part of an event"
+    part = "there is a block of this CID, of another event or left by one that is gone"
     return CannotStartError(
         f"`{path}` holds no event `{cid_text(cid)}`",
         why=part if has_block else None,
-        advice="Check the CID, or fetch the event from another node.",
+        advice="Check the CID, or fetch the event from another node; `ceramic-order missing` lists "
+        "those that others wait for.",
     )
 
 
