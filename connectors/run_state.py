@@ -156,6 +156,11 @@ class RunState(Phases):
             self.reasons.update(reasons)
             self.judged.update(reasons)
 
+    def forget_left(self) -> None:
+        """Count again from the events that are delivered, after another program changed some."""
+        with self._lock:
+            self.discovered, self.reasons, self.failure = self.delivered, Counter(), None
+
     def add_round(self, other: "RunState", again: int, gone: int, left: Counter[str]) -> None:
         """Add what another flow has done, which read some events again.
 

@@ -38,6 +38,9 @@ COPIES = 3
 ROOTS_TOGETHER = 64
 """Root blocks that are looked up in one call: some may have megabytes."""
 
+TRIES = 10
+"""How often all is read anew because somebody deleted what was just read."""
+
 NO_ROWS = np.empty(0, np.int64)
 
 
@@ -81,9 +84,17 @@ class Rounds:
             InterruptedRunError: it did not come to its end.
         """
         pages = self._job.options.sink.checkpoint_pages
-        run_into(self._job, self._sink(self._job, pages), self._report(self.total))
-        self.awaited.end_round(NO_ROWS, np.empty(0, READ))
-        self.last_number = self.total.last_number or self.last_number
+        try:
+            run_into(self._job, self._sink(self._job, pages), self._report(self.total))
+        except InterruptedRunError:
+            if not isinstance(self.total.failure, ChangedRowsError):
+                raise
+            self.total.forget_left()
+            self.last_number = self.total.last_number or self.last_number
+            self.deliver_all()
+        else:
+            self.awaited.end_round(NO_ROWS, np.empty(0, READ))
+            self.last_number = self.total.last_number or self.last_number
         # what is there by now stays, and need not be looked through after each round
         gc.collect()
         gc.freeze()
@@ -116,12 +127,19 @@ class Rounds:
         Raises:
             InterruptedRunError: it did not come to its end.
         """
-        state, before = self._new_state(), self.total.reasons.total()
-        self.awaited.clear()
-        if not self._flow(state, before):
-            raise InterruptedRunError(**state.failure.parts())  # type: ignore[union-attr] # ours
-        self.awaited.end_round(NO_ROWS, np.empty(0, READ))
-        self.total.add_round(state, before, max(0, before - state.discovered), state.reasons)
+        for _ in range(TRIES):
+            state, before = self._new_state(), self.total.reasons.total()
+            self.awaited.clear()
+            if self._flow(state, before):
+                self.awaited.end_round(NO_ROWS, np.empty(0, READ))
+                gone = max(0, before - state.discovered)
+                self.total.add_round(state, before, gone, state.reasons)
+                return
+        raise InterruptedRunError(
+            f"Events of `{self._job.path}` change faster than they can be delivered",
+            why=f"in `{TRIES}` rounds some were deleted or delivered before they were written",
+            retry=True,
+        )
 
     def _new_state(self) -> RunState:
         self._round = RunState(measure=self.total.measure, writing=self.total.writing)

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 from subprocess import Popen
+from typing import NamedTuple
 
 import pytest
 
@@ -37,16 +38,21 @@ def following(
     command = ceramic_order("run", path, "--follow", "--interval", str(interval), *options)
     child = start(command, environment=environment)
     try:
-        assert "Ready" in await_line(child), end(child)
+        await_ready(child)
         yield child
     finally:
         kill(child)
 
 
-def await_line(child: Popen[str], wanted: str = "Ready") -> str:
-    """The next line on stderr with this word; empty: there is none."""
+def await_ready(child: Popen[str]) -> None:
+    """Wait for the line on stderr that says so."""
     assert child.stderr is not None
-    return next((line for line in child.stderr if wanted in line), "")
+    seen = []
+    for line in child.stderr:
+        seen.append(line)
+        if "Ready" in line:
+            return
+    raise AssertionError(seen, end(child))
 
 
 def stop(child: Popen[str], number: Signals = SIGTERM) -> Ended:
@@ -347,3 +353,64 @@ def test_a_replay_has_no_follow(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(2))
     refused = run(ceramic_order("replay", path, "--out", tmp_path / "o", "--follow"), code=2)
     assert "No such option '--follow'" in refused.err
+
+
+SETTLED = 0.3
+"""From this part of the time on a program has the memory and the files that it needs."""
+MORE_MEMORY, MORE_WAL = 24_000, 16_000_000
+"""KiB and bytes that may come on top of that: what differs between one round and another."""
+
+
+class Sizes(NamedTuple):
+    """What a program has at one moment."""
+
+    memory: int
+    descriptors: int
+    threads: int
+    wal: int
+
+
+def sizes(child: Popen[str], path: Path) -> Sizes:
+    status = Path(f"/proc/{child.pid}/status").read_text()
+    memory, threads = (
+        int(found[1])
+        for name in ("RssAnon", "Threads")
+        if (found := re.search(rf"{name}:\s+(\d+)", status))
+    )
+    descriptors = len(list(Path(f"/proc/{child.pid}/fd").iterdir()))
+    return Sizes(memory, descriptors, threads, path.with_name(f"{path.name}-wal").stat().st_size)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("minutes", [1, 60])
+def test_memory_descriptors_and_wal_stay_flat(tmp_path: Path, minutes: int) -> None:
+    count = 500 * minutes
+    whole = store(tmp_path / "whole.db", streams(count, 8))
+    path = empty(tmp_path / "node.db")
+    seen: list[Sizes] = []
+    with following(path, "--json", interval=0.1) as child:
+        ingest = start(python(INGEST, path, whole, 1, 60 * minutes))
+        while ingest.poll() is None:
+            seen.append(sizes(child, path))
+            time.sleep(0.5)
+        assert end(ingest).code == 0
+        until(path, UNDELIVERED, 0)
+        stop(child)
+    assert len(check_followed(path, 0)) == 8 * count
+    first, rest = seen[: int(len(seen) * SETTLED)], seen[int(len(seen) * SETTLED) :]
+    print(first[-1], *(max(column) for column in zip(*rest, strict=True)))  # noqa: T201
+    for name, more in (
+        ("memory", MORE_MEMORY),
+        ("wal", MORE_WAL),
+        ("descriptors", 8),
+        ("threads", 8),
+    ):
+        assert max(getattr(each, name) for each in rest) <= more + max(
+            getattr(each, name) for each in first
+        )
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(20))
+def test_what_kills_interrupt_is_delivered_by_the_next(tmp_path: Path, seed: int) -> None:
+    check_ingest(tmp_path, seed, count=60, seconds=10, kills=3)
