@@ -27,7 +27,7 @@ def test_the_service_reports_that_it_is_ready_and_stops_in_time(
     program, *arguments = of_unit("ExecStart").split()
     assert Path(program).name == "ceramic-order"
     store(tmp_path / "events.sqlite3", chain(3))
-    there = {"/var/lib/ingest": str(tmp_path), "9100": str(unused_ports[0])}
+    there = {"/var/lib/ingest": str(tmp_path), "9131": str(unused_ports[0])}
     here = [
         re.sub("|".join(there), lambda found: there[found[0]], argument) for argument in arguments
     ]
