@@ -8,6 +8,8 @@ Items are Arrow record batches of thousands of events. Run it as `ceramic-order 
 under Bytewax itself:
 
     python -m bytewax.run "flows.order:get_flow('node.db')" -w 2
+
+Several processes are a cluster: examples/cluster/README.md.
 """
 
 from contextlib import ExitStack

@@ -111,7 +111,17 @@ class Meeting:
         Raises:
             CannotStartError: a process can't go on.
         """
-        return dict(self._from_first()["terms"])
+        while True:
+            try:
+                message = self._lines[0].receive()
+            except LineLostError:
+                # what forwards a port, as for a container, answers before process 0 is there
+                self._lines.pop(0).close()
+                time.sleep(RETRY_SECONDS)
+                self._connect()
+            else:
+                _require_no_refusal(message)
+                return dict(message["terms"])
 
     def agree(self, *, is_same_file: bool) -> Cluster:
         """Another process: all terms are alike; go on if that is so in all processes.

@@ -2,10 +2,13 @@
 
 import re
 import shutil
+import socket
 import sys
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from threading import Thread
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -159,3 +162,59 @@ def test_a_copy_of_another_state_is_refused_by_all(sample: Sample, tmp_path: Pat
         assert f" can't start: {why}" in each.err
         assert each.err.endswith("Nothing was changed. Copy it anew while the node is stopped.\n")
     assert [bytes_of(folder) for folder in folders] == held
+
+
+class Passage:
+    """Passes on what comes to an address, and counts the bytes of both directions."""
+
+    def __init__(self, place: str) -> None:
+        host, port = place.split(":")
+        self._onward = (host, int(port))
+        listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [listener]
+        self.bytes = 0
+        self.place = f"127.0.0.1:{listener.getsockname()[1]}"
+        Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def close(self) -> None:
+        """Close everything."""
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                self._sockets.append(connection)
+                try:
+                    onward = socket.create_connection(self._onward)
+                except OSError:  # nobody listens there yet
+                    connection.close()
+                    continue
+                self._sockets.append(onward)
+                for ends in ((connection, onward), (onward, connection)):
+                    Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while some := source.recv(1 << 16):
+                self.bytes += len(some)
+                target.sendall(some)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.soak
+def test_an_event_takes_few_bytes_on_the_wire(sample: Sample, tmp_path: Path) -> None:
+    path = sample.copy(tmp_path / "here")
+    places = addresses(2)
+    flow = order_of(path, wait_seconds=PATIENCE, partitions=2)
+    with closing(Passage(places[0])) as passage:
+        by_passage = [passage.place, places[1]]
+        processes = [process(0, flow, places), process(1, flow, by_passage)]
+        assert [each.code for each in ended(processes)] == [0, 0]
+    events = len(check(sample.contents, read(path)))
+    # two CIDs of 36 bytes and a stream, for half of them; a row and a level for some
+    assert 20 < passage.bytes / events < 160
