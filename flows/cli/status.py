@@ -78,7 +78,7 @@ def _facts(found: Status) -> str:
             f"schema          {found.schema.version}, migration {migration}",
             f"chain proofs    {proofs}",
             f"in use          {'yes, another process has it open' if found.in_use else 'no'}",
-            f"a run           {found.plan}",
+            f"a run           {found.plan if found.undelivered else 'would find nothing to do'}",
         ]
     )
 
