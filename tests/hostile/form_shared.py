@@ -86,6 +86,13 @@ _GRANT: dict[str, Any] = {
     "version": "1",
 }
 
+_TIMES = (
+    *("2024-08-23T10:00:00Z", "2024-08-23T10:00:00.123456789Z", "2024-08-23T10:00:00+14:00"),
+    *("2024-02-30T25:61:61Z", "1724407200", "2024", "", "no time"),
+)
+"""Of a capability. A node keeps them as they are, and reads them as times when it validates an
+event that arrives, not when it serves one."""
+
 
 def shared_forms(stream: Stream, prev: bytes) -> Iterator[tuple[str, Event, bool]]:
     """The name of each form, its event, and whether a node takes it."""
@@ -122,6 +129,10 @@ def _capability_forms(stream: Stream, prev: bytes) -> Iterator[tuple[str, Event,
         whole = encoded(name, s={"m": "here", "s": "s", "t": "jws"})
         return whole.replace(b"\x64here", value)
 
+    for field in ("iat", "exp", "nbf"):
+        for time in _TIMES:
+            name = f"whose {field} is {time!r}"
+            yield *signed(name, encoded(name, p={**_GRANT, "nonce": name, field: time})), True
     yield *signed("with a tail", encoded("tail") + b"\x00"), False
     yield *signed("that is a list", encode_dag_cbor(list(fields("list").values()))), False
     for depth, taken in ((250, True), (253, True), (256, False), (300, False)):

@@ -8,7 +8,8 @@ v0.54.2 has serde_ipld_dagcbor 0.6.1; 0.6.4 takes the same, and 0.7.0 refuses wh
 of odd encodings. Its rules are in src/de.rs (`deserialize_any`), and for heads of any length in
 src/core/dec.rs of cbor4ii 0.2.14 (`decode_u64`). Events and payloads are read untagged, so serde
 keeps them in a type of its own first, which has no integers of 128 bits and no text that is not
-also bytes.
+also bytes. The times of a capability (`iat`, `exp`, `nbf`) are any text: they were chrono's
+`DateTime` for some weeks, and texts again before a release (its pull request 504).
 
 `run` and `verify` give a node's answer for each form, but for those in `form_differences`.
 """
