@@ -1,12 +1,32 @@
 """What can stop a command: an error with parts, joined into one sentence for an operator."""
 
-from typing import Any, Self
+from typing import Self, TypedDict, Unpack
 
 RETRY = "Run the same command again to finish the job."
 """Said only where that helps."""
 
 NOTHING_CHANGED = "Nothing was changed."
 """What a command that could not start, or that only reads, leaves behind it."""
+
+
+class Parts(TypedDict):
+    """The parts of an error."""
+
+    what: str
+    why: str | None
+    unchanged: str | None
+    advice: str | None
+    retry: bool
+
+
+class SomeParts(TypedDict, total=False):
+    """Some of them."""
+
+    what: str
+    why: str | None
+    unchanged: str | None
+    advice: str | None
+    retry: bool
 
 
 class CeramicOrderError(Exception):
@@ -49,25 +69,32 @@ class CeramicOrderError(Exception):
         rest = (self.unchanged, self.advice, RETRY if self.retry else None)
         return " ".join([f"{head}.", *(part for part in rest if part)])
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Parts cross processes as they are."""
         return _rebuilt, (type(self), self.parts())
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> Parts:
         """The parts by name, null where there is none."""
-        names = ("what", "why", "unchanged", "advice", "retry")
-        return {name: getattr(self, name) for name in names}
+        return Parts(
+            what=self.what,
+            why=self.why,
+            unchanged=self.unchanged,
+            advice=self.advice,
+            retry=self.retry,
+        )
 
-    def replaced(self, **parts: Any) -> Self:
+    def replaced(self, **others: Unpack[SomeParts]) -> Self:
         """The same error with some other parts."""
-        return type(self)(**{**self.parts(), **parts})
+        parts = self.parts()
+        parts.update(others)
+        return type(self)(**parts)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What stands under `error` in the document of `--json`."""
         return {"exit_code": self.exit_code, "message": str(self), **self.parts()}
 
 
-def _rebuilt(kind: type[CeramicOrderError], parts: dict[str, Any]) -> CeramicOrderError:
+def _rebuilt(kind: type[CeramicOrderError], parts: Parts) -> CeramicOrderError:
     return kind(**parts)
 
 

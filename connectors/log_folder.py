@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import FILES
@@ -100,7 +99,7 @@ class LogFolder:
                     advice="Move it away, or name another folder.",
                 )
 
-    def publish(self, summary: Mapping[str, Any], run_state: RunState) -> None:
+    def publish(self, summary: Mapping[str, object], run_state: RunState) -> None:
         """Give all files their names, in place of those of an earlier log.
 
         `summary` is written beside them. A process that is killed meanwhile leaves the whole new

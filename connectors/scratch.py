@@ -74,7 +74,7 @@ def scratch_parent(database: Path) -> Path:
     if not os.access(named, os.W_OK | os.X_OK) or not Path(named).is_dir():
         raise CannotStartError(
             f"The folder `{named}` for temporary files can't be used",
-            why="TMPDIR names no folder, or one that can't be written to",
+            why="the variable TMPDIR names no folder, or one that can't be written to",
             advice="Set TMPDIR to another one, or unset it: they then lie beside the database.",
         )
     return Path(named)

@@ -134,7 +134,7 @@ class LookUps:
                 return read_schema(connection, self._path).has_init_cid
         except CannotStartError as cause:
             # the schema was right when the run began: this is a file that can no longer be read
-            parts = {**cause.parts(), "unchanged": None}
+            parts = cause.replaced(unchanged=None).parts()
             raise InterruptedRunError(**parts) from cause
 
     def parents(self, cids: pa.Array, /, *, by_blocks: bool = False) -> pa.RecordBatch:

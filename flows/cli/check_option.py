@@ -1,11 +1,11 @@
 """The option `--check` of the commands that judge events as a run does."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def check_option(command: Command) -> Command:

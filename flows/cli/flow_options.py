@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import Any
 
 import click
 
@@ -14,9 +13,11 @@ from flows.memory import amount
 class _Memory(click.ParamType[int]):
     name = "amount"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
         try:
-            return value if isinstance(value, int) else amount(value)
+            return value if isinstance(value, int) else amount(str(value))
         except ValueError as cause:
             self.fail(str(cause), param, ctx)
 
@@ -66,7 +67,7 @@ def flow_options(command: Callable[..., int]) -> Callable[..., int]:
         memory_limit: int | None,
         check: str,
         quiet: bool,
-        **others: Any,
+        **others: object,
     ) -> int:
         defaults = click.get_current_context().find_object(RunOptions) or RunOptions()
         options = replace(

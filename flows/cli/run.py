@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
@@ -17,7 +16,7 @@ from flows.cli.summary import print_wrong_notes, summary_table
 from flows.jobs.follow import FollowSettings, follow
 from flows.jobs.run import RunOptions, Summary, dry_run, run
 from flows.report.output_file import require_writable
-from flows.report.profile import Profile, write_profile
+from flows.report.profile import Profile, ProfileDocument, write_profile
 from flows.report.throughput import Sample, sampled
 from flows.terminal.console import (
     output_options,
@@ -141,8 +140,8 @@ def command(
 
             write(page, folder, lambda stuck: run_page(summary, stuck, samples, dry=is_dry))
     if profile_file is not None and profile is not None:
-        measured = {"run": summary.to_json(), **profile.to_json()}
-        write_profile(profile_file, measured)
+        measured = profile.to_json()
+        write_profile(profile_file, {"run": summary.to_json(), **measured})
     if as_json:
         print_json(summary.to_json())
     else:
@@ -152,7 +151,7 @@ def command(
         }
         print_result(summary_table(summary, more, is_dry=is_dry))
         if measured is not None and not options.quiet:
-            print_result(_profile_table(measured))
+            print_result(_profile_table(measured, summary.run_state.discovered))
     if not options.quiet:
         _print_remarks(summary)
         print_event("done", "", summary.to_json())
@@ -219,7 +218,7 @@ def _served(
         yield replace(options, watch=watch, measure=profile.measure)
 
 
-def _profile_table(measured: Mapping[str, Any]) -> Table:
+def _profile_table(measured: ProfileDocument, discovered: int) -> Table:
     """Where the time went.
 
     `seconds` are of all threads that did a stage, `cores` those that it kept busy over the run.
@@ -245,7 +244,7 @@ def _profile_table(measured: Mapping[str, Any]) -> Table:
     table.add_row(
         "run",
         "",
-        f"{measured['run']['discovered']:,}",
+        f"{discovered:,}",
         f"{whole:.2f}",
         f"{measured['cpu_seconds']:.2f}",
         f"{measured['cores']:.2f}",

@@ -1,8 +1,6 @@
 """`ceramic-order status`."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
@@ -10,7 +8,7 @@ from rich.table import Table
 from flows.cli.check_option import check_option
 from flows.cli.paths import PATH
 from flows.jobs.run import RunOptions
-from flows.jobs.status import Left, Status, status
+from flows.jobs.status import Left, Status, StuckStream, status
 from flows.terminal.console import output_options, print_json, print_message, print_result
 from flows.terminal.words import counted
 
@@ -102,7 +100,7 @@ def _reasons(left: Left) -> str:
     return "\n".join(lines)
 
 
-def _stuck(stream: Mapping[str, Any]) -> list[str]:
+def _stuck(stream: StuckStream) -> list[str]:
     """What is known of a stuck stream; the last CID is one to ask `why` about."""
     lines = [
         f"  {stream['stream']}: {counted(stream['events'], 'event')}, {stream['reason']}",

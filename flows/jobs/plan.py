@@ -4,7 +4,6 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from connectors.errors import CannotStartError
 from connectors.source import UndeliveredSource, read_pages
@@ -67,7 +66,7 @@ class Plan:
     seconds: float | None
     """About how long it takes, from the speed of this machine's reading; None: not long."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What stands under `plan` in the documents of `run` and `status` (flows/cli/README.md)."""
         return asdict(self)
 

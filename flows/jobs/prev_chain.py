@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -60,7 +59,7 @@ class StoredEvent:
         """CID of the stream by the event's blocks, None if they can't be read."""
         return self.links.stream or self.cid if isinstance(self.links, Links) else None
 
-    def raw(self) -> dict[str, Any]:
+    def raw(self) -> dict[str, object]:
         """It as a row of schema RAW; its event blocks are left to be asked for."""
         return {name: getattr(self, name, b"") for name in RAW.names}
 

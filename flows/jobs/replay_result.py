@@ -1,7 +1,6 @@
 """What a replay did."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from connectors.database import Schema
 from connectors.log import LogFile
@@ -30,7 +29,7 @@ class Replay:
     """Counted for a page only."""
     versions: dict[str, str]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The document of `--json` and of `replay.json`, a written contract.
 
         flows/cli/README.md lists its fields.

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -156,7 +155,7 @@ class Summary:
         """Delivered events in a second of the whole run."""
         return round(self.run_state.delivered / self.seconds) if self.seconds else 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The document of `--json`, a written contract (flows/cli/README.md)."""
         run_state, options = self.run_state, self.options
         batches = {} if self.is_dry else {"batches": run_state.batches}

@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -94,7 +94,7 @@ class Status:
         """Streams whose init event is there."""
         return self.kinds["init"].events + self.kinds["unsigned init"].events
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The document of `--json`, a written contract (flows/cli/README.md)."""
         return {
             "database": str(self.database),
@@ -113,6 +113,19 @@ class Status:
         }
 
 
+class StuckStream(TypedDict):
+    """A stream with events that would be left."""
+
+    stream: str
+    events: int
+    reason: str
+    """Of most of them."""
+    cause: str
+    """The event that most of those are missing or wait for."""
+    waits: str | None
+    """An event that waits; None if none does."""
+
+
 @dataclass(frozen=True)
 class Left:
     """What a run would deliver and what it would leave."""
@@ -128,12 +141,8 @@ class Left:
         return sorted(cid_text(cid) for cid in pc.unique(waiting["cause"]).to_pylist())
 
     @property
-    def stuck_streams(self) -> list[dict[str, Any]]:
-        """The streams with the most events that would be left.
-
-        Each with `stream`, `events`, the `reason` of most of them, the `cause`: the event that most
-        of those are missing or wait for, and one that `waits`, None if none does.
-        """
+    def stuck_streams(self) -> "list[StuckStream]":
+        """The streams with the most events that would be left."""
         readable = self.events.filter(self.events["stream"].is_valid())
         streams = readable.group_by("stream").aggregate([([], "count_all")])
         largest = streams.sort_by([("count_all", "descending"), ("stream", "ascending")])
@@ -143,7 +152,7 @@ class Left:
         ]
 
     @staticmethod
-    def _stuck(readable: pa.Table, stream: bytes, events: int) -> dict[str, Any]:
+    def _stuck(readable: pa.Table, stream: bytes, events: int) -> StuckStream:
         mine = readable.filter(pc.equal(readable["stream"], pa.scalar(stream, pa.binary())))
         reasons = Counter(mine["reason"].to_pylist())
         reason = min(reasons, key=lambda name: (-reasons[name], name))
@@ -160,7 +169,7 @@ class Left:
             "waits": cid_text(first[0]) if first else None,
         }
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The part `left` of the document of `--json`."""
         return {
             "deliverable": self.summary.run_state.delivered,

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import pyarrow as pa
 
@@ -99,7 +99,7 @@ class Step:
         """An event that the database holds."""
         return cls(event.cid, event.rowid, event.kind, event.stream, event.prev, event.number)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """One item of `chain` in the document of `--json`."""
         return {
             "cid": cid_text(self.cid),
@@ -183,7 +183,7 @@ class Why:
             )
         return _LOST if self.cause_reason is None else _REASONS[self.cause_reason][1]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The document of `--json`, a written contract (flows/cli/README.md)."""
         return {
             "database": str(self.database),

@@ -18,7 +18,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -64,7 +63,7 @@ def spilling_to(folder: Path, memory_bytes: int) -> Iterator[duckdb.DuckDBPyConn
     """
     try:
         with plain_folder(folder) as plain:
-            config: dict[str, Any] = {
+            config: dict[str, str | bool | int | float | list[str]] = {
                 "memory_limit": f"{memory_bytes}B",
                 "threads": min(os.cpu_count() or 1, max(1, memory_bytes // THREAD_BYTES)),
                 "allocator_bulk_deallocation_flush_threshold": FLUSH,

@@ -8,11 +8,11 @@ of one thread never add up to more than the run's.
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from connectors.errors import InterruptedRunError
 from flows.report.output_file import write_whole
@@ -39,6 +39,35 @@ class Stage:
     rows: int = 0
     first_done: float | None = None
     """Seconds from the start of the run to the end of the stage's first call."""
+
+
+class StageDocument(TypedDict):
+    """One stage in the document of `--profile` (flows/cli/README.md)."""
+
+    seconds: float
+    cpu_seconds: float
+    calls: int
+    rows: int
+    first_done: float | None
+
+
+class TimelineDocument(TypedDict):
+    """The timeline in it: seconds of each slot."""
+
+    slot_seconds: float
+    cpu_seconds: list[float]
+    busy_seconds: dict[str, list[float]]
+
+
+class ProfileDocument(TypedDict):
+    """What it says of the stages."""
+
+    seconds: float
+    cpu_seconds: float
+    cores: float
+    stages: dict[str, StageDocument]
+    outside_stages_cpu_seconds: float
+    timeline: TimelineDocument
 
 
 @dataclass
@@ -71,7 +100,7 @@ class Timeline:
             from_here = max(start, slot * self.slot_seconds)
             row[slot] += share * (min(end, (slot + 1) * self.slot_seconds) - from_here)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> TimelineDocument:
         """The slots that the run has reached, in seconds of each slot."""
         slots = int(self.end / self.slot_seconds) + 1
         rows = {
@@ -157,7 +186,7 @@ class Profile:
         with self._lock:
             return {name: stage.seconds for name, stage in self._stages.items()}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ProfileDocument:
         """The document of `--profile` (flows/cli/README.md), as of now."""
         now = time.perf_counter()
         with self._lock:
@@ -174,7 +203,7 @@ class Profile:
             }
 
 
-def _rounded(stage: Stage) -> dict[str, Any]:
+def _rounded(stage: Stage) -> StageDocument:
     return {
         "seconds": round(stage.seconds, 6),
         "cpu_seconds": round(stage.cpu_seconds, 6),
@@ -184,7 +213,7 @@ def _rounded(stage: Stage) -> dict[str, Any]:
     }
 
 
-def write_profile(path: Path, document: dict[str, Any]) -> None:
+def write_profile(path: Path, document: Mapping[str, object]) -> None:
     """Write a profile, in place of an earlier one.
 
     Raises:

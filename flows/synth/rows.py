@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -86,7 +86,7 @@ def pack(events: Sequence[Event], delivered: Sequence[int | None]) -> pa.RecordB
         fields=fields,
     )
     offsets = pa.array(accumulate((len(event.blocks) for event in events), initial=0), pa.int32())
-    columns: list[Any] = [
+    columns: list[object] = [
         order_keys,
         *np.frombuffer(digests, "<u4").reshape(-1, 8).T.astype("int64"),
         [event.cid for event in events],
@@ -130,7 +130,10 @@ def in_cid_order(
     """
     try:
         with plain_folder(folder) as plain:
-            config: dict[str, Any] = {"memory_limit": SORT_MEMORY, "temp_directory": plain}
+            config: dict[str, str | bool | int | float | list[str]] = {
+                "memory_limit": SORT_MEMORY,
+                "temp_directory": plain,
+            }
             with duckdb.connect(f"{plain}/events", config=config) as tables:
                 tables.register("incoming", PACKED.empty_table())
                 tables.execute("CREATE TABLE packed AS FROM incoming").fetchall()

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -43,11 +43,14 @@ _TABLES = """
 _COLUMNS = "SELECT name, pk FROM pragma_table_info(?)"
 
 
-class _Both(NamedTuple):
+Thing = TypeVar("Thing")
+
+
+class _Both(NamedTuple, Generic[Thing]):
     """Something of the database, and the same of its baseline."""
 
-    now: Any
-    before: Any
+    now: Thing
+    before: Thing
 
 
 class _Table(NamedTuple):
@@ -150,7 +153,7 @@ def _note(
     insert(tables, "change", pa.table(arrays, schema=CHANGE))
 
 
-def _redefined(both: _Both) -> list[tuple[str, int | None, bytes | None, str]]:
+def _redefined(both: _Both[Connection]) -> list[tuple[str, int | None, bytes | None, str]]:
     definitions = _Both(
         *(dict(zip(*query(one, _DEFINITIONS).to_pydict().values(), strict=True)) for one in both)
     )
@@ -169,7 +172,7 @@ def _redefined(both: _Both) -> list[tuple[str, int | None, bytes | None, str]]:
     return changes
 
 
-def _shared_tables(both: _Both) -> list[_Table]:
+def _shared_tables(both: _Both[Connection]) -> list[_Table]:
     names = _Both(
         *(dict(zip(*query(one, _TABLES).to_pydict().values(), strict=True)) for one in both)
     )
@@ -195,7 +198,9 @@ def _shared_tables(both: _Both) -> list[_Table]:
     return shared
 
 
-def _compare_whole(tables: duckdb.DuckDBPyConnection, both: _Both, table: _Table) -> None:
+def _compare_whole(
+    tables: duckdb.DuckDBPyConnection, both: _Both[Connection], table: _Table
+) -> None:
     # no table of the node is WITHOUT ROWID; that it differs is all that is said of one
     select = f"{table.select(with_long=True)} ORDER BY {', '.join(map(_quoted, table.key))}"
     with stream(both.now, select) as now, stream(both.before, select) as before:
@@ -205,7 +210,7 @@ def _compare_whole(tables: duckdb.DuckDBPyConnection, both: _Both, table: _Table
 
 def _compare_pages(
     tables: duckdb.DuckDBPyConnection,
-    both: _Both,
+    both: _Both[Connection],
     table: _Table,
     readers: ThreadPoolExecutor,
     on_page: Callable[[int], None],
@@ -241,7 +246,9 @@ def _long_rows(page: pa.Table) -> set[int]:
     return set(page.filter(pc.equal(page["is_long"], 1))["id"].to_pylist())
 
 
-def _compare_long(tables: duckdb.DuckDBPyConnection, both: _Both, table: _Table, row: int) -> None:
+def _compare_long(
+    tables: duckdb.DuckDBPyConnection, both: _Both[Connection], table: _Table, row: int
+) -> None:
     now, before = (
         query(one, f"{table.select(with_long=True)} WHERE rowid = ?", (row,)) for one in both
     )

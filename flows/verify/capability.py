@@ -4,9 +4,7 @@ Its types are `Capability` and those below it in event/src/unvalidated/signed/ca
 https://github.com/ceramicnetwork/rust-ceramic.
 """
 
-from typing import Any
-
-from flows.verify.loose import Reader, is_value
+from flows.verify.loose import Cbor, Map, Reader, is_value
 
 _HEADERS = {"eip4361", "caip122"}
 _SIGNATURES = {
@@ -37,19 +35,24 @@ def is_capability(block: bytes) -> bool:
         reader.end()
     except ValueError:
         return False
+    header, payload, signature = (_fields(parts.get(name)) for name in ("h", "p", "s"))
     return (
-        is_value(parts.get("s", {}).get("m"))
-        and parts.keys() == {"h", "p", "s"}
-        and parts["h"].get("t") in _HEADERS
-        and parts["p"].keys() >= {*_TEXTS, "iat"}
-        and parts["s"].get("t") in _SIGNATURES
-        and "s" in parts["s"]
+        header.get("t") in _HEADERS
+        and payload.keys() >= {*_TEXTS, "iat"}
+        and signature.get("t") in _SIGNATURES
+        and "s" in signature
+        and is_value(signature.get("m"))
     )
 
 
-def _payload(reader: Reader) -> dict[str, Any]:
-    def texts() -> list[str]:
-        return reader.items(reader.text)
+def _fields(part: Cbor) -> dict[str, Cbor]:
+    """The fields of a part, none if it is not there."""
+    return part if isinstance(part, dict) and not isinstance(part, Map) else {}
+
+
+def _payload(reader: Reader) -> dict[str, Cbor]:
+    def texts() -> list[Cbor]:
+        return [*reader.items(reader.text)]
 
     return reader.fields(
         {
@@ -60,7 +63,7 @@ def _payload(reader: Reader) -> dict[str, Any]:
     )
 
 
-def _signature(reader: Reader) -> dict[str, Any]:
+def _signature(reader: Reader) -> dict[str, Cbor]:
     return reader.fields(
         {
             "m": lambda: reader.optional(reader.untagged_value),

@@ -14,8 +14,8 @@ import duckdb
 import pyarrow as pa
 
 from connectors.errors import InterruptedRunError
-from flows.verify.blocks import READINGS
 from flows.verify.decoder import UNREADABLE, Decoded, decoded
+from flows.verify.readings import READINGS
 from flows.verify.rows import EVENT_BLOCKS, EVENTS, OTHER_NUMBERS, connect_immutable, rowids, stream
 
 if TYPE_CHECKING:

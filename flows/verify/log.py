@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -106,7 +105,7 @@ class Log:
         tables: duckdb.DuckDBPyConnection,
         statement: str,
         files: Sequence[Path],
-        **parameters: Any,
+        **parameters: object,
     ) -> None:
         with self._explained(), plain_folder(self.folder) as plain:
             paths = [f"{plain}/{file.name}" for file in files]

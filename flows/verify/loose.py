@@ -15,7 +15,7 @@ Each list, map and value counts as steps into the block, of which the decoder ta
 from collections.abc import Callable, Mapping
 from math import isfinite
 from struct import unpack_from
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
 from flows.verify.cids import Link, read_link
 
@@ -40,12 +40,17 @@ class BadLink(bytes):
     __slots__ = ()
 
 
-class Map(dict[Any, Any]):
+Key: TypeAlias = str | bytes | int
+Cbor: TypeAlias = "bool | int | float | str | bytes | list[Cbor] | dict[str, Cbor] | Map | None"
+"""A decoded value; bytes that are `Link` or `BadLink` stood in a link."""
+
+
+class Map(dict[Key, Cbor]):
     """A map by its keys. Bytes that are the UTF-8 of a text count as that text."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.repeated: set[Any] = set()
+        self.repeated: set[Key] = set()
         """Keys that come several times."""
         self.has_odd_keys = False
         """Keys that are no text, bytes or number, and so can't name a field."""
@@ -69,14 +74,14 @@ class Reader:
         if self._at != len(self._block):
             raise ValueError("something follows the value")
 
-    def untagged_value(self) -> Any:
+    def untagged_value(self) -> Cbor:
         """Read a value as for an untagged type, whatever this reader is for."""
         before, self._is_untagged = self._is_untagged, True
         found = self.value()
         self._is_untagged = before
         return found
 
-    def value(self) -> Any:
+    def value(self) -> Cbor:
         """Read any value that DAG-CBOR has.
 
         Raises:
@@ -88,7 +93,7 @@ class Reader:
         if byte & 0x1F == _WITHOUT_LENGTH:
             raise ValueError("no length")
         if kind in {_UNSIGNED, _NEGATIVE}:
-            found: Any = self._integer()
+            found: Cbor = self._integer()
         elif kind == _BYTES:
             found = self._string(_BYTES)
         elif kind == _TEXT:
@@ -150,10 +155,10 @@ class Reader:
         self._step(-1)
         return found
 
-    def fields(self, readers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    def fields(self, readers: Mapping[str, Callable[[], Cbor]]) -> dict[str, Cbor]:
         """Read a map with these fields; any others are stepped over."""
         self._step(1)
-        found: dict[str, Any] = {}
+        found: dict[str, Cbor] = {}
         for _ in range(self._length(_MAP)):
             name = self.text()
             if name in found:
@@ -171,7 +176,7 @@ class Reader:
         for _ in range(self._length(_MAP)):
             key = self._key()
             value = self.value()
-            if type(key) not in {str, bytes, int} or (type(key) is int and key < 0):
+            if key is None:
                 found.has_odd_keys = True
             elif key in found:
                 found.repeated.add(key)
@@ -180,7 +185,8 @@ class Reader:
         self._step(-1)
         return found
 
-    def _key(self) -> Any:
+    def _key(self) -> Key | None:
+        """Read a key; None: it can't name a field."""
         if not self._is_untagged:
             return self.text()
         key = self.value()
@@ -189,7 +195,9 @@ class Reader:
                 return key.decode()
             except ValueError:
                 return key
-        return key
+        if type(key) is int:
+            return None if key < 0 else key
+        return key if type(key) is str else None
 
     def _integer(self) -> int:
         kind = self._peek() >> 5
@@ -301,7 +309,7 @@ class Reader:
         return taken
 
 
-def is_value(content: Any) -> bool:
+def is_value(content: Cbor) -> bool:
     """Whether the node can make a value of what its decoder let pass, and encode that anew."""
     if isinstance(content, dict):
         return is_map(content) and not (isinstance(content, Map) and content.repeated)
@@ -310,7 +318,7 @@ def is_value(content: Any) -> bool:
     return isfinite(content) if type(content) is float else not isinstance(content, BadLink)
 
 
-def is_map(content: Any) -> bool:
+def is_map(content: Cbor) -> bool:
     """Whether it is a map of such values by texts."""
     if not isinstance(content, dict) or (isinstance(content, Map) and content.has_odd_keys):
         return False

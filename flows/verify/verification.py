@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flows.verify.rules import Rule
 
@@ -70,7 +70,7 @@ class Verification:
         """The names of the rules that failed."""
         return {finding.rule.name for finding in self.findings if finding.violations}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The document of `verify --json`, a contract.
 
         `database`, `baseline`, `log` (resolved paths, the latter two null if not given); `ok` (no
@@ -102,7 +102,7 @@ class Verification:
         }
 
 
-def _finding_json(finding: Finding) -> dict[str, Any]:
+def _finding_json(finding: Finding) -> dict[str, object]:
     return {
         "rule": finding.rule.name,
         "promise": finding.rule.promise,

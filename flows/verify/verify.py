@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -169,7 +168,7 @@ def events_at_most(path: Path) -> int:
 @contextmanager
 def _tables(shares: Shares) -> Iterator[duckdb.DuckDBPyConnection]:
     with scratch_folder() as folder, plain_folder(folder) as plain:
-        config: dict[str, Any] = {
+        config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{shares.while_decoding}B",
             "threads": shares.threads,
             "temp_directory": plain,

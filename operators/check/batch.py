@@ -9,7 +9,7 @@ at once; each of the others is looked at alone, and gets its reason there.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +56,7 @@ from operators.encoding.columns import (
     DIGEST,
     Bytes,
     Digests,
+    Item,
     digests,
     gather,
     holds,
@@ -565,7 +566,7 @@ def _order(each: Digests) -> NDArray[np.int64]:
     return order
 
 
-def _ordered(each: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
+def _ordered(each: NDArray[Item], order: NDArray[np.int64]) -> NDArray[Item]:
     return each.reshape(-1, each.shape[2])[order]
 
 

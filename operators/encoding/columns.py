@@ -1,11 +1,12 @@
 """Bytes at computed places of an Arrow column, for all its rows at once."""
 
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+Item = TypeVar("Item", bound=np.generic)
 Bytes = NDArray[np.uint8]
 Starts = NDArray[np.int64]
 Digests = NDArray[np.uint64]
@@ -83,7 +84,7 @@ def digests(data: Bytes, starts: Starts) -> Digests:
     return gather(data, starts, DIGEST).view(np.uint64).reshape(-1, 4)
 
 
-def _windows(data: Bytes, item: np.dtype[Any]) -> NDArray[Any]:
+def _windows(data: Bytes, item: np.dtype[Item]) -> NDArray[Item]:
     """What stands at each place when it is read as such an item, without a copy."""
     return np.ndarray(
         (max(len(data) - item.itemsize + 1, 0),), dtype=item, buffer=data, strides=(1,)

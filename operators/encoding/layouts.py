@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -319,7 +319,7 @@ def _may_be_beyond_node(data: Bytes, start: Starts, end: Starts) -> Mask:
     return suspects
 
 
-def _decode_each(fenced: bytes, fence: bytes, count: int) -> list[list[Any]] | None:
+def _decode_each(fenced: bytes, fence: bytes, count: int) -> list[list[object]] | None:
     """Decode values in one call, each into a list of one; None unless each is exactly one value.
 
     The `fence`, a byte string that nobody can have foreseen, stands before each. Only where every

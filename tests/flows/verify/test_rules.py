@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from flows.verify import derive
-from flows.verify.blocks import READINGS
+from flows.verify.readings import READINGS
 from flows.verify.rules import RULES, Rule
 from tests.support.program import python, run
 

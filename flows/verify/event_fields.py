@@ -1,0 +1,172 @@
+"""What a root or payload block can be: its fields, read into the types that a node asks for."""
+
+from collections.abc import Iterator
+
+from cbrrr import CID, DagCborTypes, encode_dag_cbor
+
+from flows.verify.cids import Link, cid_at_start
+from flows.verify.loose import BadLink, Cbor, Key, Map, is_map, is_value
+from flows.verify.protected import capability_cid
+from flows.verify.readings import Reading, Row
+
+
+def time_reading(block: bytes, stream: bytes, prev: bytes, proof: bytes, path: str) -> Reading:
+    """The reading of a block as a time event with these fields."""
+    fields: DagCborTypes = {"id": CID(stream), "prev": CID(prev), "proof": CID(proof), "path": path}
+    return "block_time", (stream, prev, proof, path, encode_dag_cbor(fields) == block)
+
+
+def event_readings(content: Cbor, block: bytes) -> Iterator[Reading]:
+    """The readings of a root or payload block."""
+    time = _fields(content, ("id", "prev", "proof", "path"))
+    if time:
+        stream, prev, proof = (_cid(link) for link in time[:3])
+        path = _text(time[3])
+        if stream and prev and proof and path is not None:
+            yield time_reading(block, stream, prev, proof, path)
+    envelope = _envelope(content)
+    if envelope:
+        yield "block_envelope", envelope
+    data = _fields(content, ("id", "prev", "header", "data"), optional=("header",))
+    if data:
+        stream, prev = _cid(data[0]), _cid(data[1])
+        if stream and prev and _is_data_header(data[2]) and is_value(data[3]):
+            yield "block_data", (stream, prev)
+    init = _fields(content, ("header", "data"), optional=("data",))
+    if init and _is_init_header(init[0]) and is_value(init[1]):
+        yield "block_init", ()
+
+
+def _fields(
+    content: Cbor,
+    names: tuple[str, ...],
+    *,
+    optional: tuple[str, ...] = (),
+    least: int | None = None,
+    absent: Cbor = None,
+) -> list[Cbor] | None:
+    """The values of these fields of a map, or of a list that has them by position.
+
+    Args:
+        content: what may be such a map or list.
+        names: of the fields.
+        optional: those that a map need not have.
+        least: how many a list must have; None: all.
+        absent: the value of those that are not there.
+
+    Returns:
+        None if there are no such fields.
+    """
+    if isinstance(content, Map):
+        content = _named(content, names)
+    if isinstance(content, dict):
+        if not content.keys() >= {*names} - {*optional}:
+            return None
+        return [content.get(name, absent) for name in names]
+    if type(content) is list and (len(names) if least is None else least) <= len(content):
+        found = [*content, *[absent] * (len(names) - len(content))]
+        return found if len(found) == len(names) else None
+    return None
+
+
+def _named(content: Map, names: tuple[str, ...]) -> dict[str, Cbor] | None:
+    """The fields of a map whose keys may be numbers, which count as places in `names`."""
+    if content.has_odd_keys or any(_name(key, names) in names for key in content.repeated):
+        return None
+    found: dict[str, Cbor] = {}
+    for key, value in content.items():
+        name = _name(key, names)
+        if name in names:
+            if name in found:
+                return None
+            found[name] = value
+    return found
+
+
+def _name(key: Key, names: tuple[str, ...]) -> Key:
+    return names[key] if type(key) is int and key < len(names) else key
+
+
+def _envelope(content: Cbor) -> Row | None:
+    envelope = _fields(content, ("payload", "signatures"))
+    if not envelope or type(envelope[0]) is not bytes or type(envelope[1]) is not list:
+        return None
+    signatures = [
+        _fields(one, ("header", "protected", "signature"), optional=("header", "protected"))
+        for one in envelope[1]
+    ]
+    for one in signatures:
+        if one is None or type(one[2]) is not bytes:
+            return None
+        if not (one[1] is None or type(one[1]) is bytes):
+            return None
+        if not (one[0] is None or is_map(one[0])):
+            return None
+    payload = cid_at_start(envelope[0])
+    if payload is None:
+        return None
+    protected = signatures[0][1] if signatures and signatures[0] else None
+    capability = capability_cid(protected) if type(protected) is bytes else None
+    return payload, len(signatures), capability
+
+
+_ABSENT = BadLink()
+"""Stands for a field that is not there."""
+
+
+def _is_init_header(header: Cbor) -> bool:
+    names = ("controllers", "sep", "model", "shouldIndex", "unique", "context", "modelVersion")
+    fields = _fields(header, names, optional=names, least=3, absent=_ABSENT)
+    if fields is None:
+        return False
+    # no controllers are none, but null is an error
+    controllers = [] if fields[0] is _ABSENT else fields[0]
+    sep, model, should_index, unique, context, model_version = (
+        None if one is _ABSENT else one for one in fields[1:]
+    )
+    return (
+        type(model) is bytes
+        and type(controllers) is list
+        and all(_text(one) is not None for one in controllers)
+        and (sep is None or _text(sep) is not None)
+        and (should_index is None or type(should_index) is bool)
+        and all(one is None or type(one) is bytes for one in (unique, context))
+        and (model_version is None or _cid(model_version) is not None)
+    )
+
+
+def _is_data_header(header: Cbor) -> bool:
+    if header is None:
+        return True
+    names = ("shouldIndex", "modelVersion")
+    fields = _fields(header, names, optional=names, least=0)
+    if fields is None:
+        return False
+    should_index, model_version = fields
+    return (should_index is None or type(should_index) is bool) and (
+        model_version is None or _cid(model_version) is not None
+    )
+
+
+def _cid(content: Cbor) -> bytes | None:
+    """The CID of a link, or of bytes, or of a list of their numbers: the node takes all."""
+    if type(content) is Link:
+        return content
+    if type(content) is bytes:
+        return cid_at_start(content)
+    if type(content) is list:
+        numbers = [one for one in content if type(one) is int and 0 <= one < 1 << 8]
+        return cid_at_start(bytes(numbers)) if len(numbers) == len(content) else None
+    return None
+
+
+def _text(content: Cbor) -> str | None:
+    """A text, or that of bytes, which the node takes as well."""
+    if type(content) is str:
+        return content
+    if type(content) is bytes:
+        try:
+            return content.decode()
+        except ValueError:
+            return None
+    return None
