@@ -67,9 +67,14 @@ SMALL = {"synth": ["--streams", "2", "--length", "3"], "run": ["--partitions", "
 """Options by which a command is over soon."""
 
 
+ENDLESS = {"follows"}
+"""Options with which a command goes on until a signal ends it."""
+
+
 def _options(name: str) -> list[click.Option]:
     command: click.Command = import_module(f"flows.cli.{name}").command
-    return [one for one in command.params if isinstance(one, click.Option)]
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    return [one for one in options if one.name not in ENDLESS]
 
 
 OPTIONS = {name: _options(name) for name in COMMANDS}
