@@ -12,7 +12,7 @@ under Bytewax itself:
 Several processes are a cluster: examples/cluster/README.md.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,11 +24,13 @@ from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.scratch import Scratch, scratch_parent
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
+from connectors.sqlite import starting
 from flows.cluster.database import open_database
 from flows.cluster.meeting import Meeting
 from flows.inputs import Inputs
 from flows.jobs.ending import Ending, complete_cluster, kept_elsewhere
 from flows.jobs.invocation import read_invocation, refusals_shown, require_counts
+from flows.jobs.plan import make_plan
 from flows.jobs.runner import batches_kept
 from flows.lookups import LookUpSettings
 from flows.memory import default_limit, share_out
@@ -40,9 +42,6 @@ from operators.spill import SpillSettings
 if TYPE_CHECKING:
     # loading it takes time that a run does not have
     from connectors.log import LogSink
-
-UNKNOWN_PARTITIONS = 64
-"""Parts of a shard in files where nobody has counted the events."""
 
 WAIT_SECONDS = 7.0
 """How long the processes of a cluster wait for each other."""
@@ -70,8 +69,8 @@ def get_flow(
     each other, and end together.
 
     Raises:
-        CannotStartError: it is not a ceramic-one database, not writable, or in use, or a process of
-            the cluster can't start; nothing was changed.
+        CannotStartError: it is not a ceramic-one database, not writable, or in use, there is too
+            little memory or disk, or a process of the cluster can't start; nothing was changed.
     """
     run_state = RunState()
     with refusals_shown(), ExitStack() as stack:
@@ -91,12 +90,25 @@ def get_flow(
             check_node=check_node,
             settings=LookUpSettings(memory.check, scratch.folder),
         )
-        settings = SinkSettings(batch_rows, memory_bytes=memory.sink, spill_folder=scratch.folder)
+        stack.callback(inputs.close)
+        with starting(path), closing(opened.connect(path)) as connection:
+            plan = make_plan(
+                connection,
+                inputs.source,
+                memory,
+                scratch.parent,
+                batch_rows=batch_rows,
+                writes=writes,
+            )
+        settings = SinkSettings(
+            plan.batch_rows, memory_bytes=memory.sink, spill_folder=scratch.folder
+        )
         if meeting.shares_file:
             settings = replace(settings, checkpoint_pages=0)
         sink = DeliveredSink(path, run_state, settings, writes_here=writes)
         report = ReportSink(None, LEFT, WAITING, run_state, counts_here=writes)
-        spill = SpillSettings(scratch.folder, memory.shard, UNKNOWN_PARTITIONS)
+        parts = memory.partitions(plan.undelivered)
+        spill = SpillSettings(scratch.folder, memory.shard, parts)
         flow = build_flow(inputs, sink, report, shards=shards, spill=spill)
         close = stack.pop_all().close
 

@@ -64,6 +64,7 @@ def get_flow(
             check_node=check_node,
             settings=LookUpSettings(memory.check, job.scratch.folder),
         )
+        stack.callback(inputs.close)
         parts = memory.partitions(job.plan.undelivered)
         spill = SpillSettings(job.scratch.folder, memory.shard, parts)
         flow = build_flow(inputs, sink, report, shards=shards, spill=spill)

@@ -54,12 +54,14 @@ class Cluster:
             what = f"Process `{process}` at `{self._address(process)}` is gone"
             why = "it was killed, or its machine or the network failed"
             message = {"failed": {"what": what, "why": why, "advice": ANEW}}
+        # a process may find that it can't start when all have met
+        failed = message.get("failed") or message.get("refusal")
         with self._news:
-            if "failed" not in message:
+            if failed is None:
                 # that it ends from now on is as it should be
                 self._ended[process] = message
             elif self._cause is None:
-                self._cause = InterruptedRunError(**message["failed"])
+                self._cause = InterruptedRunError(**failed)
             self._news.notify_all()
         if self._cause is not None:
             stop(self._cause)

@@ -188,6 +188,7 @@ def complete_cluster(opened: Opened, run_state: RunState) -> str:
     for counts in cluster.wait_for_ends():
         run_state.add_discovered(counts["discovered"])
         run_state.partitions_read += counts["partitions_read"]
+        run_state.add_wrong_notes(map(bytes.fromhex, counts["wrong_notes"]))
     said = complete_in_place(opened.held, run_state, opened.partitions)
     cluster.end({"said": said})
     return said
@@ -196,8 +197,13 @@ def complete_cluster(opened: Opened, run_state: RunState) -> str:
 def _wait_for_first(opened: Opened, run_state: RunState) -> str:
     if opened.reader is not None:
         opened.reader.require_unchanged()
-    counts = {"discovered": run_state.discovered, "partitions_read": run_state.partitions_read}
-    opened.cluster.end(counts)
+    opened.cluster.end(
+        {
+            "discovered": run_state.discovered,
+            "partitions_read": run_state.partitions_read,
+            "wrong_notes": [cid.hex() for cid in run_state.wrong_notes],
+        }
+    )
     (first,) = opened.cluster.wait_for_ends()
     return f"{run_state.discovered:,} events read for process 0, which says: {first['said']}"
 

@@ -225,3 +225,15 @@ def test_a_full_scratch_disk_is_told_loses_nothing_and_a_rerun_finishes(
     assert list(disk.folder.iterdir()) == []
     _check_ended(small.contents, database, ended)
     check_rerun(small.contents, database, children)
+
+
+def test_a_flow_under_bytewax_that_has_no_room_for_its_wal_does_not_start(
+    small: Template, small_disk: Callable[[int], SmallDisk]
+) -> None:
+    disk = small_disk(small.path.stat().st_size + 100_000)
+    path = small.copy(disk.folder)
+    ended = run(python("-m", "bytewax.run", f"flows.order:get_flow({str(path)!r})"), code=2)
+    assert ended.err.startswith(f"Error: The disk of `{path}` has `")
+    assert "too little for the WAL" in ended.err
+    assert ended.err.endswith("Nothing was changed. Make room on that disk.\n")
+    assert path.read_bytes() == small.path.read_bytes()
