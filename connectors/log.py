@@ -70,9 +70,11 @@ class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
         first_number: int,
         batch_rows: int,
         run_state: RunState,
+        *,
+        file_rows: int = FILE_ROWS,
     ) -> None:
         """Nothing is written yet. The codes in the column kind are indices into `kinds`."""
-        self._files = _Files(folder, first_number, batch_rows)
+        self._files = _Files(folder, first_number, batch_rows, file_rows)
         self._kinds = pa.array(kinds)
         self._next_number = first_number
         self._batch_rows = batch_rows
@@ -161,15 +163,15 @@ class _Part(StatefulSinkPartition[pa.RecordBatch, None]):
 
 
 class _Files:
-    """Writes tables of schema ORDER, concatenated, into files of about FILE_ROWS.
+    """Writes tables of schema ORDER, concatenated, into files of about `file_rows`.
 
     There is always at least one file.
     """
 
-    def __init__(self, folder: Path, first_number: int, group_rows: int) -> None:
+    def __init__(self, folder: Path, first_number: int, group_rows: int, file_rows: int) -> None:
         self.folder = folder
         self.written: list[LogFile] = []
-        self._group_rows = group_rows
+        self._group_rows, self._file_rows = group_rows, file_rows
         self._first_number = self._next_number = first_number
         self._writer: pq.ParquetWriter | None = None
         self._file: IO[bytes]
@@ -179,7 +181,7 @@ class _Files:
             group = rows.slice(start, self._group_rows)
             self._open().write_table(group, row_group_size=group.num_rows)
             self._next_number += group.num_rows
-            if self._next_number - self._first_number >= FILE_ROWS:
+            if self._next_number - self._first_number >= self._file_rows:
                 self._close()
 
     def finish(self) -> None:

@@ -1,6 +1,7 @@
 """The walls between the rooms: who may import whom."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,17 @@ def test_any_is_said_only_of_what_comes_from_arrow_or_other_processes() -> None:
         if "typing.Any" in imported(path)
     }
     assert say_it == FROM_ARROW | MESSAGES
+
+
+PATCHED = {"BUSY_SECONDS", "_TOGETHER", "PAGE_SIZES"}
+"""Settings of ours that tests still patch: how long every connection waits for a lock, how many
+values are decoded in one call, and the page sizes of a program's other process."""
+
+
+def test_settings_are_passed_and_not_patched() -> None:
+    patched = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        for call in re.finditer(r'setattr\(\s*[^)]*?"([\w.]*?)"', path.read_text()):
+            if (name := call[1].split(".")[-1]).isupper():
+                patched.add(name)
+    assert patched <= PATCHED

@@ -29,20 +29,25 @@ FRAME_BYTES = 24
 SPARE_SHARE = 1 / 4
 """Of what is needed on a disk, beyond the estimate."""
 
-LEAST_BATCH_ROWS = 50_000
-"""A transaction of fewer events is not worth its checkpoint: with less room nothing is started."""
-
 LEAST_MEMORY = 100 * MEGABYTE
 """Python and its libraries take 60 MB, and a page of events on its way another 40."""
-
-SAMPLED_FROM = 500_000
-"""Undelivered events from which on reading is timed for the plan: it takes a tenth of a second."""
 
 SAMPLES = 3
 """Pages that are read for that, far from each other."""
 
 OTHER_MICROSECONDS = 6.0
 """Of an event, for all but reading it, on the machine of the benchmark (examples/how-fast)."""
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """From where on a plan says more, or refuses."""
+
+    least_batch_rows: int = 50_000
+    """A transaction of fewer events is not worth its checkpoint: with less room nothing is started.
+    """
+    sampled_from: int = 500_000
+    """Undelivered events from which on reading is timed: it takes a tenth of a second."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ def make_plan(
     batch_rows: int | None = None,
     writes: bool = True,
     must_end: bool = True,
+    settings: PlanSettings = PlanSettings(),  # frozen
 ) -> Plan:
     """Find out what a run would take.
 
@@ -104,6 +110,7 @@ def make_plan(
         batch_rows: events of a transaction at most, if the user has chosen it.
         writes: whether the database is to be written; else nothing is asked of its disk.
         must_end: whether too little disk is refused; a dry run only tells.
+        settings: from where on it says more, or refuses.
 
     Raises:
         CannotStartError: there is too little memory or disk for the run to end.
@@ -128,7 +135,7 @@ def make_plan(
         room = int((disk_free - (spilled if same_disk else 0)) / (1 + SPARE_SHARE))
         if batch_rows is None and wal_bytes > room:
             batch_rows = max(room, 0) // (page_bytes + FRAME_BYTES)
-            if batch_rows < min(LEAST_BATCH_ROWS, undelivered) and must_end:
+            if batch_rows < min(settings.least_batch_rows, undelivered) and must_end:
                 raise CannotStartError(
                     f"The disk of `{path}` has `{disk_free:,}` bytes free, too little for the WAL",
                     why=f"`{undelivered:,}` events in random order change up to "
@@ -147,7 +154,11 @@ def make_plan(
         wal_bytes=wal_bytes,
         disk_free_bytes=disk_free,
         batch_rows=batch_rows,
-        seconds=_seconds(connection, source, undelivered),
+        seconds=(
+            _seconds(connection, source, undelivered)
+            if undelivered >= settings.sampled_from
+            else None
+        ),
     )
 
 
@@ -173,8 +184,6 @@ def _changed_pages(connection: Connection, undelivered: int, page_bytes: int) ->
 
 def _seconds(connection: Connection, source: UndeliveredSource, undelivered: int) -> float | None:
     """About how long a run takes, from the time that pages at several places take to read."""
-    if undelivered < SAMPLED_FROM:
-        return None
     last = int(scalar(connection, HIGHEST_ROWID))
     events, started = 0, time.perf_counter()
     try:

@@ -26,7 +26,7 @@ from connectors.sqlite import (
 )
 from flows.inputs import Inputs
 from flows.jobs.completeness import checkpoint, require_all_seen
-from flows.jobs.plan import Plan, make_plan
+from flows.jobs.plan import Plan, PlanSettings, make_plan
 from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted, nothing_changed, run_flow
 from flows.lookups import LookUpSettings
 from flows.memory import Memory, default_limit, share_out
@@ -63,6 +63,7 @@ class RunOptions:
     """Looks on while the flow runs, as `flows.report.throughput.sampled` does."""
     order: OrderSettings = field(default_factory=OrderSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)
+    plan: PlanSettings = field(default_factory=PlanSettings)
 
     shares: Memory | None = None
     """How the memory is shared out; None: by the limit."""
@@ -112,6 +113,7 @@ def planned(
             batch_rows=options.batch_rows,
             writes=writes,
             must_end=must_end,
+            settings=options.plan,
         )
 
 

@@ -97,6 +97,7 @@ def load_database(
     on_blocks: Progress,
     *,
     hashes: bool,
+    least_blocks: int = BLOCKS_FOR_PROCESSES,
 ) -> tuple[int, int]:
     """Fill `stored_event`, `listed`, the `block_*` tables and, if `hashes`, `wrong_hash`.
 
@@ -108,6 +109,7 @@ def load_database(
         on_blocks: gets how many blocks are decoded, and about how many there are: the range of
             their rowids.
         hashes: compare the bytes of each block with its multihash.
+        least_blocks: how many are many.
 
     Returns:
         How many blocks there are, and of how many the hash function is not known.
@@ -118,7 +120,7 @@ def load_database(
     """
     for name, schema in READINGS.items():
         _create(tables, name, schema.empty_table())
-    sources, expected = _sources(path, processes, hashes=hashes)
+    sources, expected = _sources(path, processes, hashes=hashes, least_blocks=least_blocks)
     loading = _Loading()
     cursors = [tables.cursor() for _ in range(len(sources) + 1)]
     with ThreadPoolExecutor(len(cursors)) as threads:
@@ -141,11 +143,11 @@ def load_database(
 
 
 def _sources(
-    path: Path, processes: int, *, hashes: bool
+    path: Path, processes: int, *, hashes: bool, least_blocks: int
 ) -> tuple[list[Generator[Decoded, None, None]], int]:
     with closing(connect_immutable(path)) as connection:
         expected = rowids(connection, "ceramic_one_block").span
-    if expected < BLOCKS_FOR_PROCESSES or not processes:
+    if expected < least_blocks or not processes:
         return [decoded(path, hashes=hashes)], expected
     return [
         _decoded_elsewhere(path, part, processes, hashes=hashes) for part in range(processes)

@@ -22,7 +22,7 @@ from connectors.sqlite import sqlite_says
 from flows.verify.baseline import compare_with_baseline
 from flows.verify.check_rules import check_rules
 from flows.verify.derive import derive, run, sql
-from flows.verify.load import load_baseline, load_database
+from flows.verify.load import BLOCKS_FOR_PROCESSES, load_baseline, load_database
 from flows.verify.log import Log
 from flows.verify.memory import Shares, amount, share_out
 from flows.verify.report import prepared_report, write_report
@@ -54,6 +54,7 @@ def verify(
     report: Path | None = None,
     memory_limit: str = MEMORY_LIMIT,
     on_progress: OnProgress | None = None,
+    blocks_for_processes: int = BLOCKS_FOR_PROCESSES,
 ) -> Verification:
     """Check every rule (`flows.verify.rules.RULES`) on a database that no process has open.
 
@@ -74,6 +75,7 @@ def verify(
         memory_limit: of this process and all that it starts, together, like `2GB`. What the caller
             holds comes on top of it.
         on_progress: called in this thread.
+        blocks_for_processes: from so many blocks on processes of their own decode.
 
     Raises:
         CannotStartError: an input can't be used; nothing was changed.
@@ -110,6 +112,7 @@ def verify(
                 shares.processes,
                 lambda done, total: progress("reading blocks", done, total),
                 hashes=hashes,
+                least_blocks=blocks_for_processes,
             )
             tables.execute(f"SET memory_limit = '{shares.afterwards}B'")
             if replayed is not None:

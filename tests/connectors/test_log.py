@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.log import ORDER, LogSink
+from connectors.log import FILE_ROWS, ORDER, LogSink
 from connectors.log_folder import LogFolder
 from connectors.run_state import RunState
 from tests.support import program
@@ -37,8 +37,10 @@ Write = Callable[..., list[Path]]
 def write(tmp_path: Path) -> Write:
     """Write ROWS, in items of `item_rows`, behind the number 40; the files."""
 
-    def write_rows(item_rows: int = 10, batch_rows: int = 1000) -> list[Path]:
-        sink = LogSink(tmp_path, KINDS, 41, batch_rows, RunState())
+    def write_rows(
+        item_rows: int = 10, batch_rows: int = 1000, file_rows: int = FILE_ROWS
+    ) -> list[Path]:
+        sink = LogSink(tmp_path, KINDS, 41, batch_rows, RunState(), file_rows=file_rows)
         part = sink.build_part("sink", "log", None)
         for item in ROWS.to_batches(max_chunksize=item_rows):
             part.write_batch([item])
@@ -65,11 +67,8 @@ def _plain(order: pa.Table) -> pa.Schema:
     return order.select(["rowid", "cid", "stream", "prev"]).schema
 
 
-def test_files_are_of_a_bounded_size_and_say_where_they_begin(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("connectors.log.FILE_ROWS", 4)
-    assert [file.name for file in write(batch_rows=2)] == [
+def test_files_are_of_a_bounded_size_and_say_where_they_begin(write: Write, tmp_path: Path) -> None:
+    assert [file.name for file in write(batch_rows=2, file_rows=4)] == [
         "order-00000.parquet",
         "order-00001.parquet",
         "order-00002.parquet",

@@ -11,8 +11,7 @@ from connectors.errors import CannotStartError
 from connectors.run_state import RunState
 from connectors.scratch import Scratch
 from connectors.sqlite import connect
-from flows.jobs import plan as plan_module
-from flows.jobs.plan import LEAST_MEMORY
+from flows.jobs.plan import LEAST_MEMORY, PlanSettings
 from flows.jobs.run import RunOptions, dry_run, planned, run
 from flows.memory import MEGABYTE, Memory, amount, default_limit, memory_there_is, share_out
 from flows.synth.database import write_database
@@ -105,8 +104,8 @@ def test_a_disk_with_room_for_a_part_of_the_wal_gets_transactions_that_fit(
 ) -> None:
     free = 500 * 4_120
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: Usage(free, 0, free))
-    monkeypatch.setattr(plan_module, "LEAST_BATCH_ROWS", 100)
-    plan = planned(database, RunOptions(), connect, Scratch(tmp_path))
+    options = RunOptions(plan=PlanSettings(least_batch_rows=100))
+    plan = planned(database, options, connect, Scratch(tmp_path))
     assert plan.batch_rows == 400
     assert plan.wal_bytes <= free
 
@@ -121,11 +120,9 @@ def test_too_little_memory_is_refused_with_the_number_that_is_enough(database: P
     assert database.read_bytes() == before
 
 
-def test_a_large_run_is_timed_before_it_starts(
-    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plan_module, "SAMPLED_FROM", 1)
-    plan = planned(database, RunOptions(), connect, Scratch(tmp_path))
+def test_a_large_run_is_timed_before_it_starts(database: Path, tmp_path: Path) -> None:
+    options = RunOptions(plan=PlanSettings(sampled_from=1))
+    plan = planned(database, options, connect, Scratch(tmp_path))
     assert plan.seconds is not None
     assert plan.seconds > 9_000 * 6 / 1e6
 

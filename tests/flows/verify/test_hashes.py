@@ -10,7 +10,6 @@ from Crypto.Hash import keccak
 
 from connectors.errors import CannotStartError
 from flows.synth.events import Block, block, build_event
-from flows.verify import load
 from flows.verify.verify import verify
 from tests.support.world import WORLD, change, fields, literal, store
 
@@ -84,13 +83,10 @@ def test_a_hash_function_that_is_not_known_is_counted_and_no_violation(tmp_path:
     assert verify(database).unknown_hashes is None
 
 
-def test_blocks_decoded_in_other_processes_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_decoded_in_other_processes_are_the_same(tmp_path: Path) -> None:
     database = change(store(tmp_path / "db", numbers={"leaf": None}), SET_OTHER_DATA)
     here = verify(database, hashes=True)
-    monkeypatch.setattr(load, "BLOCKS_FOR_PROCESSES", 1)
-    elsewhere = verify(database, hashes=True)
+    elsewhere = verify(database, hashes=True, blocks_for_processes=1)
     assert elsewhere.findings == here.findings
     assert elsewhere.failed == {"hash-right", "nothing-left"}
     assert elsewhere.blocks == here.blocks
@@ -118,7 +114,7 @@ MANY_ROWS = {
 @pytest.mark.parametrize("least", [1, 1_000_000], ids=["other processes", "this process"])
 @pytest.mark.parametrize("table", MANY_ROWS)
 def test_a_damaged_page_behind_the_first_rows_is_an_error_and_no_finding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, least: int
+    tmp_path: Path, table: str, least: int
 ) -> None:
     database = change(store(tmp_path / "db"), MANY_ROWS[table])
     content = bytearray(database.read_bytes())
@@ -126,9 +122,8 @@ def test_a_damaged_page_behind_the_first_rows_is_an_error_and_no_finding(
         page = found // PAGE_BYTES * PAGE_BYTES
         content[page : page + PAGE_BYTES] = b"\xff" * PAGE_BYTES
     database.write_bytes(content)
-    monkeypatch.setattr(load, "BLOCKS_FOR_PROCESSES", least)
     with pytest.raises(CannotStartError, match=r"malformed\. Nothing was changed"):
-        verify(database)
+        verify(database, blocks_for_processes=least)
 
 
 def test_a_long_block_is_read_whole(tmp_path: Path) -> None:
