@@ -146,7 +146,7 @@ def locate(path: Path, *, writable: bool = False) -> Path:
 
 
 def _require_one_name(path: Path, resolved: Path) -> None:
-    """Check that every program that opens this file finds the same WAL beside it."""
+    """Check that the file has one name only: SQLite keeps a WAL beside each name."""
     other = second_name(resolved)
     if other is not None:
         raise CannotStartError(
@@ -242,7 +242,7 @@ def read_schema(connection: Connection, path: Path) -> Schema:
 
 
 def require_orderable(connection: Connection, path: Path) -> None:
-    """Check that numbers can be written to this database, and that nothing else changes by it.
+    """Check that numbers can be written here, and that writing them changes nothing else.
 
     Raises:
         CannotStartError: the event table has triggers, or indices or a type that forbid numbers.
@@ -278,7 +278,7 @@ def require_orderable(connection: Connection, path: Path) -> None:
 def not_in_wal_mode(path: Path) -> CannotStartError:
     """The error for a database in another journal mode; a node's is always in WAL mode.
 
-    In other modes an idle program holds no lock, so it is not seen and can't be kept out.
+    In other modes an idle program holds no lock: nobody can see it or keep it out.
     """
     return CannotStartError(
         f"`{path}` is not in WAL mode, as a node's database is",
@@ -294,7 +294,7 @@ def highest_number(
     *,
     room: int = ROOM,
 ) -> int:
-    """The highest number of a delivered event, 0 without any (or where all are below).
+    """The highest number of a delivered event; 0 if there is none, or if all are negative.
 
     Args:
         connection: a connection to the database.

@@ -119,7 +119,7 @@ class CannotStartError(CeramicOrderError, ValueError):
 class InterruptedRunError(CeramicOrderError, RuntimeError):
     """The command stopped midway; whole batches are kept and running again is safe.
 
-    Where it is raised below a run it does not say what is kept: `flows.jobs.runner` adds that.
+    Code that a run calls raises it without saying what is kept; `flows.jobs.runner` adds that.
     """
 
 

@@ -21,7 +21,7 @@ POLL_SECONDS = 0.01
 
 
 class FileLocks:
-    """SQLite's locks on one database file, seen and held through a descriptor of its own.
+    """Sees and holds SQLite's locks on one database file, through a descriptor of its own.
 
     Closing the descriptor drops all locks of this process on the file, also those of its SQLite
     connections: `close` it after the last of them.
@@ -54,7 +54,7 @@ class FileLocks:
             return False
 
     def others_leave(self, seconds: float) -> bool:
-        """Wait until no other process has the database open; False if one stays so long.
+        """Wait until no other process has the database open; False if one still has it at the end.
 
         Raises:
             OSError: the file system has no locks.

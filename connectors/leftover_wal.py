@@ -1,4 +1,4 @@
-"""A WAL that lies beside a database before a run is looked at before SQLite applies it.
+"""Before a run, checks a WAL that lies beside the database, before SQLite applies it.
 
 SQLite applies whatever valid WAL has the name, also that of another database or of an older copy,
 and damages the database by it. So it is looked at first by a process of its own, which opens the
@@ -124,7 +124,7 @@ def read_frames(wal: Path) -> Frames | None:
 
 
 def _look(path: Path) -> None:
-    """Check the database with its WAL. The process must end without closing anything.
+    """Check the database with its WAL. End the process afterwards without closing anything.
 
     Raises:
         CannotStartError: they do not belong together.

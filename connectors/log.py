@@ -146,7 +146,7 @@ class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
 
 
 def group_rows(memory_bytes: int) -> int:
-    """Events of a row group, so that the sink takes no more memory than this."""
+    """How many events a row group may have, so that the sink takes no more memory than this."""
     return max(1, min(GROUP_ROWS, memory_bytes // GROUP_BYTES_AN_EVENT))
 
 

@@ -142,7 +142,7 @@ class LogFolder:
         self._release()
 
     def _release(self) -> None:
-        """Let other replays in, and remove the folders that were made for nothing."""
+        """Unlock the folder, and remove folders that were made and stayed empty."""
         descriptor, self._descriptor = getattr(self, "_descriptor", None), None
         if descriptor is not None:
             os.close(descriptor)
@@ -163,9 +163,9 @@ def _files_of_log(document: Path) -> list[str]:
 
 
 def _finish_killed(folder: Path) -> None:
-    """Bring to its end what a replay had begun to publish when it was killed.
+    """Finish publishing the log of a replay that was killed while it published.
 
-    Its log is whole; in the folder itself there is none.
+    That log is complete, and the folder itself holds none.
     """
     for document in sorted(folder.glob(f"{PREFIX}*/{SUMMARY}")):
         if not (folder / SUMMARY).exists() and not _is_locked(document.parent / LOCK_FILE):
@@ -187,7 +187,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def _move_in(partial: Path, folder: Path) -> None:
-    """Put the whole log in `partial` into its place. All can be done again after a kill."""
+    """Move the whole log from `partial` to its place. After a kill it can be called again."""
     earlier = partial / f"{SUMMARY}.earlier"
     if _files_of_log(folder / SUMMARY):
         (folder / SUMMARY).replace(earlier)

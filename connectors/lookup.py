@@ -79,7 +79,7 @@ def undelivered_by_index(connection: Connection) -> str:
 def known_event(*, has_init_cid: bool) -> str:
     """The statement for an event by CID: whether it is delivered, and its stream.
 
-    That is the stream that the node noted, empty where it noted none.
+    The stream is the event's `init_cid`, empty where it has none.
     """
     stream = "coalesce(CAST(init_cid AS BLOB), x'')" if has_init_cid else "x''"
     return f"""

@@ -54,7 +54,7 @@ def second_name(path: Path) -> str | None:
 
 
 def _mount_of(path: Path, mounts: list[Mount]) -> Mount | None:
-    """The mount that shows `path`: the deepest, and of several at one point the last."""
+    """The mount on which `path` lies: the deepest one, and the last of several at one place."""
     best = None
     for mount in mounts:
         deeper = best is None or len(mount.point) >= len(best.point)

@@ -96,7 +96,7 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     def publish(self) -> None:
         """Give the files their names, in place of those of an earlier run.
 
-        A kill meanwhile leaves no files of two runs beside each other.
+        A kill while it does so never leaves files of two runs beside each other.
         """
         if self.place is None:
             return
@@ -115,7 +115,7 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn what fails while the files are written into the error for it, and note it."""
+        """Turn an OSError of the block into the error for a report; the run state notes it."""
         try:
             yield
         except OSError as cause:

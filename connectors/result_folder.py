@@ -65,7 +65,7 @@ class ResultFolder:
         return self._scratch.folder()
 
     def publish(self) -> None:
-        """Give the files their names; a kill meanwhile leaves no files of two results.
+        """Give the files their names; a kill meanwhile never leaves files of two results.
 
         Raises:
             OSError: the disk is full or fails.

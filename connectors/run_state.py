@@ -58,7 +58,7 @@ class Phases:
             self.phase_done += done
 
     def reach(self, name: str, done: int, total: int | None) -> None:
-        """Note how far a phase is altogether; it starts with the first call that names it."""
+        """Set how much of a phase is done in total; the first call with its name starts it."""
         if name != self.phase:
             self.start_phase(name, total)
         with self._lock:
@@ -122,7 +122,7 @@ class RunState(Phases):
     def start_writing(self, events: int) -> None:
         """Note that so many events are about to be written.
 
-        While others are still being read, reading stays the phase.
+        The phase stays `reading` while other events are still being read.
         """
         if self.phase != READING:
             self.start_phase(WRITING, events)

@@ -93,7 +93,7 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def remove_all() -> None:
-    """Remove all folders; for who ends the process in another thread."""
+    """Remove all folders; called by a thread that then ends the process."""
     for folder in list(_held):
         _remove(folder)
 

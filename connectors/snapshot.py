@@ -73,11 +73,11 @@ class Reader:
 
     @property
     def file(self) -> Path:
-        """What is really read: the database or, within the context, its private copy."""
+        """The file that is read: the database itself or, within the context, its private copy."""
         return self._copy or self.path
 
     def __call__(self, path: Path) -> Connection:
-        """Open a connection. Errors name `path`, what is opened is what this reader stands for."""
+        """Open a connection to the file that is read; errors name `path`."""
         if path != self.path:
             raise ValueError(f"a reader of {self.path} was asked for {path}")
         if self._copy is not None:

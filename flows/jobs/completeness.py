@@ -1,4 +1,4 @@
-"""What is checked when a flow has come to the end of its input, before its result counts."""
+"""Checks at the end of a flow's input, before its result counts."""
 
 import os
 from contextlib import closing

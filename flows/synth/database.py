@@ -141,7 +141,7 @@ def write_database(
 ) -> Counts:
     """Write the events of `population` to a new database.
 
-    `progress` is called with a number of events that were made, and again when these are stored.
+    `progress` is called with a number of events when they are made, and again when stored.
     Everything is made in a folder beside `path` and moved there when it is complete.
 
     Raises:
@@ -213,7 +213,7 @@ def _clear(folder: Path, path: Path) -> str:
 
 @contextmanager
 def _fast_interpreter() -> Iterator[None]:
-    """Let threads change more often, and look for no cycles.
+    """Switch threads more often, and turn off the search for cycles.
 
     Events have no cycles, and looking for some takes 7 of 24 us an event.
 

@@ -167,7 +167,7 @@ def data_event(
 
 
 def time_event(stream: Stream, prev: bytes, witness: Witness | None = None) -> Event:
-    """The anchor of `prev`; without a witness it is anchored alone, with an empty path."""
+    """A time event for `prev`; without a witness it is anchored alone, with an empty path."""
     proof, path, nodes = witness or anchor([prev], depth=0)[0]
     content: DagCborTypes = {
         "id": CID(stream.cid),

@@ -1,4 +1,4 @@
-"""How the streams of a synthetic database grow: which event comes when, and on which parent.
+"""How synthetic streams grow: in which order events come, and which parent each has.
 
 Many streams grow at the same time and their events come interleaved, parents first, as a node
 receives them. A stream that waits for its anchor pauses until the tree is full or nothing else can

@@ -93,14 +93,14 @@ def format_with(format_line: Callable[[str], str]) -> None:
 
 
 def what_is_kept() -> str:
-    """What the job that is under way has kept or changed, as whole sentences; no more is begun."""
+    """What the current job has kept or changed, as whole sentences; no new batch is started."""
     return _Stop.finish()
 
 
 def wait_if_being_stopped() -> None:
     """Wait for the end of the process, if a signal is ending it.
 
-    What fails from then on fails because of that.
+    Whatever fails after the signal fails because of it.
     """
     if _Stop.number is not None:
         threading.Event().wait()

@@ -1,4 +1,4 @@
-"""What nobody foresaw, as an error with parts: a lack of the machine's, or else a defect of ours.
+"""An unforeseen exception as an error with parts: something the machine lacks, or a defect.
 
 No traceback reaches a user: it goes to a file that the error names.
 """

@@ -54,7 +54,7 @@ class _Both(NamedTuple, Generic[Thing]):
 
 
 class _Table(NamedTuple):
-    """How a table is read: each value as bytes, so that pages of values of any types compare."""
+    """How a table is read: all values as bytes, so that pages with values of any type compare."""
 
     name: str
     columns: list[str]

@@ -61,7 +61,7 @@ _BLOCK = "SELECT CAST(coalesce(bytes, x'') AS BLOB) FROM ceramic_one_block WHERE
 
 
 class Decoded(NamedTuple):
-    """What some thousand blocks hold.
+    """What was decoded from some thousand blocks.
 
     `tables` are those of `READINGS` and `wrong_hash`, by name, `blocks` is how many there are, and
     `unknown_hashes` of how many the hash function is not known, if hashes are asked for.

@@ -54,7 +54,7 @@ class Log:
             )
 
     def check(self, tables: duckdb.DuckDBPyConnection) -> None:
-        """See whether `load` will find the columns of a log, as far as the first file shows.
+        """Check by the first file that the log has the columns that `load` needs.
 
         Raises:
             CannotStartError: it is no log.
@@ -91,7 +91,7 @@ class Log:
         run(tables, sql("log_found"))
 
     def _document(self) -> dict[str, str] | None:
-        """What the document says, by what it says it of; None: there is no document."""
+        """The values of the document by the name of what they describe; None: there is none."""
         try:
             document = json.loads((self.folder / DOCUMENT).read_bytes())
             rows = {f"rows of {file['name']}": file["events"] for file in document["files"]}

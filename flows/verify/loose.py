@@ -35,7 +35,7 @@ _STEPPED_OVER = {0xF4: 0, 0xF5: 0, _NULL: 0, _UNDEFINED: 0, 0xF9: 2, 0xFA: 4, 0x
 
 
 class BadLink(bytes):
-    """What stands in a link that is no CID; it matters only to who asks for it."""
+    """The bytes of a link that is no CID: an error only where a field needs this link."""
 
     __slots__ = ()
 
@@ -310,7 +310,7 @@ class Reader:
 
 
 def is_value(content: Cbor) -> bool:
-    """Whether the node can make a value of what its decoder let pass, and encode that anew."""
+    """Whether the node can keep what its decoder has read, and encode it again."""
     if isinstance(content, dict):
         return is_map(content) and not (isinstance(content, Map) and content.repeated)
     if type(content) is list:

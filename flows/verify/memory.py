@@ -67,7 +67,7 @@ def _thread_bytes(events: int) -> int:
 
 
 def share_out(limit: int, events: int) -> Shares:
-    """Share out this many bytes, at most half of what can be chosen to decoding.
+    """Share out this many bytes; decoding gets at most half of what is not fixed.
 
     Raises:
         CannotStartError: they are too few for a database of so many events.

@@ -1,8 +1,8 @@
 """The capability that a protected header names, read as the node reads it: by serde_json 1.0.
 
-Of the header it reads one field, `cap`, and steps over all others: whatever lies in those must be
-JSON in form, but neither UTF-8 nor of a bounded depth. So `json.loads`, which makes a value of
-everything, refuses headers that the node takes.
+Of the header it reads one field, `cap`, and steps over all others: those must be
+JSON in form, but need not be UTF-8 and may be of any depth. So `json.loads`, which reads all
+values, refuses headers that the node takes.
 """
 
 import re

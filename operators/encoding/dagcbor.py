@@ -1,4 +1,4 @@
-"""Encoded DAG-CBOR without objects made of it: where its values end, and which a node can read.
+"""Walks over encoded DAG-CBOR without decoding it: where values end, and what a node can read.
 
 The decoder makes objects of a whole block. It is the fast way, but a block of one-byte values
 takes seventy times its size, the decoder holds a block to rules that a node does not know (the
