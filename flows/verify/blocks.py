@@ -28,6 +28,9 @@ on what the block is read as."""
 _ALL_BUT_HEADS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
 """Bytes that can't begin a list or map with something in it."""
 
+_LIST = 4
+"""The major type of a list, in the first three bits of a block."""
+
 _VERY_NEGATIVE = re.compile(rb"\x3b[\x80-\xff]")
 """How an integer below -2^63 begins, which the node takes in some blocks. Within other values
 these bytes mean nothing."""
@@ -129,6 +132,8 @@ def _exact_readings(block: bytes) -> list[Reading]:
     readings += _exact_proof(block)
     if is_capability(block):
         readings.append(("block_capability", ()))
+    if not block or block[0] >> 5 != _LIST:
+        return readings
     node = Reader(block)
     try:
         content = node.value()
