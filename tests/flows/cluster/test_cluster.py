@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from random import Random
 from signal import SIGKILL, SIGTERM
 from threading import Thread
 from typing import NamedTuple
@@ -145,6 +146,28 @@ def test_where_one_process_ends_midway_all_do_and_a_rerun_finishes(
     assert left.err.startswith(f"Error: Process `{killed}` at `{places[killed]}` {what}"), left
     assert left.err.endswith("kept. Start all processes again: they finish the job.\n")
     assert cluster([path, path])[0].code == 0
+    assert sample.digest(path) == sample.wanted
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(20))
+def test_killed_at_any_moment_all_end_and_a_rerun_finishes(
+    seed: int, sample: Sample, tmp_path: Path
+) -> None:
+    path, rng = sample.copy(tmp_path / "here"), Random(seed)
+    places, killed = addresses(3), rng.randrange(3)
+    # many transactions: a kill may come between them
+    flow = order_of(path, wait_seconds=PATIENCE, partitions=3, batch_rows=500)
+    processes = [process(at, flow, places, "-s", 0) for at in range(3)]
+    while established(places[0]) < 4 and all(each.poll() is None for each in processes):
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, 2))
+    processes[killed].kill()
+    first, *others = (each for at, each in enumerate(ended(processes)) if at != killed)
+    # it may have come to its end before
+    assert {first.code, *(each.code for each in others)} <= {0, 1}
+    assert all(each.err for each in (first, *others))
+    program.run(python("-m", "bytewax.run", order_of(path)))
     assert sample.digest(path) == sample.wanted
 
 
