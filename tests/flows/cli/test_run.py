@@ -46,6 +46,7 @@ KEYS = {
     "plan": dict,
     "wal_bytes": int,
     "wrong_notes": int,
+    "follow": type(None),
 }
 """What `--json` prints, and no more."""
 
@@ -100,6 +101,7 @@ def test_the_json_document_is_the_documented_one(path: Path) -> None:
         "durable": False,
         "wal_bytes": 0,
         "wrong_notes": 0,
+        "follow": None,
         "plan": document["plan"],
     }
 
