@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.synth.events import DAG_CBOR, DAG_JOSE, Event, block, build_event
+from flows.verify.blocks import read_block
 from operators.decode import Links, read_event
 from operators.encoding.envelope import payload_multihash
-from operators.schemas import Reason
+from operators.schemas import DATA, INIT, Reason
 from tests.operators.test_mutants import LAX, STRICT, mutants
 from tests.support.blocks import SIGNED, Raw, assert_read_row_by_row, envelope, valid
 from tests.support.job import store
@@ -70,6 +71,28 @@ def test_a_database_of_mutants_is_read_event_by_event(tmp_path: Path) -> None:
 
 def _named(event: Event) -> bytes:
     return payload_multihash(event.blocks[-1].content) or b""
+
+
+def _check_readers(some: Iterator[Raw]) -> None:
+    """Hold the readers of `run` and of `verify` to one answer for each block as a payload."""
+    for content in filter(None, chain.from_iterable(some)):
+        read = read_event(envelope(content), content)
+        kind = (
+            {INIT: "block_init", DATA: "block_data"}[read.kind] if isinstance(read, Links) else ""
+        )
+        names = [name for name, _ in read_block(content)]
+        # a node takes what is both for data
+        found = [name for name in ("block_data", "block_init") if name in names]
+        assert [kind] == (found or [""])[:1], content.hex()
+
+
+def test_run_and_verify_read_mutants_alike() -> None:
+    _check_readers(islice(_endless(7), 2000))
+
+
+@pytest.mark.soak
+def test_run_and_verify_read_a_million_mutants_alike() -> None:
+    _check_readers(islice(_endless(5000), 10 * MANY))
 
 
 def check_decoders(content: bytes) -> str:
