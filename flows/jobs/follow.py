@@ -36,14 +36,14 @@ class FollowSettings:
     busy_seconds: float = 60.0
     """How long a transaction of another program is waited for."""
     scan_share: float = 0.05
-    """Of the time, for comparing the undelivered rows with those that are known, which takes 0.3 s
+    """Of a core, for comparing the undelivered rows with those that are known, which takes 0.3 s
     for a million."""
     again_share: float = 0.01
-    """Of the time, for judging again what was left: a row may have been changed in place."""
+    """Of a core, for judging again what was left: a row may have been changed in place."""
     again_rows: int = 4096
     """Events that are judged again in one round."""
     whole_share: float = 0.2
-    """Of the time, for judging all of them at once where there are too many to be kept."""
+    """Of a core, for judging all of them at once where there are too many to be kept."""
     told_seconds: float = 60.0
     """Between two lines about what was delivered."""
     checkpoint_pages: int = 1000
@@ -51,7 +51,7 @@ class FollowSettings:
 
 
 class _Share:
-    """Work that may take a share of the time."""
+    """Work that may take a share of one core."""
 
     def __init__(self, share: float, *, is_owed: bool) -> None:
         self._share = share
@@ -64,12 +64,11 @@ class _Share:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Count the time of the block, which does it."""
-        started = time.monotonic()
+        """Count what the block takes of the processor; it does the work."""
+        started = time.process_time()
         self.is_owed = False
         yield
-        now = time.monotonic()
-        self._free_at = now + (now - started) * (1 / self._share - 1)
+        self._free_at = time.monotonic() + (time.process_time() - started) / self._share
 
 
 def follow(
@@ -138,6 +137,8 @@ class _Following:
         self._whole = _Share(settings.whole_share, is_owed=True)
         self._judged_to = 0
         """The rowid up to which events were judged again."""
+        self._has_changed = False
+        """Since the first of them was."""
         self._said = (0, 0)
         """How many were delivered and left when a line was printed last."""
         self._said_at = time.monotonic()
@@ -154,6 +155,7 @@ class _Following:
             rows = self._rows_to_read() if has_come else NO_ROWS
         if has_come:
             self._scan.is_owed = self._again.is_owed = self._whole.is_owed = True
+            self._has_changed = True
         self._rounds.deliver(rows)
         self._look_further()
         self._say_what_was_delivered()
@@ -194,9 +196,10 @@ class _Following:
             with self._again.taken():
                 rows = rounds.awaited.behind(self._judged_to, self._settings.again_rows)
                 rounds.deliver(rows)
-            # until all of them have been
             self._judged_to = int(rows[-1]) if len(rows) else 0
-            self._again.is_owed |= bool(len(rows))
+            # until all of them have been since the last change
+            self._again.is_owed = bool(len(rows)) or self._has_changed
+            self._has_changed &= bool(len(rows))
 
     def say_ready(self) -> None:
         """Say that the run is done and following starts."""
