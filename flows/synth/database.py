@@ -171,7 +171,7 @@ def write_database(
                 f"Can't write `{path}`",
                 why=f"{reason}",
                 unchanged="Nothing was left behind.",
-                advice="It takes about 2 KB an event, and in shuffled order 1 KB more while it "
+                advice="It takes about 2 KB an event, and in shuffled order 2 KB more while it "
                 "works: free some space, or choose another folder.",
             ) from cause
     return counts
