@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.encoding.columns import DIGEST, gather, holds, spans
+from operators.encoding.columns import DIGEST, digests, holds, short, spans
 from operators.encoding.layouts import CBOR_CID, JOSE_CID
 from operators.partitions import PARTITIONS, PartitionedFiles, parts
 
 KEY: Final = np.dtype([("word", "u8"), ("other", "u8")])
-"""The first half of a digest; the last bit is that of the codec in its place."""
+"""A digest as `short` makes it; the last bit is that of the codec in its place."""
 
 _FORMS = ((CBOR_CID, np.uint64(0)), (JOSE_CID, np.uint64(1)))
 
@@ -107,7 +107,8 @@ def _keys(cids: pa.Array) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
     for begin, bit in _FORMS:
         rows = np.flatnonzero(end - start == len(begin) + DIGEST)
         rows = rows[holds(data, start[rows], begin)]
-        keys[rows] = gather(data, start[rows] + len(begin), KEY.itemsize).view(KEY)
+        words = short(digests(data, start[rows] + len(begin)))
+        keys["word"][rows], keys["other"][rows] = words[:, 0], words[:, 1]
         keys["other"][rows] = (keys["other"][rows] & ~np.uint64(1)) | bit
         usual[rows] = True
     return keys, usual

@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import os
+import signal
 import socket
 
 import pytest
@@ -22,6 +23,8 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
+    # under nohup it is ignored, and whatever is started would inherit that
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(params=[1, 2], ids=["1 worker", "2 workers"])

@@ -21,7 +21,9 @@ def make(folder: Path, *arguments: str, code: int = 0) -> Ended:
         found = shutil.which(name)
         assert found is not None
         (programs / name).symlink_to(found)
-    return run(["make", *arguments], code=code, cwd=folder, environment={"PATH": str(programs)})
+    # the tests themselves may run under make
+    outer = {"MAKEFLAGS": "", "MAKELEVEL": "0", "MFLAGS": "", "PATH": str(programs)}
+    return run(["make", *arguments], code=code, cwd=folder, environment=outer)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from operators.check.needs import NEED, Needs
-from operators.encoding.columns import spans
+from operators.encoding.columns import short, spans
 from operators.partitions import PARTITIONS, PartitionedFiles, parts, spilling
 from operators.schemas import LINKS
 
@@ -75,7 +75,7 @@ class Aside:
                     yield part, numbered["event"], numbered["need"]
             return
         numbered = self._held_needs()
-        part_of = parts(self._hashes(numbered["need"]["digest"][:, :2]))
+        part_of = parts(self._hashes(short(numbered["need"]["digest"])))
         for part in np.unique(part_of).tolist():
             mine = numbered[part_of == part]
             yield part, mine["event"], mine["need"]
@@ -109,7 +109,7 @@ class Aside:
         if not self._held:
             return
         needs = self._held_needs()
-        self._needs.add(needs, self._hashes(needs["need"]["digest"][:, :2]))
+        self._needs.add(needs, self._hashes(short(needs["need"]["digest"])))
         with spilling():
             if self._writer is None:
                 self._writer = pa.ipc.new_stream(str(self._path), ASIDE)

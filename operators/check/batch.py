@@ -61,6 +61,7 @@ from operators.encoding.columns import (
     gather,
     holds,
     occurrences,
+    short,
     spans,
 )
 from operators.encoding.event_blocks import USUAL_ENTRY, head
@@ -375,10 +376,10 @@ class NodeCheck:
                 headers.filter(pa.array(names_one))
             )
         none = np.flatnonzero(may_be & ~names_one)
-        needed = np.stack([payload[none], own[none]], axis=1)
+        needed = short(np.stack([payload[none], own[none]], axis=1))
         passed[rows[none[_lists(raw, rows[none], needed, (_CBOR_ENTRY, _JOSE_ROOT))]]] = True
         named = np.flatnonzero(may_be & names_one)
-        needed = np.stack([capability[named], payload[named], own[named]], axis=1)
+        needed = short(np.stack([capability[named], payload[named], own[named]], axis=1))
         as_what = (_CBOR_ENTRY, _CBOR_ENTRY, _JOSE_ROOT)
         named = named[_lists(raw, rows[named], needed, as_what)]
         return self._decide(rows[named], needs_of_signed(capability[named]), passed)
@@ -434,13 +435,13 @@ class NodeCheck:
         of_prev = np.where(prev_end - prev_start == len(CBOR_CID) + DIGEST, CBOR, JOSE)
         of_prev = of_prev.astype(np.uint8)
         usual = np.flatnonzero(is_cbor & (depth >= 0))
-        way = climb(self._store, proof[usual, :2], path[usual], depth[usual])
+        way = climb(self._store, short(proof[usual]), path[usual], depth[usual])
         right = way.arrived & (way.key == prev[usual]).all(axis=1) & (way.form == of_prev[usual])
         open_ones = []
         for deep in np.unique(depth[usual]):
             some = np.flatnonzero(right & (depth[usual] == deep))
             mine = usual[some]
-            needed = np.concatenate([own[mine, None, :2], way.passed[some, : 1 + deep]], axis=1)
+            needed = np.concatenate([short(own[mine, None]), way.passed[some, : 1 + deep]], axis=1)
             as_what = (_CBOR_ROOT, *[_CBOR_ENTRY] * (needed.shape[1] - 1))
             passed[times.rows[mine[_lists(raw, times.rows[mine], needed, as_what)]]] = True
             lost = usual[way.lost & (depth[usual] == deep)]
@@ -494,12 +495,12 @@ def _lists(
     Args:
         raw: events of schema RAW.
         rows: of the n events.
-        needed: of shape (n, blocks, 2 or more): the first words of their digests.
+        needed: of shape (n, blocks, 2): their digests, as `short` makes them.
         as_what: what stands before the digest in the entry of each of the blocks.
     """
     blocks = needed.shape[1]
     at, entries = _entries(raw, rows, blocks)
-    its, wanted = _digests_of(entries)[:, :, :2], needed[at, :, :2]
+    its, wanted = short(_digests_of(entries)), needed[at]
     same = (its == wanted).all(axis=(1, 2)) & _begin_with(raw, rows[at], as_what)
     # nodes mostly list them in the order in which they are needed here
     others = np.flatnonzero(~same)

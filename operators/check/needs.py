@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from operators.check.store import BYTES_A_BLOCK, NONE, BlockStore, kinds, link_forms
 from operators.check.usual import CAPABILITY, CBOR, NO_LINK, NODE, PROOF, SHA2_256, Keys
-from operators.encoding.columns import DIGEST, Digests
+from operators.encoding.columns import DIGEST, Digests, short
 
 NEED = np.dtype(
     [
@@ -36,7 +36,7 @@ def judge(
     needs: Needs, key: Keys, items: NDArray[np.uint64], form: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
     """Which of n needs are met by n blocks of these columns (`operators.check.usual.USUAL`)."""
-    alike = (key == needs["digest"][:, :2]).all(axis=1) & (kinds(form) == needs["kind"])
+    alike = (key == short(needs["digest"])).all(axis=1) & (kinds(form) == needs["kind"])
     of_link = link_forms(form, needs["step"])
     item = items[np.arange(len(needs)), np.minimum(needs["step"], items.shape[1] - 1)]
     leads = (of_link != NO_LINK) & (item == needs["target"]).all(axis=1)
@@ -47,7 +47,7 @@ def judge(
 
 def judge_by_kept(needs: Needs, store: BlockStore) -> NDArray[np.int8]:
     """Of each of n needs whether it is MET or UNMET; UNKNOWN where its block is not kept."""
-    rows = store.find(needs["digest"][:, :2])
+    rows = store.find(short(needs["digest"]))
     met = judge(needs, store.key[rows], store.items[rows], store.form[rows])
     return np.where(rows == NONE, UNKNOWN, np.where(met, MET, UNMET)).astype(np.int8)
 
@@ -74,7 +74,7 @@ def needs_of_times(
     events, blocks, _ = lists.shape
     needs = np.zeros((events, blocks - 1), dtype=NEED)
     needs["digest"] = lists[:, 1:]
-    needs["target"][:, :-1], needs["target"][:, -1] = lists[:, 2:, :2], prev
+    needs["target"][:, :-1], needs["target"][:, -1] = short(lists[:, 2:]), prev
     needs["step"][:, 1:] = path
     # the nodes are listed as dag-cbor
     needs["form"], needs["form"][:, -1] = CBOR, form

@@ -11,14 +11,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from operators.check.shared import read_capability
-from operators.encoding.columns import DIGEST, Bytes, Starts, gather, holds, spans
+from operators.encoding.columns import DIGEST, Bytes, Starts, digests, holds, short, spans
 from operators.encoding.layouts import CBOR_CID, JOSE_CID, link_head
 
-KEY = 16
-"""Bytes of a SHA-256 digest that stand for it: nobody finds two blocks that share so many."""
-
 Keys = NDArray[np.uint64]
-"""The first KEY bytes of digests, as two words each: the last axis has length 2."""
+"""Digests as `short` makes them, two words each: the last axis has length 2."""
 
 KEPT_ITEMS = 2
 """Items of a node that are kept. A root has a third, which leads to no event."""
@@ -88,7 +85,7 @@ def read_usual(
 
 def keys(data: Bytes, starts: Starts) -> Keys:
     """The keys of the digests that begin at n places, of shape (n, 2)."""
-    return gather(data, starts, KEY).view(np.uint64).reshape(-1, 2)
+    return short(digests(data, starts))
 
 
 def _read_nodes(

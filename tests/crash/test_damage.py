@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from random import Random
@@ -16,7 +16,7 @@ from connectors.sqlite import SqliteError, connect, query, scalar
 from operators.schemas import Reason
 from tests.crash.conftest import Children, Template, check_numbers
 from tests.support.oracle import Contents, check, deliverable, read
-from tests.support.program import Ended
+from tests.support.program import Ended, ceramic_order, run
 
 PAGE = 4096
 SAID = (
@@ -301,7 +301,15 @@ def _check_flipped_blocks(count: int, large: Template, children: Children, rng: 
     report = Report(children.folder / "report")
     _check_all_left_is_listed(database, report)
     _check_delivered(database, large)
-    check(before, read(database), {row["cid"] for row in report.rejected})
+    after = read(database)
+    # a node reads some blocks that the oracle's decoder refuses, for example keys that are byte
+    # strings: of those `verify` judges, which shares no decoding with the run
+    loose = {cid for cid, number in after.numbers.items() if number} - before.places.keys()
+    places = before.places | {cid: large.contents.places[cid] for cid in loose}
+    before, after = replace(before, places=places), replace(after, places=places)
+    check(before, after, {row["cid"] for row in report.rejected})
+    rules = run(ceramic_order("verify", database, "--json"), code=None).document["rules"]
+    assert not [rule for rule in rules if rule["violations"] and rule["rule"] != "nothing-left"]
     assert 0 < len(report.rejected) <= count
 
 

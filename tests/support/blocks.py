@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
 from flows.synth.events import anchor, block, capability, data_event, init_event, time_event
 from operators.decode import Links, decode_events, read_event
+from operators.encoding.columns import short
 from operators.encoding.envelope import payload_multihash
 from operators.schemas import LEFT, LINKS, RAW
 
@@ -142,3 +144,8 @@ def bytes_item(content: bytes) -> bytes:
 ID, PREV = b"\x62id" + link(JOSE_CID), b"\x64prev" + link(JOSE_CID)
 PREV_AS_BYTES = b"\x64prev\x58\x25" + JOSE_CID
 HEADER = b"\x66header\xa0"
+
+
+def short_bytes(digest: bytes) -> bytes:
+    """What stands for a digest in this process."""
+    return short(np.frombuffer(digest, dtype=np.uint64)).tobytes()
