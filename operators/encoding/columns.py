@@ -29,8 +29,8 @@ _FACTORS = np.array(
 first word."""
 
 
-_SECRETS = np.array([secrets.randbits(64) | 1 for _ in range(2)], dtype=np.uint64)
-"""Odd, so that digests which differ in their second half alone stay different."""
+_SECRETS = np.array([[secrets.randbits(32) for _ in range(4)] for _ in range(2)], dtype=np.uint32)
+"""Of `short`: for each of its two words one for each quarter of the second half of a digest."""
 
 
 def spans(column: pa.Array) -> tuple[Bytes, Starts, Starts]:
@@ -93,9 +93,15 @@ def short(digests: Digests) -> NDArray[np.uint64]:
     """Digests in 16 bytes each, to be compared in this process alone: the last axis has length 2.
 
     All 32 bytes count, in a way that nobody can know who writes a link: else a link to a block that
-    is not there could pass for one that begins alike.
+    is not there could pass for one that begins alike. To each word of the first half is added what
+    the hash NH, of the message authentication code UMAC, makes of the second: two digests, however
+    chosen, are alike in one word with a chance of 2^-32, and in both with one of 2^-64.
     """
-    return digests[..., :2] + digests[..., 2:] * _SECRETS
+    quarters = np.ascontiguousarray(digests[..., 2:]).view(np.uint32)
+    added = (quarters[..., None, :] + _SECRETS).astype(np.uint64)
+    hashed = added[..., 0] * added[..., 1] + added[..., 2] * added[..., 3]
+    found: NDArray[np.uint64] = digests[..., :2] + hashed
+    return found
 
 
 def _windows(data: Bytes, item: np.dtype[Item]) -> NDArray[Item]:
