@@ -27,6 +27,7 @@ from connectors.lookup import (
     looking_up,
     undelivered_by_index,
 )
+from connectors.source import HIGHEST_ROWID
 from connectors.sqlite import Connection, connect, execute, query, scalar
 from operators.check.batch import NodeCheck
 from operators.check.later import AsideLimits, AsideSettings
@@ -36,7 +37,6 @@ from operators.encoding.envelope import payload_multihash
 from operators.order import KNOWN
 from operators.schemas import RAW, Measure, unmeasured
 
-HIGHEST_ROWID = "SELECT max(rowid) FROM ceramic_one_event"
 LOWEST_ROWID = "SELECT min(rowid) FROM ceramic_one_event"
 FEW_UNDELIVERED = """
     SELECT count(*) FROM (SELECT 1 FROM ceramic_one_event WHERE delivered IS NULL LIMIT ?)
@@ -179,7 +179,7 @@ class LookUps:
     def _many_are_undelivered(self) -> bool:
         """Whether so many parents may be asked for that a scan of all rows is worth it."""
         with looking_up(self._path), closing(self._connect(self._path)) as connection:
-            highest = scalar(connection, HIGHEST_ROWID) or 0
+            highest = scalar(connection, HIGHEST_ROWID)
             enough = max(1, int(highest * self._settings.scan_share))
             return int(scalar(connection, FEW_UNDELIVERED, (enough,))) >= enough
 
@@ -192,7 +192,7 @@ class LookUps:
         settings, hidden, last = self._settings, 0, 0
         with looking_up(self._path), closing(self._connect(self._path)) as connection:
             lowest = scalar(connection, LOWEST_ROWID) or 0
-            highest = scalar(connection, HIGHEST_ROWID) or 0
+            highest = scalar(connection, HIGHEST_ROWID)
             statement, by_index = delivered_inits(connection), undelivered_by_index(connection)
             while last < highest:
                 after, last = last, min(last + settings.scan_rows, highest)

@@ -4,24 +4,18 @@ Everything that grows with the number of events has a share here, and goes to fi
 """
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.amounts import MEGABYTE
+from flows.verify.memory import THREAD_BYTES
 from operators.order import SHARDS
-
-MEGABYTE = 10**6
-_UNITS = {"mb": 10**6, "gb": 10**9, "tb": 10**12, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
-_AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([a-z]+)", re.IGNORECASE)
 
 OWN_BYTES = 170 * MEGABYTE
 """Python and its libraries (60 MB anonymous), and the pages that are being read and decoded."""
 
 LEAST_DEFAULT, MOST_DEFAULT = 512 * MEGABYTE, 4_000 * MEGABYTE
 """The bounds of the default limit, a quarter of what there is."""
-
-LEAST_AFTERWARDS = 125 * MEGABYTE
-"""What DuckDB needs to join what does not fit, with one thread."""
 
 SETTLE_FACTOR = 4
 """A settle takes so many times the memory of the events that it settles."""
@@ -53,24 +47,12 @@ class Memory:
     @property
     def afterwards(self) -> int:
         """DuckDB, which counts and verifies a log when the flow has ended."""
-        return max(self.limit - OWN_BYTES, LEAST_AFTERWARDS)
+        return max(self.limit - OWN_BYTES, THREAD_BYTES)
 
     def partitions(self, events: int) -> int:
         """Into how many parts a shard is divided in files, so that each can be settled."""
         wanted = -(-events * EVENT_BYTES * SETTLE_FACTOR // max(1, SHARDS * 2 * self.shard))
         return min(max(4, wanted), MOST_PARTITIONS)
-
-
-def amount(text: str) -> int:
-    """The bytes in an amount of memory like `500MB` or `4 GiB`.
-
-    Raises:
-        ValueError: it is none.
-    """
-    parts = _AMOUNT.fullmatch(text.strip())
-    if parts is None or parts[2].lower() not in _UNITS:
-        raise ValueError(f"`{text}` is no amount of memory: give one like `500MB` or `4GB`")
-    return int(float(parts[1]) * _UNITS[parts[2].lower()])
 
 
 def share_out(limit: int) -> Memory:

@@ -6,8 +6,8 @@ from functools import wraps
 
 import click
 
+from flows.amounts import amount
 from flows.jobs.run import RunOptions
-from flows.memory import amount
 
 
 class _Memory(click.ParamType[int]):

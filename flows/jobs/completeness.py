@@ -7,6 +7,7 @@ from pathlib import Path
 from connectors.claim import Claim
 from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
+from connectors.source import COUNT_UNDELIVERED, HIGHEST_ROWID
 from connectors.sqlite import (
     CHECK_DISK,
     DATABASE_ERRORS,
@@ -18,7 +19,6 @@ from connectors.sqlite import (
 )
 from flows.jobs.runner import batches_kept, interrupted
 
-COUNT_BY_INDEX = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
 COUNT_WITHOUT_INDEX = "SELECT count(*) FROM ceramic_one_event NOT INDEXED WHERE delivered IS NULL"
 
 SEEN_OF_ALL = 10
@@ -104,9 +104,9 @@ def _unexplained(held: Claim, run_state: RunState, most_rows: int) -> int:
     try:
         with run_state.measure("count", 0), closing(held.connect(path)) as connection:
             if run_state.hidden is not None:
-                shown = int(scalar(connection, COUNT_BY_INDEX))
+                shown = int(scalar(connection, COUNT_UNDELIVERED))
                 return run_state.hidden + shown - run_state.reasons.total()
-            highest = scalar(connection, "SELECT max(rowid) FROM ceramic_one_event") or 0
+            highest = scalar(connection, HIGHEST_ROWID)
             if highest > max(most_rows, ALWAYS_COUNTED):
                 return 0
             return int(scalar(connection, COUNT_WITHOUT_INDEX)) - run_state.reasons.total()

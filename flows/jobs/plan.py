@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from connectors.errors import CannotStartError
-from connectors.source import UndeliveredSource, read_pages
+from connectors.source import COUNT_UNDELIVERED, HIGHEST_ROWID, UndeliveredSource, read_pages
 from connectors.sqlite import DATABASE_ERRORS, Connection, scalar
-from flows.memory import EVENT_BYTES, MEGABYTE, Memory, memory_there_is
+from flows.amounts import MEGABYTE
+from flows.memory import EVENT_BYTES, Memory, memory_there_is
 
-COUNT_UNDELIVERED = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
-HIGHEST_ROWID = "SELECT coalesce(max(rowid), 0) FROM ceramic_one_event"
 ROW_BYTES = """
     SELECT coalesce(avg(length(CAST(order_key AS BLOB)) + length(CAST(cid AS BLOB))), 0)
     FROM (SELECT order_key, cid FROM ceramic_one_event LIMIT 1000)

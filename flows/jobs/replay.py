@@ -17,11 +17,11 @@ from connectors.run_state import RunState
 from connectors.scratch import Scratch
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar
+from flows.amounts import MEGABYTE
 from flows.jobs.replay_result import Replay
 from flows.jobs.run import Job, RunOptions, Summary, planned, run_into
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.jobs.versions import versions
-from flows.memory import MEGABYTE
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
 from flows.terminal.console import print_message, print_removed

@@ -24,15 +24,10 @@ import duckdb
 from connectors.errors import InterruptedRunError
 from connectors.log_folder import ORDER_FILES
 from connectors.paths import plain_folder
+from flows.verify.memory import FLUSH, THREAD_BYTES
 
 MEMORY_BYTES = 2 * 10**9
 """Of DuckDB, enough for about 10 million events; what does not fit goes to temporary files."""
-
-THREAD_BYTES = 125 * 10**6
-"""What each thread of DuckDB needs for a join that does not fit (`flows.verify.memory`)."""
-
-FLUSH = "16MB"
-"""From this size on DuckDB gives the memory that it frees back to the system."""
 
 _DIGEST = """
     WITH hashed AS (

@@ -24,7 +24,7 @@ from flows.verify.check_rules import check_rules
 from flows.verify.derive import derive, run, sql
 from flows.verify.load import BLOCKS_FOR_PROCESSES, load_baseline, load_database
 from flows.verify.log import Log
-from flows.verify.memory import Shares, amount, share_out
+from flows.verify.memory import FLUSH, Shares, amount, share_out
 from flows.verify.report import prepared_report, write_report
 from flows.verify.rows import READ_ERRORS, connect_immutable, rowids
 from flows.verify.verification import Verification
@@ -35,10 +35,6 @@ temporary files."""
 
 LEAST_EVENT_BYTES = 500
 """Of its row, its block and the entries of both in the indices."""
-
-FLUSH = "16MB"
-"""From this size on DuckDB gives the memory that it frees back to the system. With its default of
-512 MB it held what one join had freed while the next took more: 300 MB above a limit of 2 GB."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the step, how much of it is done, and about how much there is."""

@@ -20,6 +20,14 @@ from numpy.typing import NDArray
 from operators.check.fetch import SMALL, fetched
 from operators.check.headers import usual_capabilities
 from operators.check.later import AsideSettings, BlocksInFiles, LaterCheck, SharedParts
+from operators.check.lists import (
+    CBOR_ENTRY,
+    CBOR_ROOT,
+    JOSE_ROOT,
+    lists,
+    lists_in_order,
+    own_digests,
+)
 from operators.check.needs import (
     MET,
     NEED,
@@ -50,21 +58,15 @@ from operators.check.store import BlockStore
 from operators.check.usual import CBOR, JOSE, SHA2_256, keys, read_usual
 from operators.check.witness import climb
 from operators.encoding.cid import CBOR as CBOR_CODEC
-from operators.encoding.cid import JOSE as JOSE_CODEC
 from operators.encoding.cid import Cid
 from operators.encoding.columns import (
     DIGEST,
-    Bytes,
     Digests,
-    Item,
     digests,
-    gather,
-    holds,
     occurrences,
     short,
     spans,
 )
-from operators.encoding.event_blocks import USUAL_ENTRY, head
 from operators.encoding.event_id import odd_order_keys
 from operators.encoding.layouts import (
     CBOR_CID,
@@ -90,16 +92,7 @@ generations."""
 HEADER_BYTES = 250
 """What Python takes for the entry of a protected header, beside the header itself."""
 
-_CBOR_ENTRY, _CBOR_ROOT, _JOSE_ROOT = (
-    head(codec, is_root=is_root) + SHA2_256
-    for codec, is_root in ((CBOR_CODEC, False), (CBOR_CODEC, True), (JOSE_CODEC, True))
-)
-"""What stands before the digest in the entries of event blocks in the usual form."""
-
 _READABLE = frozenset({INIT, UNSIGNED_INIT, DATA, TIME})
-
-_BEGIN = USUAL_ENTRY - DIGEST
-"""Bytes before the digest of an entry."""
 
 LARGEST_ENVELOPE = 1024
 """Bytes; one that names a capability has about 450. The headers of a page are laid out together,
@@ -359,7 +352,7 @@ class NodeCheck:
         # what is larger is read one by one
         _, begin, end = spans(raw["root"])
         rows = rows[(end - begin)[rows] <= LARGEST_ENVELOPE]
-        own, is_jose = _own_digests(raw, rows, JOSE_CID)
+        own, is_jose = own_digests(raw, rows, JOSE_CID)
         rows, own = rows[is_jose], own[is_jose]
         if not len(rows):
             return _Open.none()
@@ -377,11 +370,11 @@ class NodeCheck:
             )
         none = np.flatnonzero(may_be & ~names_one)
         needed = short(np.stack([payload[none], own[none]], axis=1))
-        passed[rows[none[_lists(raw, rows[none], needed, (_CBOR_ENTRY, _JOSE_ROOT))]]] = True
+        passed[rows[none[lists(raw, rows[none], needed, (CBOR_ENTRY, JOSE_ROOT))]]] = True
         named = np.flatnonzero(may_be & names_one)
         needed = short(np.stack([capability[named], payload[named], own[named]], axis=1))
-        as_what = (_CBOR_ENTRY, _CBOR_ENTRY, _JOSE_ROOT)
-        named = named[_lists(raw, rows[named], needed, as_what)]
+        as_what = (CBOR_ENTRY, CBOR_ENTRY, JOSE_ROOT)
+        named = named[lists(raw, rows[named], needed, as_what)]
         return self._decide(rows[named], needs_of_signed(capability[named]), passed)
 
     def _named_capabilities(self, headers: pa.Array) -> tuple[Digests, Mask, Mask]:
@@ -426,7 +419,7 @@ class NodeCheck:
 
     def _pass_times(self, raw: pa.RecordBatch, times: Places, passed: Mask) -> _Open:
         """Pass those time events, in the usual layout, that a node can serve; what is left open."""
-        own, is_cbor = _own_digests(raw, times.rows, CBOR_CID)
+        own, is_cbor = own_digests(raw, times.rows, CBOR_CID)
         path, depth = read_path(times.text)
         blocks, _, block_end = spans(raw["root"])
         proof = digests(blocks, block_end[times.rows] - DIGEST)
@@ -442,12 +435,12 @@ class NodeCheck:
             some = np.flatnonzero(right & (depth[usual] == deep))
             mine = usual[some]
             needed = np.concatenate([short(own[mine, None]), way.passed[some, : 1 + deep]], axis=1)
-            as_what = (_CBOR_ROOT, *[_CBOR_ENTRY] * (needed.shape[1] - 1))
-            passed[times.rows[mine[_lists(raw, times.rows[mine], needed, as_what)]]] = True
+            as_what = (CBOR_ROOT, *[CBOR_ENTRY] * (needed.shape[1] - 1))
+            passed[times.rows[mine[lists(raw, times.rows[mine], needed, as_what)]]] = True
             lost = usual[way.lost & (depth[usual] == deep)]
-            at, lists = _lists_in_order(raw, times.rows[lost], own[lost], proof[lost], 2 + deep)
+            at, listed = lists_in_order(raw, times.rows[lost], own[lost], proof[lost], 2 + deep)
             lost = lost[at]
-            needs = needs_of_times(lists, path[lost, :deep], prev[lost], of_prev[lost])
+            needs = needs_of_times(listed, path[lost, :deep], prev[lost], of_prev[lost])
             open_ones.append(self._decide(times.rows[lost], needs, passed))
         return _Open.together(open_ones)
 
@@ -471,104 +464,6 @@ def _may_name_capability(headers: pa.Array) -> Mask:
 
 def _words(each: Iterable[bytes]) -> Digests:
     return np.frombuffer(b"".join(each), dtype=np.uint64).reshape(-1, 4)
-
-
-def _own_digests(raw: pa.RecordBatch, rows: Rows, begin: bytes) -> tuple[Digests, Mask]:
-    """The digests in some events' own CIDs, and which of these CIDs begin like this.
-
-    Where they do not, the digests have no meaning.
-    """
-    cids, start, end = spans(raw["cid"])
-    usual = end[rows] - start[rows] == len(begin) + DIGEST
-    rows = rows[usual]
-    own = np.zeros((len(usual), 4), dtype=np.uint64)
-    own[usual] = digests(cids, end[rows] - DIGEST)
-    usual[usual] = holds(cids, start[rows], begin)
-    return own, usual
-
-
-def _lists(
-    raw: pa.RecordBatch, rows: Rows, needed: Digests, as_what: Sequence[bytes]
-) -> NDArray[np.intp]:
-    """The indices of those of n events whose event blocks are these and no other.
-
-    Args:
-        raw: events of schema RAW.
-        rows: of the n events.
-        needed: of shape (n, blocks, 2): their digests, as `short` makes them.
-        as_what: what stands before the digest in the entry of each of the blocks.
-    """
-    blocks = needed.shape[1]
-    at, entries = _entries(raw, rows, blocks)
-    its, wanted = short(_digests_of(entries)), needed[at]
-    same = (its == wanted).all(axis=(1, 2)) & _begin_with(raw, rows[at], as_what)
-    # nodes mostly list them in the order in which they are needed here
-    others = np.flatnonzero(~same)
-    if len(others):
-        begin = np.frombuffer(b"".join(as_what), dtype=np.uint8).reshape(1, blocks, _BEGIN)
-        begin = np.broadcast_to(begin, (len(others), blocks, _BEGIN))
-        by_entry, by_need = _order(its[others]), _order(wanted[others])
-        same[others] = (_ordered(its[others], by_entry) == _ordered(wanted[others], by_need)).all(
-            axis=(1, 2)
-        ) & (_ordered(entries[others, :, :_BEGIN], by_entry) == _ordered(begin, by_need)).all(
-            axis=(1, 2)
-        )
-    alike: NDArray[np.intp] = at[same]
-    return alike
-
-
-def _lists_in_order(
-    raw: pa.RecordBatch, rows: Rows, own: Digests, proof: Digests, blocks: int
-) -> tuple[NDArray[np.intp], Digests]:
-    """The indices of those of n events whose event blocks are their own, their proof, and others.
-
-    All together they are so many `blocks`; the digests in these lists.
-    """
-    at, entries = _entries(raw, rows, blocks)
-    lists = _digests_of(entries)
-    same = _begin_with(raw, rows[at], (_CBOR_ROOT, *[_CBOR_ENTRY] * (blocks - 1)))
-    same &= (lists[:, 0] == own[at]).all(axis=1) & (lists[:, 1] == proof[at]).all(axis=1)
-    return at[same], lists[same]
-
-
-def _begin_with(raw: pa.RecordBatch, rows: Rows, as_what: Sequence[bytes]) -> Mask:
-    """Which of n events with so many event blocks have these bytes before their digests."""
-    packed, start, _ = spans(raw["event_blocks"])
-    same = np.ones(len(rows), dtype=np.bool_)
-    for block, begin in enumerate(as_what):
-        same &= holds(packed, start[rows] + block * USUAL_ENTRY, begin)
-    return same
-
-
-def _entries(raw: pa.RecordBatch, rows: Rows, blocks: int) -> tuple[NDArray[np.intp], Bytes]:
-    """The indices of those of n events that have so many event blocks, and their entries.
-
-    These are of shape (n, blocks, bytes), and of no meaning where a multihash is of another length.
-    """
-    packed, start, end = spans(raw["event_blocks"])
-    at = np.flatnonzero(end[rows] - start[rows] == blocks * USUAL_ENTRY)
-    held = gather(packed, start[rows[at]], blocks * USUAL_ENTRY)
-    return at, held.view(np.uint8).reshape(-1, blocks, USUAL_ENTRY)
-
-
-def _digests_of(entries: Bytes) -> Digests:
-    return np.ascontiguousarray(entries[:, :, _BEGIN:]).view(np.uint64)
-
-
-def _order(each: Digests) -> NDArray[np.int64]:
-    """The order of the blocks of each of n events by the first words of their digests.
-
-    Which of two that begin alike comes first does not matter here.
-    """
-    events, blocks, _ = each.shape
-    order: NDArray[np.int64] = (
-        np.argsort(each[:, :, 0], axis=1) + np.arange(events)[:, None] * blocks
-    )
-    return order
-
-
-def _ordered(each: NDArray[Item], order: NDArray[np.int64]) -> NDArray[Item]:
-    return each.reshape(-1, each.shape[2])[order]
 
 
 def _are_small(raw: pa.RecordBatch) -> Mask:

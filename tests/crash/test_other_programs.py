@@ -22,7 +22,7 @@ from tests.crash.conftest import (
 )
 from tests.crash.recorded import WAL, Disk, changes_in
 from tests.support.oracle import Contents, check, deliverable, read
-from tests.support.program import end, python, read_line, write_line
+from tests.support.program import Ended, end, python, read_line, write_line
 
 PROGRAM = Path(__file__).with_name("other_program.py")
 NODE = Path(__file__).with_name("node.py")
@@ -222,17 +222,23 @@ def test_a_writer_that_comes_midway_and_stays_ends_the_run_between_batches(
     check_rerun(large.contents, database, children)
 
 
-def test_a_program_that_numbers_events_midway_is_named_and_keeps_its_number(
-    large: Template, children: Children
-) -> None:
-    database = large.copy(children.folder)
-    other = Other(children, database, "BEGIN IMMEDIATE", INSERT_DELIVERED)
+def _run_beside(other: Other, children: Children, database: Path) -> Ended:
+    """A run that stops, because the other program has done its work while batches were written."""
     child = children.start(database, *MANY_BATCHES, program=IN_COMPANY)
     assert await_wal(child, database, SOME_BYTES)
     other.enter()
     other.leave()
     ended = end(child)
     assert ended.code == 3, ended
+    return ended
+
+
+def test_a_program_that_numbers_events_midway_is_named_and_keeps_its_number(
+    large: Template, children: Children
+) -> None:
+    database = large.copy(children.folder)
+    other = Other(children, database, "BEGIN IMMEDIATE", INSERT_DELIVERED)
+    ended = _run_beside(other, children, database)
     assert f"Another process numbers events in `{database}`" in ended.err
     now = numbers_of(database)
     theirs = now.pop(THEIR_CID)
@@ -251,12 +257,7 @@ def test_a_program_that_delivers_events_midway_is_named_and_keeps_their_numbers(
     database = large.copy(children.folder)
     deliver_all = "UPDATE ceramic_one_event SET delivered = -rowid WHERE delivered IS NULL"
     other = Other(children, database, "BEGIN IMMEDIATE", deliver_all)
-    child = children.start(database, *MANY_BATCHES, program=IN_COMPANY)
-    assert await_wal(child, database, SOME_BYTES)
-    other.enter()
-    other.leave()
-    ended = end(child)
-    assert ended.code == 3, ended
+    ended = _run_beside(other, children, database)
     assert "another process delivers events" in ended.err
     now = numbers_of(database)
     ours = {cid: number for cid, number in now.items() if number > 0}
@@ -293,12 +294,7 @@ def test_a_program_that_changes_events_midway_is_told_as_one_and_a_rerun_finishe
     database = large.copy(children.folder)
     change = statement.format(cid=_stuck(large.contents)[0].hex())
     other = Other(children, database, "BEGIN IMMEDIATE", change)
-    child = children.start(database, *MANY_BATCHES, program=IN_COMPANY)
-    assert await_wal(child, database, SOME_BYTES)
-    other.enter()
-    other.leave()
-    ended = end(child)
-    assert ended.code == 3, ended
+    ended = _run_beside(other, children, database)
     assert words in ended.err
     assert "`-" not in ended.err
     assert ended.kept() == len(deliverable(large.contents))

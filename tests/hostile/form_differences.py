@@ -39,6 +39,14 @@ _DIFFERENCES = (
     ),
     Difference(
         "n-v",
+        "No node writes such a key, only damage does: `run` decodes whole blocks.",
+        (
+            "proof with a key whose head is that of a number",
+            "proof with a key whose head is that of a negative one",
+        ),
+    ),
+    Difference(
+        "n-v",
         "No tree is so deep: `run` bounds the time that a path takes, to about a second.",
         ("path of 1100 indices",),
     ),

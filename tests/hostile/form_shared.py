@@ -172,6 +172,12 @@ def _proof_forms(stream: Stream, prev: bytes) -> Iterator[tuple[str, Event, bool
         content = proof.content.replace(b"\x64deep", b"\x81" * depth + b"\x01")
         witness = Witness(block(content), path, nodes)
         yield name, time_event(stream, prev, witness), taken
+    # a node's decoder takes the length of a key from its head, and looks for few other bits there
+    for head, like in ((0x06, "a number"), (0x26, "a negative one"), (0x46, "bytes")):
+        name = f"proof with a key whose head is that of {like}"
+        proof, path, nodes = proof_and_way(prev, name, lambda fields: fields)
+        content = proof.content.replace(b"\x66txHash", bytes([head]) + b"txHash")
+        yield name, time_event(stream, prev, Witness(block(content), path, nodes)), True
     name = "proof with a tail"
     proof, path, nodes = proof_and_way(prev, name, lambda fields: fields)
     yield name, time_event(stream, prev, Witness(block(proof.content + b"\0"), path, nodes)), False

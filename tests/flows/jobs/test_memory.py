@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.memory import MEGABYTE
+from flows.amounts import MEGABYTE
 from flows.synth.database import create_database, insert_events
 from flows.synth.events import Event, data_event, init_event
 from tests.benchmarks.measure import measured_run

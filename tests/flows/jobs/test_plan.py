@@ -11,9 +11,10 @@ from connectors.errors import CannotStartError
 from connectors.run_state import RunState
 from connectors.scratch import Scratch
 from connectors.sqlite import connect
+from flows.amounts import MEGABYTE, amount
 from flows.jobs.plan import LEAST_MEMORY, PlanSettings
 from flows.jobs.run import RunOptions, dry_run, planned, run
-from flows.memory import MEGABYTE, Memory, amount, default_limit, memory_there_is, share_out
+from flows.memory import Memory, default_limit, memory_there_is, share_out
 from flows.synth.database import write_database
 from flows.synth.streams import Population
 from tests.support.oracle import read
