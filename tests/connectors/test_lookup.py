@@ -1,7 +1,6 @@
 """Look-ups of parents: which exist, in which stream, and whether they are delivered."""
 
 import re
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -150,20 +149,20 @@ def test_a_look_up_that_was_never_used_can_be_closed(tmp_path: Path) -> None:
 
 def test_a_scan_counts_what_the_index_on_delivered_hides(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(40))
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(connect(path, "rw")) as connection:
         # an index over other values than the column's, as after damage
-        connection.execute("PRAGMA writable_schema = ON")
-        connection.execute("CREATE TABLE other AS SELECT * FROM ceramic_one_event")
-        connection.execute("UPDATE other SET delivered = rowid WHERE rowid IN (3, 20, 21)")
-        connection.execute("CREATE UNIQUE INDEX hiding ON other (delivered)")
-        names = "'hiding', 'sqlite_autoindex_ceramic_one_event_2'"
-        pages = dict(
-            connection.execute(f"SELECT name, rootpage FROM sqlite_master WHERE name IN ({names})")
-        )
-        connection.execute(
-            "UPDATE sqlite_master SET rootpage = ? WHERE name LIKE '%event_2'", [pages["hiding"]]
-        )
-        connection.commit()
+        for statement in (
+            "CREATE TABLE other AS SELECT * FROM ceramic_one_event",
+            "UPDATE other SET delivered = rowid WHERE rowid IN (3, 20, 21)",
+            "CREATE UNIQUE INDEX hiding ON other (delivered)",
+            "PRAGMA writable_schema = ON",
+            """
+            UPDATE sqlite_master
+            SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'hiding')
+            WHERE name = 'sqlite_autoindex_ceramic_one_event_2'
+            """,
+        ):
+            execute(connection, statement)
     hidden: list[int] = []
     settings = LookUpSettings(scan_share=0.0, scan_rows=7)
     with closing(LookUps(path, settings=settings, counted_hidden=hidden.append)) as look_ups:
