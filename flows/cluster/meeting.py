@@ -8,10 +8,12 @@ They do so at the address of process 0, which Bytewax uses afterwards:
 4. process 0 says whether all can go on, or whose refusal stops them.
 """
 
+import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from errno import ECONNREFUSED
 from typing import Any, Self
 
 from connectors.errors import CannotStartError
@@ -160,7 +162,12 @@ class Meeting:
         why = ""
         while (left := self._until - time.monotonic()) > 0:
             try:
-                self._lines[0] = Line(socket.create_connection(place, timeout=left))
+                connection = socket.create_connection(place, timeout=left)
+                # where nobody listens the system may connect a port of this machine with itself
+                if connection.getsockname() == connection.getpeername():
+                    connection.close()
+                    raise ConnectionRefusedError(ECONNREFUSED, os.strerror(ECONNREFUSED))
+                self._lines[0] = Line(connection)
             except OSError as cause:
                 why = cause.strerror or str(cause)
                 time.sleep(RETRY_SECONDS)

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from signal import SIGKILL, SIGTERM
+from subprocess import Popen
 from threading import Thread
 from typing import NamedTuple
 
@@ -117,11 +118,20 @@ def test_however_bytewax_starts_it_the_same_is_delivered(
     assert sample.digest(path) == sample.wanted
 
 
-def established(place: str) -> int:
-    """Connections to a port of this machine."""
+def established(first: Popen[str], place: str) -> int:
+    """Connections that process 0 has accepted at its address on this machine."""
     port = f":{int(place.split(':')[1]):04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(line[1].endswith(port) and line[3] == "01" for line in lines)
+    # the port was free a moment ago, so that another program may have a connection from there
+    held = set()
+    with suppress(OSError):
+        for file in Path(f"/proc/{first.pid}/fd").iterdir():
+            with suppress(OSError):
+                held.add(str(file.readlink()))
+    return sum(
+        line[1].endswith(port) and line[3] == "01" and f"socket:[{line[9]}]" in held
+        for line in lines
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
@@ -137,7 +147,9 @@ def test_where_one_process_ends_midway_all_do_and_a_rerun_finishes(
     flow = order_of(path, wait_seconds=PATIENCE)
     processes = [process(at, flow, places) for at in (0, 1)]
     # each process has a line to process 0, and Bytewax a connection
-    while established(places[0]) < 2 and all(each.poll() is None for each in processes):
+    while established(processes[0], places[0]) < 2 and all(
+        each.poll() is None for each in processes
+    ):
         time.sleep(0.005)
     processes[killed].send_signal(number)
     left = ended(processes)[1 - killed]
@@ -159,7 +171,9 @@ def test_killed_at_any_moment_all_end_and_a_rerun_finishes(
     # many transactions: a kill may come between them
     flow = order_of(path, wait_seconds=PATIENCE, partitions=3, batch_rows=500)
     processes = [process(at, flow, places, "-s", 0) for at in range(3)]
-    while established(places[0]) < 4 and all(each.poll() is None for each in processes):
+    while established(processes[0], places[0]) < 4 and all(
+        each.poll() is None for each in processes
+    ):
         time.sleep(0.005)
     time.sleep(rng.uniform(0, 2))
     processes[killed].kill()
