@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from connectors import sqlite
 from connectors.database import (
     Schema,
     highest_number,
@@ -25,6 +24,7 @@ from connectors.file_locks import FileLocks
 from connectors.leftover_wal import require_own_wal
 from connectors.mounts import file_system
 from connectors.sqlite import (
+    BUSY_SECONDS,
     DATABASE_ERRORS,
     Connection,
     connect,
@@ -42,6 +42,18 @@ class MovedError(InterruptedRunError):
 
 
 CHANGE_NOTHING = "UPDATE ceramic_one_event SET delivered = delivered WHERE 0"
+
+
+@dataclass(frozen=True)
+class ClaimSettings:
+    """How a database is claimed."""
+
+    busy_seconds: float = BUSY_SECONDS
+    """How long a program that has the database open is waited for."""
+    keep_out: bool = True
+    """Let no other process open the database until the claim ends: a program that were started
+    midway would read a highest number that is out of date a moment later. Without it a run is as
+    where locks do not hold, on some network file systems."""
 
 
 @dataclass
@@ -95,7 +107,7 @@ class Claim:
             os.close(descriptor)
 
 
-def claim(path: Path, *, keep_out: bool = True, shared: bool = False) -> Claim:
+def claim(path: Path, settings: ClaimSettings = ClaimSettings(), *, shared: bool = False) -> Claim:
     """Make every check before a run, and hold the database for it.
 
     Two runs exclude each other by an advisory lock on `<database>-order-lock`, a file that holds
@@ -103,9 +115,7 @@ def claim(path: Path, *, keep_out: bool = True, shared: bool = False) -> Claim:
 
     Args:
         path: as `locate` gives it, for writing. This process must not have it open.
-        keep_out: let no other process open the database until the claim ends. A program that were
-            started midway would read a highest number that is out of date a moment later. Only for
-            a cluster whose other processes read the same file it must be False.
+        settings: how long others are waited for, and whether they are kept out.
         shared: others may have the database open already, and open it at any time. What can't be
             looked at beside them is then not checked: whether the WAL and the file are whole, which
             is up to who came first. Only for a run that finds out whether others give numbers.
@@ -126,16 +136,16 @@ def claim(path: Path, *, keep_out: bool = True, shared: bool = False) -> Claim:
         locks = _opened_locks(path)
         with _lockable(path):
             if not shared:
-                _require_alone(locks, path)
+                _require_alone(locks, path, settings.busy_seconds)
             is_first = not shared or locks.others_leave(0.0)
         _require_wal_mode(locks, path)
         if is_first:
             require_own_wal(path)
-        connection = _connected(path)
+        connection = _connected(path, settings.busy_seconds)
         schema = read_schema(connection, path)
         with _lockable(path):
-            if keep_out and not shared:
-                _keep_others_out(locks, path)
+            if settings.keep_out and not shared:
+                _keep_others_out(locks, path, settings.busy_seconds)
         require_orderable(connection, path)
         highest_number(connection, path)
         if is_first:
@@ -249,16 +259,16 @@ def _require_wal_mode(locks: FileLocks, path: Path) -> None:
         raise not_in_wal_mode(path)
 
 
-def _require_alone(locks: FileLocks, path: Path) -> None:
-    if not locks.others_leave(sqlite.BUSY_SECONDS):
+def _require_alone(locks: FileLocks, path: Path, seconds: float) -> None:
+    if not locks.others_leave(seconds):
         raise _in_use(path)
 
 
-def _keep_others_out(locks: FileLocks, path: Path) -> None:
-    if not locks.keep_others_out(sqlite.BUSY_SECONDS):
+def _keep_others_out(locks: FileLocks, path: Path, seconds: float) -> None:
+    if not locks.keep_others_out(seconds):
         raise _in_use(path)
     # one may have come after it was looked for, and before it was kept out
-    _require_alone(locks, path)
+    _require_alone(locks, path, seconds)
 
 
 def _in_use(path: Path) -> CannotStartError:
@@ -268,12 +278,12 @@ def _in_use(path: Path) -> CannotStartError:
     )
 
 
-def _connected(path: Path) -> Connection:
+def _connected(path: Path, busy_seconds: float) -> Connection:
     """A connection that may write and has begun to read."""
     companions = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
     new = [companion for companion in companions if not companion.exists()]
     with starting(path):
-        connection = connect(path, "rw")
+        connection = connect(path, "rw", busy_seconds=busy_seconds)
     try:
         execute(connection, "SELECT count(*) FROM sqlite_master")
     except DATABASE_ERRORS as cause:
@@ -281,7 +291,7 @@ def _connected(path: Path) -> Connection:
         said = sqlite_says(cause)
         if "not a database" in said:
             # the check of the schema says what to try
-            return connect(path, "rw")
+            return connect(path, "rw", busy_seconds=busy_seconds)
         if "I/O error" not in said:
             raise CannotStartError(
                 f"Can't open `{path}`", why=said, advice="Check the file, its folder and the disk."
@@ -345,12 +355,3 @@ def lock_state(path: Path) -> tuple[str, str]:
         )
     state, mode = answer.stdout.split(", ")
     return state, mode
-
-
-def is_in_use(path: Path) -> bool:
-    """Whether any process has the database open, even idle.
-
-    Raises:
-        CannotStartError: as for `lock_state`.
-    """
-    return lock_state(path)[0] != "free"

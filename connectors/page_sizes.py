@@ -51,7 +51,3 @@ class PageSizes:
     """Event blocks that are read in one range scan, for each of its events at most. A row of the
     scan costs 0.2 us, an event found by the index 3 us. A signed event has two or three, a time
     event some ten more."""
-
-
-PAGE_SIZES = PageSizes()
-"""What a run reads at a time; tests have smaller ones."""

@@ -51,9 +51,3 @@ class ParquetWriter(pq.ParquetWriter):  # type: ignore[misc] # Arrow ships no ty
             super().close()
         finally:
             self._output.close()
-
-
-def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """All rows of the Parquet file at exactly this path."""
-    with path.open("rb") as file:
-        return pq.read_table(file, columns=columns)

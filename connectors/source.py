@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from connectors.blocks import BlockReader
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.event_blocks import EventBlockReader
-from connectors.page_sizes import PAGE_SIZES, PageSizes
+from connectors.page_sizes import PageSizes
 from connectors.plans import indexed_by
 from connectors.run_state import RunState
 from connectors.sqlite import (
@@ -84,7 +84,7 @@ class UndeliveredSource(FixedPartitionedSource[Page, str]):
     event_blocks: bool = True
     """Whether a page says which blocks are listed for its events, and brings those that lie beside
     theirs: what a check needs, for a third of the time of reading."""
-    sizes: PageSizes = PAGE_SIZES
+    sizes: PageSizes = field(default_factory=PageSizes)
 
     def list_parts(self) -> list[str]:
         """The names `0/N` to `N-1/N`."""

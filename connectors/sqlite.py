@@ -80,6 +80,7 @@ def connect(
     *,
     immutable: bool = False,
     readonly_shm: bool = False,
+    busy_seconds: float = BUSY_SECONDS,
 ) -> Connection:
     """Open an ADBC connection in autocommit mode, its busy timeout set before anything else.
 
@@ -90,7 +91,7 @@ def connect(
     connection = sqlite.connect(
         uri(path, mode, immutable=immutable, readonly_shm=readonly_shm), autocommit=True
     )
-    execute(connection, f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+    execute(connection, f"PRAGMA busy_timeout={int(busy_seconds * 1000)}")
     return connection
 
 

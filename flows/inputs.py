@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from connectors import page_sizes
 from connectors.page_sizes import PageSizes
 from connectors.run_state import RunState
 from connectors.source import PARTITIONS, UndeliveredSource
@@ -27,7 +26,7 @@ class Inputs:
         partitions: int = PARTITIONS,
         check_node: bool = True,
         settings: LookUpSettings = LookUpSettings(),  # noqa: B008 # frozen
-        sizes: PageSizes | None = None,
+        sizes: PageSizes = PageSizes(),  # noqa: B008 # frozen
         source: UndeliveredSource | None = None,
     ) -> None:
         self.run_state = run_state or RunState()
@@ -37,7 +36,7 @@ class Inputs:
             partitions,
             connect,
             event_blocks=check_node,
-            sizes=sizes or page_sizes.PAGE_SIZES,
+            sizes=sizes,
         )
         self.look_ups = LookUps(
             path,

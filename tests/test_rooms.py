@@ -112,9 +112,8 @@ def test_any_is_said_only_of_what_comes_from_arrow_or_other_processes() -> None:
     assert say_it == FROM_ARROW | MESSAGES
 
 
-PATCHED = {"BUSY_SECONDS", "_TOGETHER", "PAGE_SIZES"}
-"""Settings of ours that tests still patch: how long every connection waits for a lock, how many
-values are decoded in one call, and the page sizes of a program's other process."""
+PATCHED = {"_TOGETHER"}
+"""Settings of ours that tests still patch: how many values are decoded in one call."""
 
 
 def test_settings_are_passed_and_not_patched() -> None:

@@ -113,6 +113,7 @@ class Rounds:
                 1,
                 self._held.connect,
                 self._job.options.check_node,
+                self._job.options.pages,
                 rowids=rows,
             )
             if not self._flow(state, len(rows), source):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from connectors.claim import Claim, MovedError, claim
+from connectors.claim import Claim, ClaimSettings, MovedError, claim
 from connectors.database import locate
 from connectors.errors import InterruptedRunError
+from connectors.page_sizes import PageSizes
 from connectors.report import ReportSink
 from connectors.run_state import CHECKPOINT, READING, RunState
 from connectors.scratch import Scratch, scratch_parent
@@ -61,6 +62,8 @@ class RunOptions:
     quiet: bool = True
     watch: Callable[[RunState], AbstractContextManager[object]] = nullcontext
     """Looks on while the flow runs, as `flows.report.throughput.sampled` does."""
+    claim: ClaimSettings = field(default_factory=ClaimSettings)
+    pages: PageSizes = field(default_factory=PageSizes)
     order: OrderSettings = field(default_factory=OrderSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
@@ -103,7 +106,9 @@ def planned(
     Raises:
         CannotStartError: the database can't be read, or there is too little memory or disk.
     """
-    source = UndeliveredSource(path, RunState(), 1, connect, event_blocks=options.check_node)
+    source = UndeliveredSource(
+        path, RunState(), 1, connect, event_blocks=options.check_node, sizes=options.pages
+    )
     with starting(path), closing(connect(path)) as connection:
         return make_plan(
             connection,
@@ -202,7 +207,7 @@ def run(database: Path, options: RunOptions) -> Summary:
     report = _prepared_report(options, run_state)
     with ExitStack() as stack:
         stack.callback(report.abandon)
-        held = claim(path)
+        held = claim(path, options.claim)
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release)))
         stack.callback(held.close)
         execute(held.connection, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
@@ -336,6 +341,7 @@ def order_into(
         partitions=partitions,
         check_node=options.check_node,
         settings=settings,
+        sizes=options.pages,
         source=source,
     )
     spill = SpillSettings(job.scratch.folder, memory.shard, memory.partitions(events))

@@ -14,7 +14,6 @@ from typing import Protocol
 
 import pytest
 
-from connectors import page_sizes
 from connectors.page_sizes import PageSizes
 from connectors.run_state import RunState
 from connectors.sqlite import connect
@@ -33,7 +32,7 @@ class Run(Protocol):
     """
 
     def __call__(  # noqa: D102 # the class says it
-        self, path: Path
+        self, path: Path, **settings: PageSizes
     ) -> tuple[RunState, Contents]: ...
 
 
@@ -59,9 +58,9 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def _checked(job: Callable[..., RunState], workers: int, partitions: int) -> Run:
-    def run_and_check(path: Path) -> tuple[RunState, Contents]:
+    def run_and_check(path: Path, **settings: PageSizes) -> tuple[RunState, Contents]:
         before = read(path)
-        run_state = job(path, workers=workers, partitions=partitions)
+        run_state = job(path, workers=workers, partitions=partitions, **settings)
         after = read(path)
         assert run_state.delivered == len(check(before, after))
         return run_state, after
@@ -154,11 +153,11 @@ def test_shuffled_streams_that_came_in_two_halves_are_delivered_in_chain_order(
     assert all(in_chain_order(after, stream) for stream in streams)
 
 
-def test_small_pages_change_no_order(path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_sizes, "PAGE_SIZES", PageSizes(run_rows=2, looked_up_rows=2))
+def test_small_pages_change_no_order(path: Path, run: Run) -> None:
     streams = [chain(10, seed) for seed in range(5)]
     _, after = run(
-        store(path, [event for events in zip(*streams, strict=True) for event in reversed(events)])
+        store(path, [event for events in zip(*streams, strict=True) for event in reversed(events)]),
+        sizes=PageSizes(run_rows=2, looked_up_rows=2),
     )
     assert all(in_chain_order(after, stream) for stream in streams)
 

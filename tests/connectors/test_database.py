@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.claim import claim, is_in_use
+from connectors.claim import ClaimSettings, claim
 from connectors.database import locate, read_schema
 from connectors.errors import CannotStartError
 from connectors.snapshot import Reader
@@ -15,9 +15,10 @@ from connectors.sqlite import SqliteError, connect, connect_reader, execute, sca
 from flows.synth.database import create_database
 from flows.synth.schema import SchemaVersion
 from tests.support.job import chain, deliver, store
-from tests.support.other_programs import bytes_of, holding
+from tests.support.other_programs import bytes_of, holding, is_in_use
 from tests.support.program import python, ready, run
 
+IMPATIENT = ClaimSettings(busy_seconds=0.2)
 READ = "SELECT count(*) FROM ceramic_one_event"
 OTHER_RUN = """
 import sys
@@ -28,11 +29,6 @@ print("claimed", flush=True)
 sys.stdin.read()
 held.close()
 """
-
-
-@pytest.fixture(autouse=True)
-def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.sqlite.BUSY_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -185,7 +181,7 @@ def test_a_database_that_is_in_use_is_not_claimed(path: Path, tmp_path: Path) ->
     with holding(path, READ):
         before = bytes_of(tmp_path)
         with pytest.raises(CannotStartError, match="is open in another process"):
-            claim(path)
+            claim(path, IMPATIENT)
         assert bytes_of(tmp_path).keys() == before.keys()
     claim(path).close()
 

@@ -148,8 +148,3 @@ def test_a_database_that_is_older_than_its_wal_is_refused(path: Path) -> None:
 def test_a_transaction_that_was_interrupted_in_another_journal_mode_is_refused(path: Path) -> None:
     path.with_name("node.db-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") + bytes(600))
     assert "holds a transaction that was interrupted" in refusal(path)
-
-
-@pytest.fixture(autouse=True)
-def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.sqlite.BUSY_SECONDS", 0.2)

@@ -7,7 +7,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from connectors.paths import ParquetWriter, plain_folder, read_parquet
+from connectors.paths import ParquetWriter, plain_folder
+from tests.support.parquet import read_parquet
 
 NAMES = [
     b"a*b",

@@ -15,7 +15,7 @@ from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
 from connectors.sink import DeliveredSink, DryRunSink, SinkSettings
 from connectors.sorted_runs import RunFiles, numbered, sorted_run
-from connectors.sqlite import connect, execute, scalar
+from connectors.sqlite import Connection, connect, execute, scalar
 from operators.schemas import DATA, INIT, ORDERED
 from tests.support.job import chain, store
 from tests.support.oracle import read
@@ -54,9 +54,13 @@ BY_FOUR = SinkSettings(batch_rows=4)
 
 @contextmanager
 def writer_of(
-    path: Path, run_state: RunState, settings: SinkSettings = BY_FOUR
+    path: Path,
+    run_state: RunState,
+    settings: SinkSettings = BY_FOUR,
+    connection: Connection | None = None,
 ) -> Iterator[StatefulSinkPartition[pa.RecordBatch, int]]:
-    writer = DeliveredSink(path, run_state, settings).build_part("sink", "db", None)
+    sink = DeliveredSink(path, run_state, settings, connection=connection)
+    writer = sink.build_part("sink", "db", None)
     with closing(writer):
         yield writer
 
@@ -205,10 +209,11 @@ def test_an_event_that_is_no_longer_undelivered_undoes_its_batch(path: Path, sql
     assert read(path).highest == 5
 
 
-def test_a_write_that_fails_undoes_its_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.sqlite.BUSY_SECONDS", 0.1)
-    run_state = RunState()
-    with writer_of(path, run_state) as writer:
+def test_a_write_that_fails_undoes_its_batch(path: Path) -> None:
+    with (
+        closing(connect(path, "rw", busy_seconds=0.1)) as impatient,
+        writer_of(path, RunState(), connection=impatient) as writer,
+    ):
         writer.write_batch([batch([2, 3])])
         writer.snapshot()
         with holding(path, "BEGIN IMMEDIATE"):

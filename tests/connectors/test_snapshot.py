@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from connectors.claim import is_in_use
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.snapshot import Reader
 from connectors.sqlite import execute, scalar
 from tests.support.job import chain, store
-from tests.support.other_programs import bytes_of, kept_open, leave_a_wal
+from tests.support.other_programs import bytes_of, is_in_use, kept_open, leave_a_wal
 from tests.support.program import python, run
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from connectors.blocks import BlockReader
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.event_blocks import EventBlockReader
-from connectors.page_sizes import PAGE_SIZES, PageSizes
+from connectors.page_sizes import PageSizes
 from connectors.run_state import RunState
 from connectors.source import UndeliveredSource, cut
 from connectors.sqlite import connect, execute, query
@@ -47,7 +47,7 @@ def source_of(
     path: Path,
     partitions: int,
     run_state: RunState | None = None,
-    sizes: PageSizes = PAGE_SIZES,
+    sizes: PageSizes = PageSizes(),  # noqa: B008 # frozen
 ) -> UndeliveredSource:
     return UndeliveredSource(path, run_state or RunState(), partitions, sizes=sizes)
 

@@ -1,11 +1,8 @@
-"""The command line without keeping other programs out, as the process of a cluster that writes."""
+"""The command line without keeping other programs out, as where locks do not hold."""
 
-from functools import partial
-
-from ceramic_order import main
-from connectors.claim import claim
-from flows.jobs import run
+from connectors.claim import ClaimSettings
+from flows.cli.main import main
+from flows.jobs.run import RunOptions
 
 if __name__ == "__main__":
-    vars(run)["claim"] = partial(claim, keep_out=False)
-    main()
+    main(RunOptions(claim=ClaimSettings(keep_out=False)))

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from connectors.paths import read_parquet
 from tests.support.job import chain, store
+from tests.support.parquet import read_parquet
 from tests.support.program import ceramic_order, run
 
 ODD = os.fsdecode(b"left:1/stream=abc/kind=x/o*[x]?'\"#%41 ~\n\xff")

@@ -8,7 +8,7 @@ from pathlib import Path
 from bytewax.dataflow import Dataflow
 from bytewax.testing import cluster_main, run_main
 
-from connectors.page_sizes import PAGE_SIZES, PageSizes
+from connectors.page_sizes import PageSizes
 from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.sink import DeliveredSink, SinkSettings
@@ -76,7 +76,7 @@ def deliver(
     report: Path | None = None,
     settings: OrderSettings = OrderSettings(),  # noqa: B008 # frozen
     spill: SpillSettings | None = None,
-    sizes: PageSizes = PAGE_SIZES,
+    sizes: PageSizes = PageSizes(),  # noqa: B008 # frozen
     look_ups: LookUpSettings = LookUpSettings(),  # noqa: B008 # frozen
 ) -> RunState:
     """Run the main job on `path`.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
 
+from connectors.claim import lock_state
 from tests.support.program import python, ready, run
 
 _DELETE_LAST = """
@@ -29,6 +30,11 @@ for sql in sys.argv[2:]:
 print("done", flush=True)
 sys.stdin.read()
 """
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether any process has the database open, even idle."""
+    return lock_state(path)[0] != "free"
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from connectors.errors import CannotStartError
-from connectors.paths import read_parquet
 from flows.verify.report import FILE
 from flows.verify.verify import verify
 from tests.support.job import chain, store
+from tests.support.parquet import read_parquet
 from tests.support.program import ceramic_order, run
 
 
