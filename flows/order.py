@@ -28,8 +28,9 @@ from connectors.sqlite import starting
 from flows.cluster.database import open_database
 from flows.cluster.meeting import Meeting
 from flows.inputs import Inputs
+from flows.jobs.arguments import checked
 from flows.jobs.ending import Ending, complete_cluster, kept_elsewhere
-from flows.jobs.invocation import read_invocation, refusals_shown, require_counts
+from flows.jobs.invocation import read_invocation
 from flows.jobs.plan import make_plan
 from flows.jobs.runner import batches_kept
 from flows.lookups import LookUpSettings
@@ -49,8 +50,9 @@ WAIT_SECONDS = 7.0
 Sink: TypeAlias = "DeliveredSink | DryRunSink | LogSink"
 
 
+@checked
 def get_flow(
-    database: str,
+    database: str | Path,
     *,
     partitions: int | None = None,
     shards: int = SHARDS,
@@ -69,12 +71,12 @@ def get_flow(
     each other, and end together.
 
     Raises:
-        CannotStartError: it is not a ceramic-one database, not writable, or in use, there is too
-            little memory or disk, or a process of the cluster can't start; nothing was changed.
+        CannotStartError: an argument can't be used, it is not a ceramic-one database, not writable,
+            or in use, there is too little memory or disk, or a process of the cluster can't start;
+            nothing was changed.
     """
     run_state = RunState()
-    with refusals_shown(), ExitStack() as stack:
-        require_counts(partitions=partitions, shards=shards, batch_rows=batch_rows)
+    with ExitStack() as stack:
         meeting = stack.enter_context(Meeting(read_invocation(), wait_seconds))
         options = {"shards": shards, "check_node": check_node}
         opened = open_database(meeting, stack, Path(database), partitions, options)

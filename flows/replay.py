@@ -14,13 +14,9 @@ from bytewax.dataflow import Dataflow
 
 from connectors.source import PARTITIONS
 from flows.inputs import Inputs
+from flows.jobs.arguments import checked
 from flows.jobs.ending import Ending, outcome
-from flows.jobs.invocation import (
-    read_invocation,
-    refusals_shown,
-    require_counts,
-    require_one_process,
-)
+from flows.jobs.invocation import read_invocation, require_one_process
 from flows.jobs.replay import Replaying
 from flows.jobs.run import RunOptions
 from flows.jobs.runner import nothing_changed, require_complete
@@ -30,9 +26,10 @@ from operators.order import SHARDS
 from operators.spill import SpillSettings
 
 
+@checked
 def get_flow(
-    snapshot: str,
-    out: str,
+    snapshot: str | Path,
+    out: str | Path,
     *,
     partitions: int = PARTITIONS,
     shards: int = SHARDS,
@@ -46,11 +43,10 @@ def get_flow(
     there is none, and the exit code is 1. One line on stderr says which.
 
     Raises:
-        CannotStartError: as for `replay`.
+        CannotStartError: an argument can't be used, or as for `replay`.
     """
-    with refusals_shown(), ExitStack() as stack:
+    with ExitStack() as stack:
         require_one_process(read_invocation())
-        require_counts(partitions=partitions, shards=shards, batch_rows=batch_rows)
         options = RunOptions(partitions, batch_rows=batch_rows, check_node=check_node)
         replaying = Replaying(Path(snapshot), Path(out), options, overwrite=overwrite)
         stack.callback(replaying.abandon)

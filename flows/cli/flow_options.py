@@ -7,6 +7,7 @@ from functools import wraps
 import click
 
 from flows.amounts import amount
+from flows.jobs.arguments import MOST_BATCH_ROWS, MOST_PARTITIONS
 from flows.jobs.run import RunOptions
 
 
@@ -29,14 +30,14 @@ _DEFAULTS = RunOptions()
 _OPTIONS = [
     click.option(
         "--partitions",
-        type=click.IntRange(1, 256),
+        type=click.IntRange(1, MOST_PARTITIONS),
         default=_DEFAULTS.partitions,
         show_default="half of the cores, at most 8",
         help="Readers, each of every N-th run of rows.",
     ),
     click.option(
         "--batch-rows",
-        type=click.IntRange(1, 10_000_000),
+        type=click.IntRange(1, MOST_BATCH_ROWS),
         help="Events that are written together at most. By default all that lie in random order "
         "are, so that each page is written once.",
     ),

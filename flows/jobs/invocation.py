@@ -19,6 +19,9 @@ folder, whatever its value."""
 NO = {"", "0", "false", "no", "off"}
 """Values that don't ask for it."""
 
+MOST_WORKERS = 256
+"""Threads of one process: Bytewax starts whatever it is asked for, and works no more then."""
+
 
 @dataclass(frozen=True)
 class Invocation:
@@ -47,7 +50,8 @@ def read_invocation() -> Invocation:
     """What `python -m bytewax.run` was given; in another program: one process.
 
     Raises:
-        CannotStartError: it was given a recovery store, or a number and addresses that don't fit.
+        CannotStartError: it was given a recovery store, no possible number of workers, or a number
+            and addresses that don't fit.
     """
     if not under_bytewax():
         return Invocation()
@@ -72,23 +76,16 @@ def read_invocation() -> Invocation:
             why=f"`-a` names `{len(addresses)}`",
             advice="Numbers (`-i`) start at 0. The addresses stand between semicolons, in quotes.",
         )
+    workers = 1 if given.workers_per_process is None else given.workers_per_process
+    if not 1 <= workers <= MOST_WORKERS:
+        raise CannotStartError(
+            f"`{workers}` workers (`-w`) are none that could work",
+            why=f"each process has from `1` to `{MOST_WORKERS}`",
+        )
     if process or os.environ.get(API, "").lower() in NO:
         # Bytewax reads it when the flow starts
         os.environ.pop(API, None)
-    return Invocation(process, addresses, given.workers_per_process or 1)
-
-
-def require_counts(**options: int | None) -> None:
-    """Check that options which count something are whole numbers from 1 on, where they are given.
-
-    Raises:
-        CannotStartError: one is not.
-    """
-    for name, value in options.items():
-        if value is not None and (type(value) is not int or value < 1):
-            raise CannotStartError(
-                f"`{name}={value!r}` is no count", advice="Give a whole number from 1 on."
-            )
+    return Invocation(process, addresses, workers)
 
 
 def require_one_process(invocation: Invocation) -> None:

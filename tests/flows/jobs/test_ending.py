@@ -117,7 +117,8 @@ def test_what_can_not_start_says_so_in_one_sentence(path: Path, tmp_path: Path) 
     refused: list[tuple[str, Sequence[Argument], str]] = [
         (order_of(missing), (), f"Can't open `{missing}`: No such file or directory. Nothing was "),
         (replay_of(path, path.parent), (), f"`{path.parent}` is the folder of the snapshot itself"),
-        (order_of(path, ", partitions=0"), (), "`partitions=0` is no count. Nothing was changed."),
+        (order_of(path, ", part=1"), (), "`get_flow` can't be called like this: got an unexpected"),
+        (order_of(path), ("-w", 0), "`0` workers (`-w`) are none that could work: each process"),
         (order_of(path), recovery, f"Can't use the recovery store `{tmp_path}`: what is undeliv"),
         (replay_of(path, tmp_path / "log"), recovery, "Can't use the recovery store "),
     ]
