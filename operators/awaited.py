@@ -19,7 +19,7 @@ Rowids = NDArray[np.int64]
 """Rising, and distinct."""
 Hashes = NDArray[np.uint64]
 """Of CIDs. If two CIDs have the same, an event is judged once more for nothing."""
-Rows = NDArray[np.intp]
+Indices = NDArray[np.intp]
 Entries = NDArray[np.void]
 
 ENTRY = np.dtype([("rowid", "i8"), ("cid", "u8"), ("cause", "u8"), ("reason", "u1")])
@@ -111,11 +111,11 @@ class Awaited:
         counts = np.bincount(self._entries["reason"], minlength=len(REASONS)).tolist()
         return +Counter(dict(zip(map(str, REASONS), counts, strict=True)))
 
-    def _rows(self, rowids: Rowids) -> Rows:
+    def _rows(self, rowids: Rowids) -> Indices:
         """Where those of these rowids stand that are here."""
         at = np.searchsorted(self._entries["rowid"], rowids)
         at = at[at < len(self._entries)] if len(self._entries) else at[:0]
-        found: Rows = at[self._entries["rowid"][at] == rowids[: len(at)]]
+        found: Indices = at[self._entries["rowid"][at] == rowids[: len(at)]]
         return found
 
     def _rowids(self, mask: NDArray[np.bool_]) -> Rowids:
@@ -153,7 +153,7 @@ def _hang_below(lower: Entries, upper: Entries) -> None:
     lower["cause"][rows], lower["reason"][rows] = upper["cause"][above], upper["reason"][above]
 
 
-def _rows_in(wanted: Hashes, values: Hashes) -> Rows:
+def _rows_in(wanted: Hashes, values: Hashes) -> Indices:
     """For each of n hashes a row of `values` that has it; -1: there is none."""
     found = np.full(len(wanted), -1, dtype=np.intp)
     rows = np.flatnonzero(_is_in(wanted, values))

@@ -19,6 +19,7 @@ from bytewax.operators import StatefulBatchLogic
 from operators.check.aside import with_needs
 from operators.check.batch import NodeCheck
 from operators.check.later import LaterCheck
+from operators.encoding.columns import Rows
 from operators.encoding.dagcbor import LIST, MAP
 from operators.encoding.envelope import read_envelope
 from operators.encoding.layouts import (
@@ -26,7 +27,6 @@ from operators.encoding.layouts import (
     DATA_WITH_HEADER,
     TIME_LAYOUT,
     Places,
-    Rows,
     plain_envelopes,
     read_alike,
 )

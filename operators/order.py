@@ -18,10 +18,10 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
-from operators.encoding.columns import hashes
+from operators.encoding.columns import Rows, hashes
 from operators.remembered import Remembered, Run
 from operators.schemas import LINKS, ORDERED, Measure, as_schema, unmeasured
-from operators.settle import NONE, Rows, Settled, parent_rows, settle
+from operators.settle import NONE, Settled, parent_rows, settle
 from operators.spill import Spill, SpillSettings
 from operators.waiting import (
     DELIVERED,

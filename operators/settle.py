@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from operators.encoding.columns import Mask, Rows
 
 NONE = -1
 """The index of a row that is not there."""

@@ -1,7 +1,7 @@
 """The walls between the rooms: who may import whom."""
 
 import ast
-import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -112,14 +112,40 @@ def test_any_is_said_only_of_what_comes_from_arrow_or_other_processes() -> None:
     assert say_it == FROM_ARROW | MESSAGES
 
 
-PATCHED = {"_TOGETHER"}
-"""Settings of ours that tests still patch: how many values are decoded in one call."""
+PATCHED = {"'tempfile.tempdir'", "tempfile, 'tempdir'", "'shutil.disk_usage'"}
+"""What tests patch, and is not ours: where temporary files lie, and how much room a disk has."""
 
 
-def test_settings_are_passed_and_not_patched() -> None:
-    patched = set()
-    for path in (ROOT / "tests").rglob("*.py"):
-        for call in re.finditer(r'setattr\(\s*[^)]*?"([\w.]*?)"', path.read_text()):
-            if (name := call[1].split(".")[-1]).isupper():
-                patched.add(name)
-    assert patched <= PATCHED
+def patches(path: Path) -> Iterator[str]:
+    """What a module of the tests changes in other modules."""
+    modules = {name.split(".")[-1] for name in imported(path) if module_of(name) == name}
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="setattr"), args=[*what, _]):
+                yield ", ".join(map(ast.unparse, what))
+            case ast.Attribute(value=ast.Name(id=name), ctx=ast.Store()) if name in modules:
+                yield ast.unparse(node)
+            case ast.Subscript(value=ast.Call(func=ast.Name(id="vars")), ctx=ast.Store()):
+                yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=str)
+def test_settings_are_passed_and_not_patched(path: Path) -> None:
+    assert "mock" not in {part for name in imported(path) for part in name.split(".")}
+    assert {*patches(path)} <= PATCHED
+
+
+def test_a_patch_is_found(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(
+        "from connectors import sqlite\n"
+        "from flows.jobs import run\n"
+        "def test(monkeypatch):\n"
+        "    monkeypatch.setattr('connectors.sqlite.BUSY_SECONDS', 1)\n"
+        "    sqlite.BUSY_SECONDS = 1\n"
+        "    vars(run)['claim'] = None\n"
+    )
+    assert {*patches(tmp_path / "one.py")} == {
+        "'connectors.sqlite.BUSY_SECONDS'",
+        "sqlite.BUSY_SECONDS",
+        "vars(run)['claim']",
+    }

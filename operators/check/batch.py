@@ -62,6 +62,8 @@ from operators.encoding.cid import Cid
 from operators.encoding.columns import (
     DIGEST,
     Digests,
+    Mask,
+    Rows,
     digests,
     occurrences,
     short,
@@ -74,11 +76,9 @@ from operators.encoding.layouts import (
     PAYLOAD_AT,
     PROTECTED_AT,
     SIGNATURE_FROM_END,
-    Mask,
     Places,
-    Rows,
-    read_path,
 )
+from operators.encoding.witness_path import read_path
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 
 BUDGET_BYTES = 64 * 1024 * 1024
@@ -224,6 +224,8 @@ class NodeCheck:
             else None
         )
         """Judges events that are put aside; None: none are."""
+        self.alone = 0
+        """Events that were looked at alone, because they are not in the usual form or not right."""
         self._names: dict[bytes, Cid | None] = {}
         self._names_bytes = 0
 
@@ -267,9 +269,13 @@ class NodeCheck:
             passed &= small
             failed = {row: Reason.ORDER_KEY for row in odd.tolist() if kind[row] in _READABLE}
             passed[aside.rows] = True
-            failed |= self._single.fail_signed(raw, np.flatnonzero(signed & ~passed))
-            failed |= self._single.fail_time(raw, np.flatnonzero((kind == TIME) & ~passed))
-            failed |= self._single.fail_unsigned(raw, np.flatnonzero(kind == UNSIGNED_INIT))
+            for fail, rows in (
+                (self._single.fail_signed, np.flatnonzero(signed & ~passed)),
+                (self._single.fail_time, np.flatnonzero((kind == TIME) & ~passed)),
+                (self._single.fail_unsigned, np.flatnonzero(kind == UNSIGNED_INIT)),
+            ):
+                failed |= fail(raw, rows)
+                self.alone += len(rows)
             return Verdict(failed, aside.rows, aside.needs)
 
     def _turn_page(self, beside: pa.Table) -> None:

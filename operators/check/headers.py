@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from operators.encoding.columns import DIGEST, Digests, gather, holds, spans
-from operators.encoding.layouts import CBOR_CID, Mask
+from operators.encoding.columns import DIGEST, Digests, Mask, gather, holds, spans
+from operators.encoding.layouts import CBOR_CID
 
 _BEGIN, _BEHIND, _END = b'{"alg":"EdDSA","cap":"ipfs://b', b'","kid":"', b'"}'
 _ALPHABET = b"abcdefghijklmnopqrstuvwxyz234567"

@@ -26,7 +26,7 @@ from operators.check.shared import FetchBlocks
 from operators.check.single import SingleCheck
 from operators.check.store import BlockStore
 from operators.check.usual import USUAL, read_usual
-from operators.encoding.layouts import Mask
+from operators.encoding.columns import Mask
 from operators.partitions import PartitionedFiles
 from operators.schemas import DATA, INIT, LINKS, TIME, Reason
 

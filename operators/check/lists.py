@@ -14,6 +14,8 @@ from operators.encoding.columns import (
     Bytes,
     Digests,
     Item,
+    Mask,
+    Rows,
     digests,
     gather,
     holds,
@@ -21,7 +23,6 @@ from operators.encoding.columns import (
     spans,
 )
 from operators.encoding.event_blocks import USUAL_ENTRY, head
-from operators.encoding.layouts import Mask, Rows
 
 CBOR_ENTRY, CBOR_ROOT, JOSE_ROOT = (
     head(codec, is_root=is_root) + SHA2_256

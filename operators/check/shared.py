@@ -10,16 +10,8 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 
 from operators.encoding.cid import Cid, read_cid
-from operators.encoding.dagcbor import (
-    LIST,
-    MAX_DEPTH,
-    MAX_TYPED_DEPTH,
-    TAG,
-    TEXT,
-    can_read,
-    item_offsets,
-    link_at,
-)
+from operators.encoding.dagcbor import LIST, TAG, TEXT, item_offsets, link_at
+from operators.encoding.readable import MAX_DEPTH, MAX_TYPED_DEPTH, can_read
 from operators.encoding.typed import Value, given
 from operators.schemas import Reason
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from operators.check.shared import LARGEST_BLOCK, FetchBlocks, Link, Node, SharedBlocks
 from operators.encoding.cid import CBOR, Cid, is_multihash, read_cid, read_cid_text
+from operators.encoding.columns import Rows
 from operators.encoding.dagcbor import encode_head
 from operators.encoding.envelope import Envelope, read_envelope
 from operators.encoding.event_blocks import unpack
-from operators.encoding.layouts import Rows
 from operators.encoding.protected import read_cap
 from operators.encoding.typed import Value
 from operators.schemas import Reason

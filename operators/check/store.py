@@ -28,7 +28,7 @@ FEWEST_BLOCKS = 64
 NONE = -1
 """Stands for the row of a block that is not kept."""
 
-Rows = NDArray[np.int32]
+KeptRows = NDArray[np.int32]
 
 _FIRST_INDEX_BITS = 12
 _FORM_MASK = (1 << ITEM_BITS) - 1
@@ -101,7 +101,7 @@ class BlockStore:
         self.kept += len(new)
         self._enter(rows)
 
-    def find(self, key: Keys) -> Rows:
+    def find(self, key: Keys) -> KeptRows:
         """The row of each of n blocks, NONE where it is not kept."""
         found = np.full(len(key), NONE, dtype=np.int32)
         at = np.arange(len(key))
@@ -114,7 +114,7 @@ class BlockStore:
             at, slot = at[others], self._next(slot[others])
         return found
 
-    def child(self, rows: Rows, step: NDArray[np.uint8]) -> Rows:
+    def child(self, rows: KeptRows, step: NDArray[np.uint8]) -> KeptRows:
         """The rows of the blocks that items of n blocks link to, NONE where they are not kept."""
         found = self._child[rows, step]
         unknown = np.flatnonzero(found == NONE)
@@ -123,7 +123,7 @@ class BlockStore:
             found[unknown] = self._child[its, item] = self.find(self.items[its, item])
         return found
 
-    def use(self, rows: Rows) -> None:
+    def use(self, rows: KeptRows) -> None:
         """Note that the page of events wants these blocks."""
         self._used[rows] = self._page
 
@@ -152,7 +152,7 @@ class BlockStore:
         self._index[:] = 0
         self._enter(np.arange(self.kept, dtype=np.int32))
 
-    def _enter(self, rows: Rows) -> None:
+    def _enter(self, rows: KeptRows) -> None:
         """Put rows into the index, or all if it grows."""
         if 2 * self.kept > len(self._index):
             self._bits = max(self._bits, (2 * self.kept - 1).bit_length())

@@ -11,6 +11,8 @@ Item = TypeVar("Item", bound=np.generic)
 Bytes = NDArray[np.uint8]
 Starts = NDArray[np.int64]
 Digests = NDArray[np.uint64]
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 """Digests of 32 bytes as four words each: the last axis has length 4."""
 
 DIGEST = 32

@@ -1,67 +1,38 @@
-"""Walks over encoded DAG-CBOR without decoding it: where values end, and what a node can read.
+"""Encoded DAG-CBOR: the heads of values, and where values begin in a block that a node can read.
 
-The decoder makes objects of a whole block. It is the fast way, but a block of one-byte values
-takes seventy times its size, the decoder holds a block to rules that a node does not know (the
-order of keys, no negative zero), and it returns plain bytes both for a link and for a byte string.
-What is walked over here takes no memory, and is taken as a node takes it.
+Nothing is decoded: the decoder makes objects of a whole block, and returns plain bytes both for a
+link and for a byte string.
 """
 
 import re
 from array import array
-from enum import Enum, auto
-from math import isfinite
-from struct import Struct, error
-
-import numpy as np
-from libipld import decode_dag_cbor
-
-from operators.encoding.cid import read_cid
+from struct import Struct
 
 UNSIGNED, NEGATIVE, BYTES, TEXT, LIST, MAP, TAG, OTHER = range(8)
 """The major type of a value, in the first three bits of its head."""
 
+STRINGS, CONTAINERS = frozenset((BYTES, TEXT)), frozenset((LIST, MAP))
+
 FALSE, TRUE, NULL = 0xF4, 0xF5, 0xF6
+SIMPLE = frozenset((FALSE, TRUE, NULL))
+FLOATS = {0xFA: Struct(">f"), 0xFB: Struct(">d")}
+"""The values of the last major type, by their heads."""
 
-LARGEST_DECODED = 128 * 1024
-"""Bytes of a block of which objects are made: they take up to 9 MB."""
+LINK_TAG = 42
 
-MAX_DEPTH = 127
-"""Lists and maps inside each other that a node can read where it does not know the types before:
-its decoder takes 256 steps, two for each of them and one for what they hold."""
+ONE_BYTE = re.compile(rb"[\x00-\x17\x20-\x37\x40\x60\x80\xa0\xf4-\xf6]+")
+"""Values of one byte each."""
 
-MAX_TYPED_DEPTH = 255
-"""Likewise where it knows the types, and in fields that it skips: one step for each."""
+MANY = 16
+"""Values to come from which on looking for many of one byte pays."""
 
-MOST_NEGATIVE = 1 << 63
-"""Where a node does not know the types before, it reads no integer below the negative of this."""
-
-VERY_NEGATIVE = (0x3B, 0x80)
-"""How an integer below that begins: this byte, and one as large as that. In other bytes it means
-nothing."""
-
-_MAY_BE_VERY_NEGATIVE = re.compile(b"\x3b[\x80-\xff]")
-
-_ALL_BUT_CONTAINERS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
-"""Bytes that can't begin a list or map with something in it."""
-
-_ONE_BYTE = re.compile(rb"[\x00-\x17\x20-\x37\x40\x60\x80\xa0\xf4-\xf6]+")
-"""Values of one byte."""
-_MANY = 16
-"""Values to come from which on it is worth it to look for many of one byte."""
-
-_STRINGS, _CONTAINERS = frozenset((BYTES, TEXT)), frozenset((LIST, MAP))
-_LARGEST_IN_HEAD = 23
+LARGEST_IN_HEAD = 23
 """A larger argument follows the first byte."""
 _WIDTHS = {24: Struct(">B"), 25: Struct(">H"), 26: Struct(">I"), 27: Struct(">Q")}
-_FLOATS = {0xFA: Struct(">f"), 0xFB: Struct(">d")}
-_SIMPLE = frozenset((FALSE, TRUE, NULL))
-_SIZES = {**dict.fromkeys(_SIMPLE, 1), **{byte: 1 + of.size for byte, of in _FLOATS.items()}}
+_SIZES = {**dict.fromkeys(SIMPLE, 1), **{byte: 1 + of.size for byte, of in FLOATS.items()}}
 """Bytes of a value of the last major type, by its head."""
 _VALUES_INSIDE = {LIST: 1, MAP: 2}
 """For each unit of the argument of a head."""
-_LINK = 42
-_MANY_KEYS = 1024
-"""From here on numpy compares keys faster than Python does."""
 
 
 def head(block: bytes, at: int) -> tuple[int, int, int]:
@@ -73,7 +44,7 @@ def head(block: bytes, at: int) -> tuple[int, int, int]:
     """
     major, argument = divmod(block[at], 32)
     at += 1
-    if argument > _LARGEST_IN_HEAD:
+    if argument > LARGEST_IN_HEAD:
         width = _WIDTHS.get(argument)
         if width is None:
             raise ValueError("a value without a length")
@@ -84,211 +55,18 @@ def head(block: bytes, at: int) -> tuple[int, int, int]:
 
 def encode_head(major: int, argument: int) -> bytes:
     """The shortest head of a value."""
-    if argument <= _LARGEST_IN_HEAD:
+    if argument <= LARGEST_IN_HEAD:
         return bytes([major << 5 | argument])
     width = next(width for width in range(4) if argument < 1 << (8 << width))
     return bytes([major << 5 | (24 + width)]) + argument.to_bytes(1 << width, "big")
-
-
-class Reading(Enum):
-    """What a node can read of a block."""
-
-    NOTHING = auto()
-    LAX = auto()
-    """One value, of which some fields may be such that a node can't encode them anew."""
-    STRICT = auto()
-    """One value, all of which it can encode anew."""
-
-
-def read(block: bytes, most: int = MAX_DEPTH, *, untagged: bool = True) -> Reading:
-    """What a node can read of a block.
-
-    Args:
-        block: its bytes.
-        most: lists and maps inside each other.
-        untagged: whether the node does not know the types before. It then looks into no link
-            and at no key before it needs them; else what is there must be right.
-    """
-    if len(block) <= LARGEST_DECODED:
-        try:
-            content = decode_dag_cbor(block)
-        except (ValueError, RecursionError):
-            pass  # a node takes more than this decoder
-        else:
-            least = -MOST_NEGATIVE if untagged else None
-            is_beyond = _may_be_beyond(block, most) and _is_beyond(content, most, least)
-            return Reading.NOTHING if is_beyond else Reading.STRICT
-    end = value_end(block, 0, most, untagged=untagged, strict=not untagged)
-    return Reading.LAX if end == len(block) else Reading.NOTHING
-
-
-def can_read(block: bytes, most: int = MAX_DEPTH, *, untagged: bool = True) -> bool:
-    """Whether a block is one value that a node can read; the arguments are those of `read`."""
-    return read(block, most, untagged=untagged) is not Reading.NOTHING
-
-
-def is_beyond_node(block: bytes, content: object) -> bool:
-    """Whether a node refuses a block that the decoder took, as one that it reads untagged.
-
-    That is one nested more than MAX_DEPTH deep, or with an integer below -2^63.
-    """
-    return _may_be_beyond(block, MAX_DEPTH) and _is_beyond(content, MAX_DEPTH, -MOST_NEGATIVE)
-
-
-def _may_be_beyond(block: bytes, most: int) -> bool:
-    """False: certainly nothing in a block is more than so deep, or below -2^63."""
-    is_deep = len(block) > most and len(block.translate(None, _ALL_BUT_CONTAINERS)) > most
-    return is_deep or _MAY_BE_VERY_NEGATIVE.search(block) is not None
-
-
-def _is_beyond(content: object, most: int, least: int | None) -> bool:
-    """Whether lists and maps are more than `most` deep, or an integer is below `least`."""
-    level, depth = [content], 0
-    while level:
-        if least is not None and any(type(item) is int and item < least for item in level):
-            return True
-        filled = [item for item in level if isinstance(item, list | dict) and item]
-        level = [
-            inner
-            for item in filled
-            for inner in (item.values() if isinstance(item, dict) else item)
-        ]
-        depth += bool(filled)
-        if depth > most:
-            return True
-    return False
-
-
-def value_end(
-    block: bytes, at: int, most: int = MAX_DEPTH, *, untagged: bool = True, strict: bool = True
-) -> int | None:
-    """Where the value at `at` ends, None if a node can't read it.
-
-    Args:
-        block: what it is in.
-        at: where it begins.
-        most: lists and maps inside each other.
-        untagged: no integer may be below -2^63.
-        strict: keys are texts, no two alike, links are CIDs, and numbers are finite.
-    """
-    try:
-        return _Walk(block, most, untagged=untagged, strict=strict).end(at)
-    except (ValueError, IndexError, error):
-        return None
-
-
-class _Walk:
-    """A way over a value without recursion: hostile blocks nest deeply."""
-
-    def __init__(self, block: bytes, most: int, *, untagged: bool, strict: bool) -> None:
-        self._block, self._most = block, most
-        self._untagged, self._strict = untagged, strict
-
-    def end(self, at: int) -> int:  # noqa: C901, PLR0912 # one loop, for speed
-        """The index behind the value at `at`."""
-        block, size = self._block, len(self._block)
-        unread, keys = 1, None
-        above: list[tuple[int, _Keys | None]] = []
-        while True:
-            while not unread:
-                if keys is not None:
-                    keys.require_distinct()
-                if not above:
-                    return at
-                unread, keys = above.pop()
-            if unread >= _MANY and keys is None:
-                run = _ONE_BYTE.match(block, at, at + unread)
-                if run is not None:
-                    unread, at = unread - len(run[0]), run.end()
-                    continue
-            is_key = keys is not None and not unread % 2
-            unread -= 1
-            if block[at] >> 5 == OTHER and not is_key:
-                at = self._other_end(at)
-                continue
-            major, argument = block[at] >> 5, block[at] & 31
-            at += 1
-            if argument > _LARGEST_IN_HEAD:
-                major, argument, at = head(block, at - 1)
-            if major in _STRINGS:
-                begin, at = at, at + argument
-                if at > size:
-                    raise ValueError("cut off")
-                if major == TEXT or is_key:
-                    block[begin:at].decode()
-                if is_key and keys is not None:
-                    keys.add(block[begin:at])
-            elif is_key:
-                raise ValueError("a key that is no text")
-            elif major in _CONTAINERS:
-                count = argument if major == LIST else 2 * argument
-                if count and (len(above) >= self._most or count > size - at):
-                    raise ValueError("too deep, or cut off")
-                above.append((unread, keys))
-                unread, keys = count, _Keys() if self._strict and major == MAP else None
-            elif major == TAG:
-                at = self._link_end(argument, at)
-            elif major == NEGATIVE and self._untagged and argument >= MOST_NEGATIVE:
-                raise ValueError("an integer below -2^63")
-
-    def _link_end(self, tag: int, at: int) -> int:
-        major, length, begin = head(self._block, at)
-        end = begin + length
-        if tag != _LINK or major != BYTES or end > len(self._block):
-            raise ValueError("a tag other than that of a link")
-        if length < 2 or self._block[begin]:  # noqa: PLR2004 # a zero and something
-            raise ValueError("a link without its zero")
-        if self._strict and read_cid(self._block[begin + 1 : end]) is None:
-            raise ValueError("a link that is no CID")
-        return end
-
-    def _other_end(self, at: int) -> int:
-        byte = self._block[at]
-        if byte in _SIMPLE:
-            return at + 1
-        if byte not in _FLOATS:
-            raise ValueError("a value that is none of DAG-CBOR")
-        layout = _FLOATS[byte]
-        (number,) = layout.unpack_from(self._block, at + 1)
-        if self._strict and not isfinite(number):
-            raise ValueError("a number that is not finite")
-        return at + 1 + layout.size
-
-
-class _Keys:
-    """The keys of one map, to find out whether two are alike."""
-
-    def __init__(self) -> None:
-        self._last = (-1, b"")
-        self._rise = True
-        """Whether each is larger than the one before, by length, then bytes: as nodes write them.
-        """
-        self._hashes = array("q")
-
-    def add(self, key: bytes) -> None:
-        """Take the next key."""
-        before, self._last = self._last, (len(key), key)
-        self._rise = self._rise and before < self._last
-        self._hashes.append(hash(key))
-
-    def require_distinct(self) -> None:
-        """Raise a ValueError if two are alike; their hashes have 64 bits and a secret."""
-        if self._rise:
-            return
-        many = len(self._hashes) > _MANY_KEYS
-        distinct = (
-            np.unique(np.frombuffer(self._hashes, dtype=np.int64)) if many else {*self._hashes}
-        )
-        if len(distinct) < len(self._hashes):
-            raise ValueError("a key twice")
 
 
 def skip(block: bytes, at: int) -> int:
     """The index behind the value at `at`, which a node can read."""
     unread = 1
     while unread:
-        if unread >= _MANY:
-            run = _ONE_BYTE.match(block, at, at + unread)
+        if unread >= MANY:
+            run = ONE_BYTE.match(block, at, at + unread)
             if run is not None:
                 unread, at = unread - len(run[0]), run.end()
                 continue
@@ -298,9 +76,9 @@ def skip(block: bytes, at: int) -> int:
             at += _SIZES[block[at]]
             continue
         at += 1
-        if argument > _LARGEST_IN_HEAD:
+        if argument > LARGEST_IN_HEAD:
             major, argument, at = head(block, at - 1)
-        if major in _STRINGS:
+        if major in STRINGS:
             at += argument
         elif major >= LIST:
             unread += _VALUES_INSIDE[major] * argument if major != TAG else 1

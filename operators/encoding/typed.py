@@ -14,19 +14,16 @@ from operators.encoding.dagcbor import (
     FALSE,
     LIST,
     MAP,
-    MAX_DEPTH,
     NULL,
     TAG,
     TEXT,
     TRUE,
     UNSIGNED,
-    Reading,
     head,
     link_at,
-    read,
     skip,
-    value_end,
 )
+from operators.encoding.readable import MAX_DEPTH, Reading, read, value_end
 
 _LARGEST_BYTE = 255
 _TEXT, _LONG_TEXT = 0x60, 0x78

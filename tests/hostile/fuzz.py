@@ -8,9 +8,9 @@ from importlib import import_module
 
 from operators.decode import read_event
 from operators.encoding.cid import multihash
-from operators.encoding.dagcbor import is_beyond_node
 from operators.encoding.envelope import payload_multihash
 from operators.encoding.layouts import read_alike
+from operators.encoding.readable import is_beyond_node
 from tests.hostile.test_mutants import check_decoders
 from tests.support.blocks import Raw, assert_read_row_by_row, envelope, valid
 

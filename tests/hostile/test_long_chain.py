@@ -12,9 +12,9 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
 
 from flows.cli.synth import command as synth
+from operators.encoding.columns import Rows
 from operators.order import order
 from operators.schemas import DATA, INIT, LINKS
-from operators.settle import Rows
 from tests.benchmarks.measure import measured_run
 from tests.support.job import run_flow
 

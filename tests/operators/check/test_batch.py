@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from cbrrr import CID, DagCborTypes, decode_dag_cbor, encode_dag_cbor
 from libipld import encode_cid
-from numpy.typing import NDArray
 
 from flows.synth.events import (
     Block,
@@ -25,7 +23,6 @@ from flows.synth.events import (
     time_event,
 )
 from operators.check.batch import NodeCheck, _Open
-from operators.check.single import SingleCheck
 from operators.decode import decode_events
 from operators.encoding.envelope import payload_multihash
 from operators.encoding.event_blocks import EventBlock, pack
@@ -338,13 +335,7 @@ def test_blocks_that_events_share_are_fetched_once() -> None:
     assert len(set(stored.fetched)) == len(stored.fetched)
 
 
-def test_events_in_the_usual_form_are_not_looked_at_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def look_at(_: SingleCheck, __: pa.RecordBatch, rows: NDArray[np.int64]) -> dict[int, Reason]:
-        assert not len(rows)
-        return {}
-
-    for name in ("fail_signed", "fail_time"):
-        monkeypatch.setattr(SingleCheck, name, look_at)
+def test_events_in_the_usual_form_are_not_looked_at_alone() -> None:
     events = [
         data_event(INIT.stream, INIT.cid, n, cap=cap, header={"a": 1} if n % 2 else None)
         for n in range(4)
@@ -355,10 +346,9 @@ def test_events_in_the_usual_form_are_not_looked_at_alone(monkeypatch: pytest.Mo
         time_event(INIT.stream, PREV, way)
         for way in anchor([CHANGE.cid] * 5 + [PREV], depth=10)[-1:]
     ]
-    decoded = decode_events(
-        raw_of([Case(event) for event in events]), NodeCheck(Stored(blocks_of(events)))
-    )
-    assert decoded.links.num_rows == len(events)
+    check = NodeCheck(Stored(blocks_of(events)))
+    decoded = decode_events(raw_of([Case(event) for event in events]), check)
+    assert (decoded.links.num_rows, check.alone) == (len(events), 0)
 
 
 def test_blocks_that_lie_beside_the_events_are_not_fetched() -> None:

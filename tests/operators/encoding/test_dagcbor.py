@@ -5,15 +5,8 @@ from cbrrr import CID, DagCborTypes, encode_dag_cbor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.encoding.dagcbor import (
-    LARGEST_DECODED,
-    TAG,
-    can_read,
-    encode_head,
-    item_offsets,
-    link_at,
-    value_end,
-)
+from operators.encoding.dagcbor import TAG, encode_head, item_offsets, link_at
+from operators.encoding.readable import LARGEST_DECODED, can_read, value_end
 from operators.encoding.typed import Value
 from tests.hostile.form_values import VALUES
 from tests.support.blocks import link
