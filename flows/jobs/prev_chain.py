@@ -10,9 +10,9 @@ import pyarrow as pa
 from connectors.database import read_schema
 from connectors.lookup import BLOCK, LookUp
 from connectors.sqlite import Connection
-from operators.decode import Links, read_event
 from operators.encoding.cid import multihash
 from operators.encoding.envelope import payload_multihash
+from operators.event import Links, read_event
 from operators.schemas import KINDS, RAW, Reason
 
 EVENT = """

@@ -3,7 +3,7 @@
 Canonical DAG-CBOR sorts the keys of a map, so in an event all bytes but those of one value stand at
 fixed distances from the ends of its block, and can be compared for all rows at once. That one value
 is read by the decoder, in one call for the batch. The answer is that of
-`operators.decode.read_event` or none at all: a row that is not exactly in the layout is left to it
+`operators.event.read_event` or none at all: a row that is not exactly in the layout is left to it
 (a property test holds this).
 """
 

@@ -6,11 +6,11 @@ python -m tests.hostile.fuzz CORPUS -runs=1000000
 import sys
 from importlib import import_module
 
-from operators.decode import read_event
 from operators.encoding.cid import multihash
 from operators.encoding.envelope import payload_multihash
 from operators.encoding.layouts import read_alike
 from operators.encoding.readable import is_beyond_node
+from operators.event import read_event
 from tests.hostile.test_mutants import check_decoders
 from tests.support.blocks import Raw, assert_read_row_by_row, envelope, valid
 

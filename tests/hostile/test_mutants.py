@@ -13,8 +13,8 @@ import pytest
 
 from flows.synth.events import DAG_CBOR, DAG_JOSE, Event, block, build_event
 from flows.verify.blocks import read_block
-from operators.decode import Links, read_event
 from operators.encoding.envelope import payload_multihash
+from operators.event import Links, read_event
 from operators.schemas import DATA, INIT, Reason
 from tests.operators.test_mutants import LAX, STRICT, mutants
 from tests.support.blocks import SIGNED, Raw, assert_read_row_by_row, envelope, valid

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.synth.events import block, data_event, sign, time_event
-from operators.decode import Links, decode, decode_events, read_event
+from operators.decode import decode, decode_events
 from operators.encoding.envelope import payload_multihash
 from operators.encoding.layouts import (
     DATA_LAYOUT,
@@ -21,6 +21,7 @@ from operators.encoding.layouts import (
     plain_envelopes,
     read_alike,
 )
+from operators.event import Links, read_event
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Page, Reason
 from tests.support.blocks import (
     CBOR_CID,

@@ -12,7 +12,7 @@ from cbrrr import CID, DagCborTypes, encode_dag_cbor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decode import Links, read_event
+from operators.event import Links, read_event
 from operators.schemas import Reason
 from tests.support.blocks import (
     CBOR_CID,

@@ -9,11 +9,12 @@ import pyarrow as pa
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
 from flows.synth.events import anchor, block, capability, data_event, init_event, time_event
-from operators.decode import Links, decode_events, read_event
+from operators.decode import decode_events
 from operators.encoding.columns import short
 from operators.encoding.envelope import payload_multihash
 from operators.encoding.layouts import DATA_LAYOUT, DATA_WITH_HEADER, TIME_LAYOUT, read_alike
 from operators.encoding.values import DECODED_TOGETHER
+from operators.event import Links, read_event
 from operators.schemas import LEFT, LINKS, RAW
 
 SIGNED, UNSIGNED = init_event(1), init_event(2, signed=False)
