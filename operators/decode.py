@@ -92,7 +92,7 @@ def decode_events(
             kind = np.full(raw.num_rows, _UNREADABLE, dtype=np.int8)
             kind[rows] = links["kind"]
             with measure("check", links.num_rows):
-                verdict = check.judge(
+                verdict = check.check(
                     raw, BLOCKS.empty_table() if beside is None else beside, kind, plain, times
                 )
             reasons |= verdict.failures

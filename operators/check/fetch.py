@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from operators.check.shared import FetchBlocks
+from operators.check.shared_blocks import FetchBlocks
 
 FEWEST_FETCHED, MOST_FETCHED = 64, 512
 """Blocks that are fetched in one look-up: more once they turn out to be small, because they may

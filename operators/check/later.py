@@ -12,18 +12,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from operators.check.aside import Aside
+from operators.check.event import EventCheck
 from operators.check.fetch import fetched
 from operators.check.needs import (
     MET,
     UNKNOWN,
     UNMET,
     Needs,
-    judge_by,
-    judge_by_kept,
+    answers_of,
+    answers_of_store,
     multihashes_of,
 )
-from operators.check.shared import FetchBlocks
-from operators.check.single import SingleCheck
+from operators.check.shared_blocks import FetchBlocks
 from operators.check.store import BlockStore
 from operators.check.usual import USUAL, read_usual
 from operators.encoding.columns import Mask
@@ -81,7 +81,7 @@ class SharedParts:
     store: BlockStore
     files: BlocksInFiles
     fetch: FetchBlocks
-    single: SingleCheck
+    alone: EventCheck
 
 
 class LaterCheck:
@@ -142,10 +142,10 @@ class LaterCheck:
         for part, event, needs in aside.needs():
             # a block is in memory or in the files, whenever it is looked for under the lock
             with self._shared.lock:
-                answers = judge_by_kept(needs, self._shared.store)
+                answers = answers_of_store(needs, self._shared.store)
                 unknown = np.flatnonzero(answers == UNKNOWN)
                 if len(unknown):
-                    answers[unknown] = judge_by(needs[unknown], self._shared.files.read(part))
+                    answers[unknown] = answers_of(needs[unknown], self._shared.files.read(part))
             unmet[event[answers == UNMET]] = True
             still = np.flatnonzero(answers == UNKNOWN)
             left.append((event[still], needs[still]))
@@ -168,7 +168,7 @@ class LaterCheck:
                 )[0]
                 for found in fetched(self._shared.fetch, multihashes_of(needs))
             ]
-            answers = judge_by(needs, np.concatenate(records))
+            answers = answers_of(needs, np.concatenate(records))
             unmet[event[answers != MET]] = True
 
     def _judge_again(self, links: pa.RecordBatch) -> list[Reason | None]:
@@ -182,8 +182,8 @@ class LaterCheck:
             there = np.asarray(at.is_valid()) if len(raw) else np.zeros(len(some), dtype=np.bool_)
             kind = np.asarray(some["kind"])
             signed = (kind == INIT) | (kind == DATA)
-            failed = self._shared.single.fail_signed(raw, np.flatnonzero(there & signed))
-            failed |= self._shared.single.fail_time(raw, np.flatnonzero(there & (kind == TIME)))
+            failed = self._shared.alone.fail_signed(raw, np.flatnonzero(there & signed))
+            failed |= self._shared.alone.fail_time(raw, np.flatnonzero(there & (kind == TIME)))
             # who has removed it meanwhile has removed its blocks
             failed |= dict.fromkeys(np.flatnonzero(~there).tolist(), Reason.ROOT_MISSING)
             reasons += map(failed.get, range(len(some)))

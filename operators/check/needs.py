@@ -32,7 +32,7 @@ Needs = NDArray[np.void]
 """Of type NEED."""
 
 
-def judge(
+def are_met(
     needs: Needs, key: Keys, items: NDArray[np.uint64], form: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
     """Which of n needs are met by n blocks of these columns (`operators.check.usual.USUAL`)."""
@@ -45,18 +45,18 @@ def judge(
     return met
 
 
-def judge_by_kept(needs: Needs, store: BlockStore) -> NDArray[np.int8]:
+def answers_of_store(needs: Needs, store: BlockStore) -> NDArray[np.int8]:
     """Of each of n needs whether it is MET or UNMET; UNKNOWN where its block is not kept."""
     rows = store.find(short(needs["digest"]))
-    met = judge(needs, store.key[rows], store.items[rows], store.form[rows])
+    met = are_met(needs, store.key[rows], store.items[rows], store.form[rows])
     return np.where(rows == NONE, UNKNOWN, np.where(met, MET, UNMET)).astype(np.int8)
 
 
-def judge_by(needs: Needs, records: NDArray[np.void]) -> NDArray[np.int8]:
+def answers_of(needs: Needs, records: NDArray[np.void]) -> NDArray[np.int8]:
     """The same by blocks of type USUAL."""
     store = BlockStore(BYTES_A_BLOCK * len(records))
     store.add(records)
-    return judge_by_kept(needs, store)
+    return answers_of_store(needs, store)
 
 
 def needs_of_times(

@@ -2,7 +2,7 @@
 
 Three kinds of block are shared by events: the witness nodes of a tree, the proof that names its
 root, and the capability that lets a key sign. What is read here is what reading each block by
-itself gives (`operators.check.shared`); a block in any other form is left out.
+itself gives (`operators.check.shared_blocks`); a block in any other form is left out.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.check.shared import read_capability
+from operators.check.shared_blocks import read_capability
 from operators.encoding.columns import DIGEST, Bytes, Starts, digests, holds, short, spans
 from operators.encoding.layouts import CBOR_CID, JOSE_CID, link_head
 

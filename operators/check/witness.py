@@ -1,7 +1,7 @@
 """The way of a time event: from its proof, down a tree of witness nodes, to its prev.
 
 Climbed for many events at once in the blocks that are kept. The answer is that of reading each
-block by itself or none at all: what is in another form is left to `operators.check.single`.
+block by itself or none at all: what is in another form is left to `operators.check.event`.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ import pytest
 from cbrrr import CID, encode_dag_cbor
 
 from flows.synth.events import Event, Witness, block, build_event, init_event, sign, time_event
-from operators.check.shared import LARGEST_BLOCK
+from operators.check.shared_blocks import LARGEST_BLOCK
 from tests.hostile.form_blocks import proof_and_way, protected_event
 from tests.support.blocks import link
 from tests.support.job import store

@@ -7,8 +7,8 @@ import pyarrow as pa
 from cbrrr import encode_dag_cbor
 from libipld import encode_cid
 
+from operators.check.event import named_capability
 from operators.check.headers import usual_capabilities
-from operators.check.single import named_capability
 from operators.encoding.layouts import CBOR_CID
 
 CID = CBOR_CID + bytes(range(32))

@@ -9,7 +9,7 @@ import pytest
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
 from flows.synth.events import anchor, capability
-from operators.check.shared import read_capability, read_node, read_proof
+from operators.check.shared_blocks import read_capability, read_node, read_proof
 from operators.check.usual import (
     CAPABILITY,
     CBOR,

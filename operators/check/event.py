@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from operators.check.shared import LARGEST_BLOCK, FetchBlocks, Link, Node, SharedBlocks
+from operators.check.shared_blocks import LARGEST_BLOCK, FetchBlocks, Link, Node, SharedBlocks
 from operators.encoding.cid import CBOR, Cid, is_multihash, read_cid, read_cid_text
 from operators.encoding.columns import Rows
 from operators.encoding.dagcbor import encode_head
@@ -25,7 +25,7 @@ Failures = dict[int, Reason]
 
 
 @dataclass(slots=True)
-class SingleCheck:
+class EventCheck:
     """Checks events one by one; what they share is fetched and read for all of them together."""
 
     capabilities: SharedBlocks[bool]

@@ -1,0 +1,76 @@
+"""Blocks in other forms than the usual ones that were read beside events, or looked up lately."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from operators.check.fetch import SMALL, fetched
+from operators.check.shared_blocks import FetchBlocks
+
+BLOCK_BYTES = 250
+"""What Python takes for the entry of a block, beside the block itself."""
+
+
+class _Generation:
+    """Blocks by multihash, and about how many bytes they take."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.contents: dict[bytes, bytes] = {}
+
+    def add(self, multihashes: pa.Array, contents: pa.Array) -> None:
+        self.contents.update(zip(multihashes.to_pylist(), contents.to_pylist(), strict=True))
+        self.size += contents.nbytes + BLOCK_BYTES * len(contents)
+
+
+class RecentBlocks:
+    """Blocks until somebody asks for them, or until so many bytes of others have come."""
+
+    def __init__(self, fetch: FetchBlocks, budget_bytes: int) -> None:
+        """Keep so many bytes in each of two generations; find what is not here by `fetch`."""
+        self._fetch, self._budget_bytes = fetch, budget_bytes
+        self._newer, self._older = _Generation(), _Generation()
+        self._looked_up: dict[bytes, bytes | None] = {}
+        """What was looked up for the page at hand; None: there is no such block."""
+
+    def turn_page(self) -> None:
+        """Forget what was looked up for the last page."""
+        self._looked_up = {}
+
+    def add(self, multihashes: pa.Array, contents: pa.Array) -> None:
+        """Keep blocks that were read beside a page."""
+        if self._newer.size >= self._budget_bytes:
+            self._older, self._newer = self._newer, _Generation()
+        self._newer.add(multihashes, contents)
+
+    def among(self, multihashes: set[bytes]) -> set[bytes]:
+        """Those of some multihashes whose blocks were read beside events."""
+        return multihashes & (self._newer.contents.keys() | self._older.contents.keys())
+
+    def look_up(self, multihashes: Sequence[bytes]) -> Iterator[dict[bytes, bytes]]:
+        """Fetch blocks, some at a time; the small ones are kept for this page."""
+        self._looked_up = dict.fromkeys(multihashes)
+        for found in fetched(self._fetch, multihashes):
+            yield found
+            for key, block in found.items():
+                if len(block) <= SMALL:
+                    self._looked_up[key] = block
+                else:
+                    # it is fetched again by whoever looks at its event alone
+                    del self._looked_up[key]
+
+    def take(self, multihashes: pa.Array) -> dict[bytes, bytes]:
+        """Those of the blocks that there are; those that are not here are fetched."""
+        held, absent = {}, []
+        for wanted in multihashes.to_pylist():
+            if wanted in self._looked_up:
+                block = self._looked_up[wanted]
+            else:
+                # whoever asks for a block keeps what is in it
+                block = self._newer.contents.pop(wanted, None)
+                block = block or self._older.contents.pop(wanted, None)
+                if block is None:
+                    absent.append(wanted)
+            if block is not None:
+                held[wanted] = block
+        return held | self._fetch(pa.array(absent, pa.binary())) if absent else held
