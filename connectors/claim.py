@@ -1,28 +1,20 @@
 """One writer at a time: every check before a run, and what keeps all others out until its end."""
 
-import fcntl
 import os
 import resource
-import stat
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from connectors.database import (
-    Schema,
-    highest_number,
-    not_in_wal_mode,
-    read_schema,
-    require_orderable,
-    require_whole,
-)
+from connectors.database import not_in_wal_mode, require_whole
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.file_locks import FileLocks
 from connectors.leftover_wal import require_own_wal
-from connectors.mounts import file_system
+from connectors.lock_file import lock, no_locks
+from connectors.mounts import on_file_system
+from connectors.numbers import highest_number
+from connectors.schema import Schema, read_schema, require_orderable
 from connectors.sqlite import (
     BUSY_SECONDS,
     DATABASE_ERRORS,
@@ -52,8 +44,8 @@ class ClaimSettings:
     """How long a program that has the database open is waited for."""
     keep_out: bool = True
     """Let no other process open the database until the claim ends: a program that were started
-    midway would read a highest number that is out of date a moment later. Without it a run is as
-    where locks do not hold, on some network file systems."""
+    midway would read a highest number that is out of date a moment later. If not, a run is like
+    one on a file system whose locks do not hold."""
 
 
 @dataclass
@@ -110,8 +102,7 @@ class Claim:
 def claim(path: Path, settings: ClaimSettings = ClaimSettings(), *, shared: bool = False) -> Claim:
     """Make every check before a run, and hold the database for it.
 
-    Two runs exclude each other by an advisory lock on `<database>-order-lock`, a file that holds
-    nothing and is removed at the end. One left behind by a kill holds no lock and does no harm.
+    Two runs exclude each other by a lock on `<database>-order-lock`, which is removed at the end.
 
     Args:
         path: as `locate` gives it, for writing. This process must not have it open.
@@ -125,7 +116,7 @@ def claim(path: Path, settings: ClaimSettings = ClaimSettings(), *, shared: bool
     """
     _allow_descriptors()
     lock_path = path.with_name(path.name + "-order-lock")
-    lock_file = _lock(lock_path)
+    lock_file = lock(lock_path)
     if lock_file is None:
         raise CannotStartError(
             f"Another `ceramic-order run` is working on `{path}`",
@@ -176,65 +167,6 @@ def _allow_descriptors() -> None:
             )
 
 
-def _lock(lock_path: Path) -> int | None:
-    """The lock file, locked; None if another process holds it."""
-    while True:
-        try:
-            descriptor = os.open(
-                lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
-        except OSError as cause:
-            raise _no_lock_file(lock_path, cause) from cause
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError as cause:
-            os.close(descriptor)
-            lock_path.unlink(missing_ok=True)
-            raise _no_locks(lock_path, cause) from cause
-        # the holder removes the file before it lets go, so the name may mean another file by now
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), lock_path.stat()):
-                return descriptor
-        os.close(descriptor)
-
-
-def _no_lock_file(lock_path: Path, cause: OSError) -> CannotStartError:
-    what, why = f"Can't make the lock file `{lock_path}`", f"{cause.strerror}"
-    try:
-        info = lock_path.lstat()
-    except OSError:
-        return CannotStartError(what, why=why)
-    if not stat.S_ISREG(info.st_mode):
-        why = "something else has this name"
-        return CannotStartError(what, why=why, advice="Remove or rename it.")
-    return CannotStartError(
-        f"Can't open the lock file `{lock_path}`",
-        why=f"it belongs to {_user(info.st_uid)} ({why})",
-        advice="If no run of that user is under way, it is left from one that was killed: "
-        "remove it.",
-    )
-
-
-def _user(number: int) -> str:
-    import pwd  # noqa: PLC0415 # only this error needs it
-
-    try:
-        return f"user `{pwd.getpwuid(number).pw_name}`"
-    except KeyError:
-        return f"user number `{number}`"
-
-
-def _no_locks(path: Path, cause: OSError) -> CannotStartError:
-    return CannotStartError(
-        f"Can't lock `{path}`",
-        why=f"{cause.strerror}{_on_file_system(path)}",
-        advice="Work on a local disk, or mount this file system with locks.",
-    )
-
-
 @contextmanager
 def _lockable(path: Path) -> Iterator[None]:
     try:
@@ -242,7 +174,7 @@ def _lockable(path: Path) -> Iterator[None]:
     except CannotStartError:
         raise
     except OSError as cause:
-        raise _no_locks(path, cause) from cause
+        raise no_locks(path, cause) from cause
 
 
 def _opened_locks(path: Path) -> FileLocks:
@@ -301,16 +233,11 @@ def _connected(path: Path, busy_seconds: float) -> Connection:
             companion.unlink(missing_ok=True)
         raise CannotStartError(
             f"Can't open `{path}`",
-            why=f"{said}{_on_file_system(path)}",
+            why=f"{said}{on_file_system(path)}",
             advice="Check the disk. A database in WAL mode also needs a file system on which "
             "processes can share memory: a local disk.",
         ) from cause
     return connection
-
-
-def _on_file_system(path: Path) -> str:
-    kind = file_system(path)
-    return "" if kind is None else f"; its file system is `{kind}`"
 
 
 def _checkpoint(connection: Connection, path: Path) -> None:
@@ -328,30 +255,3 @@ def _checkpoint(connection: Connection, path: Path) -> None:
             f"`{path.name}-wal` is kept and belongs to the database.",
             advice="Check the disk and its free space.",
         ) from cause
-
-
-def lock_state(path: Path) -> tuple[str, str]:
-    """Whether a database is open, and its journal mode, told without any trace.
-
-    `free`, `in use` or `closed`; `wal` or `rollback`: see `connectors.lock_probe`.
-
-    Connections of this process count too.
-
-    Raises:
-        CannotStartError: the file can't be opened for reading, or its file system has no locks.
-    """
-    probe = Path(__file__).with_name("lock_probe.py")
-    answer = subprocess.run(
-        [sys.executable, "-I", "-S", str(probe), str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if answer.returncode:
-        raise CannotStartError(
-            f"Can't read `{path}`",
-            why=f"{answer.stderr.strip()}{_on_file_system(path)}",
-            advice="Check its permissions and its disk.",
-        )
-    state, mode = answer.stdout.split(", ")
-    return state, mode

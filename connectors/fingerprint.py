@@ -4,7 +4,7 @@ import hashlib
 import platform
 from pathlib import Path
 
-from connectors.database import highest_number
+from connectors.numbers import highest_number
 from connectors.sqlite import Connection, query, starting
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.database import read_schema
 from connectors.errors import CannotStartError
+from connectors.schema import read_schema
 from connectors.sqlite import Connection, connect, execute, query, scalar, sqlite_errors
 
 WAL_MAGIC = (0x377F0682, 0x377F0683)

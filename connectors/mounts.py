@@ -31,6 +31,12 @@ def file_system(path: Path) -> str | None:
     return None if mount is None else mount.kind
 
 
+def on_file_system(path: Path) -> str:
+    """The last clause of an error that the file system may be the cause of; empty: nobody knows."""
+    kind = file_system(path)
+    return "" if kind is None else f"; its file system is `{kind}`"
+
+
 def second_name(path: Path) -> str | None:
     """Another name of the same file by a mount of this file alone, None if there is none.
 

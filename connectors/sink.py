@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.database import highest_number
 from connectors.errors import InterruptedRunError
+from connectors.numbers import highest_number
 from connectors.run_state import RunState
 from connectors.sorted_runs import Integers, Run, RunFiles, numbered, sorted_run
 from connectors.sqlite import (

@@ -5,15 +5,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
 
-from connectors.claim import lock_state
-from connectors.database import (
-    Schema,
-    highest_number,
-    not_in_wal_mode,
-    read_schema,
-    require_orderable,
-)
+from connectors.database import not_in_wal_mode
 from connectors.errors import CannotStartError, CeramicOrderError, InterruptedRunError
+from connectors.lock_state import lock_state
+from connectors.numbers import highest_number
+from connectors.schema import Schema, read_schema, require_orderable
 from connectors.scratch import scratch_folder
 from connectors.sqlite import DATABASE_ERRORS, Connection, SqliteError, connect, scalar, sqlite_says
 

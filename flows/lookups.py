@@ -15,7 +15,6 @@ from threading import Event
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.database import read_schema
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.event_blocks import joined, of_event
 from connectors.lookup import (
@@ -27,6 +26,7 @@ from connectors.lookup import (
     looking_up,
     undelivered_by_index,
 )
+from connectors.schema import read_schema
 from connectors.source import HIGHEST_ROWID
 from connectors.sqlite import Connection, connect, execute, query, scalar
 from operators.check.batch import NodeCheck

@@ -8,9 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 from connectors.claim import Claim, claim
-from connectors.database import locate, read_schema
+from connectors.database import locate
 from connectors.errors import CannotStartError
 from connectors.fingerprint import Fingerprint, file_identity, fingerprint
+from connectors.schema import read_schema
 from connectors.snapshot import Reader
 from connectors.source import PARTITIONS
 from connectors.sqlite import Connection, connect, starting

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from connectors.claim import Claim, MovedError, claim
-from connectors.database import highest_number, locate
+from connectors.database import locate
 from connectors.errors import InterruptedRunError
 from connectors.news import News
+from connectors.numbers import highest_number
 from connectors.run_state import RunState
 from connectors.sink import other_numbers
 from connectors.sqlite import execute, sqlite_errors

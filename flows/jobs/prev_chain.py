@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from connectors.database import read_schema
 from connectors.lookup import BLOCK, LookUp
+from connectors.schema import read_schema
 from connectors.sqlite import Connection
 from operators.encoding.cid import multihash
 from operators.encoding.envelope import payload_multihash

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from connectors.database import highest_number, locate, read_schema
+from connectors.database import locate
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.log import LogSink, group_rows
 from connectors.log_folder import LogFolder
+from connectors.numbers import highest_number
 from connectors.report import ReportSink
 from connectors.run_state import RunState
+from connectors.schema import read_schema
 from connectors.scratch import Scratch
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar

@@ -2,8 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
-from connectors.database import Schema
 from connectors.log import LogFile
+from connectors.schema import Schema
 from flows.jobs.run import Summary
 from flows.report.counts import LogFacts
 from flows.verify.verification import Verification

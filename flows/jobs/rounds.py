@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.claim import Claim
-from connectors.database import highest_number
 from connectors.errors import InterruptedRunError
 from connectors.lookup import BLOCK, LookUp
 from connectors.news import ListedSource
+from connectors.numbers import highest_number
 from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.scratch import Scratch

@@ -12,8 +12,10 @@ from typing import NamedTuple, TypedDict
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.database import Schema, highest_number, locate, read_schema
+from connectors.database import locate
+from connectors.numbers import highest_number
 from connectors.run_state import RunState
+from connectors.schema import Schema, read_schema
 from connectors.scratch import Scratch, scratch_parent
 from connectors.snapshot import Reader
 from connectors.sqlite import query, scalar, sqlite_errors

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import duckdb
 
-from connectors.database import locate, read_schema
+from connectors.database import locate
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.paths import plain_folder
+from connectors.schema import read_schema
 from connectors.scratch import scratch_folder
 from connectors.snapshot import Reader
 from connectors.sqlite import sqlite_says

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
 
-from connectors.claim import lock_state
+from connectors.lock_state import lock_state
 from tests.support.program import python, ready, run
 
 _DELETE_LAST = """

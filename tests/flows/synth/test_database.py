@@ -14,8 +14,8 @@ from shutil import copyfile
 import pytest
 from click.testing import CliRunner
 
-from connectors.database import read_schema
 from connectors.errors import CannotStartError
+from connectors.schema import read_schema
 from connectors.sqlite import SqliteError, connect, execute, query, scalar
 from flows.cli.synth import command
 from flows.synth.database import Order, create_database, insert_events, write_database

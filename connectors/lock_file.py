@@ -1,0 +1,75 @@
+"""The lock file beside a database, by which two runs exclude each other.
+
+It holds nothing. One that was left behind by a kill holds no lock and does no harm.
+"""
+
+import fcntl
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from connectors.errors import CannotStartError
+from connectors.mounts import on_file_system
+
+
+def lock(path: Path) -> int | None:
+    """Make and lock the file at `path`; None if another process holds its lock.
+
+    Raises:
+        CannotStartError: it can't be made, or the file system has no locks.
+    """
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as cause:
+            raise _no_lock_file(path, cause) from cause
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as cause:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise no_locks(path, cause) from cause
+        # the holder removes the file before it lets go, so the name may mean another file by now
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)
+
+
+def _no_lock_file(path: Path, cause: OSError) -> CannotStartError:
+    what, why = f"Can't make the lock file `{path}`", f"{cause.strerror}"
+    try:
+        info = path.lstat()
+    except OSError:
+        return CannotStartError(what, why=why)
+    if not stat.S_ISREG(info.st_mode):
+        why = "something else has this name"
+        return CannotStartError(what, why=why, advice="Remove or rename it.")
+    return CannotStartError(
+        f"Can't open the lock file `{path}`",
+        why=f"it belongs to {_user(info.st_uid)} ({why})",
+        advice="If no run of that user is under way, it is left from one that was killed: "
+        "remove it.",
+    )
+
+
+def _user(number: int) -> str:
+    import pwd  # noqa: PLC0415 # only this error needs it
+
+    try:
+        return f"user `{pwd.getpwuid(number).pw_name}`"
+    except KeyError:
+        return f"user number `{number}`"
+
+
+def no_locks(path: Path, cause: OSError) -> CannotStartError:
+    """The error where the file system has no locks."""
+    return CannotStartError(
+        f"Can't lock `{path}`",
+        why=f"{cause.strerror}{on_file_system(path)}",
+        advice="Work on a local disk, or mount this file system with locks.",
+    )
