@@ -17,8 +17,8 @@ from flows.inputs import Inputs
 from flows.jobs.arguments import checked
 from flows.jobs.ending import Ending, outcome
 from flows.jobs.invocation import read_invocation, require_one_process
+from flows.jobs.options import RunOptions
 from flows.jobs.replay import Replaying
-from flows.jobs.run import RunOptions
 from flows.jobs.runner import nothing_changed, require_complete
 from flows.lookups import LookUpSettings
 from flows.order import build_flow

@@ -8,7 +8,7 @@ import click
 
 from flows.amounts import amount
 from flows.jobs.arguments import MOST_BATCH_ROWS, MOST_PARTITIONS
-from flows.jobs.run import RunOptions
+from flows.jobs.options import RunOptions
 
 
 class _Memory(click.ParamType[int]):

@@ -7,7 +7,7 @@ import click
 
 from flows.cli.check_option import check_option
 from flows.cli.paths import PATH
-from flows.jobs.run import RunOptions
+from flows.jobs.options import RunOptions
 from flows.jobs.status import left
 from flows.terminal.console import output_options, print_json, print_message, print_result
 from flows.terminal.words import counted

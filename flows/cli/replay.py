@@ -9,8 +9,8 @@ from flows.cli.flow_options import flow_options
 from flows.cli.page_option import page_option, write
 from flows.cli.paths import FOLDER, PATH
 from flows.cli.summary import print_wrong_notes, summary_table
+from flows.jobs.options import RunOptions
 from flows.jobs.replay import replay
-from flows.jobs.run import RunOptions
 from flows.report.output_file import require_writable
 from flows.report.throughput import Sample, sampled
 from flows.terminal.console import output_options, print_json, print_message, print_result

@@ -14,7 +14,9 @@ from flows.cli.page_option import page_option, report_for_page, write
 from flows.cli.paths import FILE, FOLDER, PATH
 from flows.cli.summary import print_wrong_notes, summary_table
 from flows.jobs.follow import FollowSettings, follow
-from flows.jobs.run import RunOptions, Summary, dry_run, run
+from flows.jobs.options import RunOptions
+from flows.jobs.run import dry_run, run
+from flows.jobs.run_result import RunResult
 from flows.report.output_file import require_writable
 from flows.report.profile import Profile, ProfileDocument, write_profile
 from flows.report.throughput import Sample, sampled
@@ -177,13 +179,13 @@ def _follow_settings(
 
 def _run(
     database: Path, options: RunOptions, settings: FollowSettings | None, *, is_dry: bool
-) -> Summary:
+) -> RunResult:
     if settings is not None:
         return follow(database, options, settings)
     return dry_run(database, options) if is_dry else run(database, options)
 
 
-def _print_remarks(summary: Summary) -> None:
+def _print_remarks(summary: RunResult) -> None:
     """Say what is unusual in a run that went to its end."""
     state = summary.run_state
     if state.inits:

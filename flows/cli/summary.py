@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from connectors.run_state import WRONG_NOTES, RunState
-from flows.jobs.run import Summary
+from flows.jobs.run_result import RunResult
 from flows.terminal.console import print_message
 from flows.terminal.words import counted
 
 
-def summary_table(summary: Summary, more: Mapping[str, str], *, is_dry: bool = False) -> Table:
+def summary_table(summary: RunResult, more: Mapping[str, str], *, is_dry: bool = False) -> Table:
     """What was read, and what became of it: each count with its own reasons below it.
 
     `more` are further rows, by name.

@@ -6,7 +6,8 @@ import click
 
 from flows.cli.check_option import check_option
 from flows.cli.paths import PATH
-from flows.jobs.why import Step, Why, why
+from flows.jobs.why import why
+from flows.jobs.why_result import Step, Why
 from flows.terminal.console import output_options, print_json, print_result
 from operators.encoding.cid import cid_text
 

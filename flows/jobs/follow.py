@@ -18,8 +18,11 @@ from connectors.sink import other_numbers
 from connectors.sqlite import execute, sqlite_errors
 from flows.jobs.completeness import checkpoint
 from flows.jobs.ending import outcome
+from flows.jobs.job import Job, planned, scratch_of_run, show_plan
+from flows.jobs.options import RunOptions
 from flows.jobs.rounds import NO_ROWS, Rounds
-from flows.jobs.run import Job, RunOptions, Summary, in_place, planned, scratch_of_run, show_plan
+from flows.jobs.run import in_place
+from flows.jobs.run_result import RunResult
 from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted
 from flows.terminal.console import print_event
 from flows.terminal.notify import notify
@@ -76,7 +79,7 @@ def follow(
     database: Path,
     options: RunOptions,
     settings: FollowSettings = FollowSettings(),  # frozen
-) -> Summary:
+) -> RunResult:
     """Order the undelivered events of `database` in place, then what comes, until a signal.
 
     Raises:
@@ -112,7 +115,7 @@ def follow(
             notify("STOPPING=1")
             run_state.wal_bytes = checkpoint(held.connection, path, run_state)
     seconds = time.monotonic() - started
-    return Summary(path, run_state, seconds, options, plan, interval=settings.interval)
+    return RunResult(path, run_state, seconds, options, plan, interval=settings.interval)
 
 
 @contextmanager

@@ -20,8 +20,10 @@ from connectors.scratch import Scratch
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar
 from flows.amounts import MEGABYTE
+from flows.jobs.job import Job, planned, run_into
+from flows.jobs.options import RunOptions
 from flows.jobs.replay_result import Replay
-from flows.jobs.run import Job, RunOptions, Summary, planned, run_into
+from flows.jobs.run_result import RunResult
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.jobs.versions import versions
 from flows.report.counts import log_facts
@@ -131,7 +133,7 @@ class Replaying:
         with tempfile.TemporaryDirectory(prefix="spill-", dir=self._log.partial) as spill:
             digest = order_digest(self._log.partial, Path(spill), memory)
             log = log_facts(self._log.partial, Path(spill), memory) if counted else None
-        summary = Summary(
+        summary = RunResult(
             self.path, self.run_state, time.monotonic() - self._started, self._options, self._plan
         )
         with shown_progress(self.run_state, quiet=self._options.quiet):

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from connectors.log import LogFile
 from connectors.schema import Schema
-from flows.jobs.run import Summary
+from flows.jobs.run_result import RunResult
 from flows.report.counts import LogFacts
 from flows.verify.verification import Verification
 
@@ -13,7 +13,7 @@ from flows.verify.verification import Verification
 class Replay:
     """What a replay did."""
 
-    summary: Summary
+    summary: RunResult
     size: int
     """Bytes of the snapshot."""
     schema: Schema

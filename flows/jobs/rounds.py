@@ -21,7 +21,7 @@ from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.scratch import Scratch
 from connectors.sink import ChangedRowsError, DeliveredSink
-from flows.jobs.run import Job, order_into, run_into
+from flows.jobs.job import Job, order_into, run_into
 from flows.jobs.runner import batches_kept
 from flows.lookups import LookUpSettings
 from operators.awaited import ENTRY, READ, Awaited, Entries, Rowids, read_entries

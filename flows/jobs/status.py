@@ -19,8 +19,11 @@ from connectors.schema import Schema, read_schema
 from connectors.scratch import Scratch, scratch_parent
 from connectors.snapshot import Reader
 from connectors.sqlite import query, scalar, sqlite_errors
+from flows.jobs.job import planned
+from flows.jobs.options import RunOptions
 from flows.jobs.plan import Plan
-from flows.jobs.run import RunOptions, Summary, dry_run, planned
+from flows.jobs.run import dry_run
+from flows.jobs.run_result import RunResult
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.terminal.signals import stopped_by_signals
 from operators.encoding.cid import cid_text
@@ -132,7 +135,7 @@ class StuckStream(TypedDict):
 class Left:
     """What a run would deliver and what it would leave."""
 
-    summary: Summary
+    summary: RunResult
     events: pa.Table
     """What would be left, in schema LEFT."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from shlex import quote
 
 from flows.jobs.replay_result import Replay
-from flows.jobs.run import Summary
+from flows.jobs.run_result import RunResult
 from flows.report.drawing import Bar
 from flows.report.page import Answer, Page
 from flows.report.questions import (
@@ -22,7 +22,7 @@ from flows.terminal.words import counted
 from operators.schemas import WAITING
 
 
-def run_page(summary: Summary, stuck: Stuck, samples: Sequence[Sample], *, dry: bool) -> Page:
+def run_page(summary: RunResult, stuck: Stuck, samples: Sequence[Sample], *, dry: bool) -> Page:
     """The page of a run, or of a dry run."""
     return Page(
         title=f"{'Dry run' if dry else 'Run'} of {summary.database.name}",
@@ -85,7 +85,7 @@ def replay_page(replay: Replay, stuck: Stuck, samples: Sequence[Sample]) -> Page
     )
 
 
-def _safe_after_run(summary: Summary) -> Answer:
+def _safe_after_run(summary: RunResult) -> Answer:
     if not summary.options.check_node:
         return Answer(
             IS_IT_SAFE,
@@ -101,7 +101,7 @@ def _safe_after_run(summary: Summary) -> Answer:
     return Answer(IS_IT_SAFE, "good", "Yes.", more)
 
 
-def _safe_after_dry_run(summary: Summary) -> Answer:
+def _safe_after_dry_run(summary: RunResult) -> Answer:
     delivered = summary.run_state.delivered
     if not delivered:
         return Answer(IS_IT_SAFE, "good", "Yes: a run would deliver nothing.")
@@ -114,7 +114,7 @@ def _safe_after_dry_run(summary: Summary) -> Answer:
     )
 
 
-def _left(summary: Summary, stuck: Stuck, *, dry: bool) -> Sequence[Answer]:
+def _left(summary: RunResult, stuck: Stuck, *, dry: bool) -> Sequence[Answer]:
     """What is left and why, the stuck streams, and what is there to fetch."""
     reasons = summary.run_state.reasons
     if not reasons:
@@ -180,7 +180,7 @@ def _rules_of_log(replay: Replay) -> Sequence[Answer]:
     return rules(replay.verification)
 
 
-def _fates(summary: Summary) -> Sequence[Bar]:
+def _fates(summary: RunResult) -> Sequence[Bar]:
     reasons: Mapping[str, int] = summary.run_state.reasons
     return [
         Bar("delivered", summary.run_state.delivered, "delivered"),
@@ -193,7 +193,7 @@ def _fates(summary: Summary) -> Sequence[Bar]:
     ]
 
 
-def _numbers(summary: Summary) -> str:
+def _numbers(summary: RunResult) -> str:
     state = summary.run_state
     return (
         "none" if state.first_number is None else f"{state.first_number:,} to {state.last_number:,}"

@@ -2,7 +2,7 @@
 
 from connectors.claim import ClaimSettings
 from flows.cli.main import main
-from flows.jobs.run import RunOptions
+from flows.jobs.options import RunOptions
 
 if __name__ == "__main__":
     main(RunOptions(claim=ClaimSettings(keep_out=False)))

@@ -8,7 +8,7 @@ whose rows lie close together, and whenever the WAL has grown.
 from connectors.page_sizes import PageSizes
 from connectors.sink import SinkSettings
 from flows.cli.main import main
-from flows.jobs.run import RunOptions
+from flows.jobs.options import RunOptions
 from flows.memory import Memory
 from operators.order import OrderSettings
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from flows.jobs.run import RunOptions, run
+from flows.jobs.options import RunOptions
+from flows.jobs.run import run
 from flows.jobs.status import left
 from operators.encoding.cid import cid_text, parse_cid
 from tests.support.job import chain, store

@@ -8,8 +8,10 @@ import pytest
 
 from connectors.errors import CannotStartError
 from connectors.sqlite import connect, execute
+from flows.jobs.options import RunOptions
 from flows.jobs.replay import replay
-from flows.jobs.run import RunOptions, Summary, dry_run, run
+from flows.jobs.run import dry_run, run
+from flows.jobs.run_result import RunResult
 from flows.jobs.status import status
 from tests.support.job import chain, store
 from tests.support.other_programs import bytes_of
@@ -34,7 +36,7 @@ def _changed(path: Path, change: str) -> Path:
     return database
 
 
-def _counts(summary: Summary) -> tuple[int, dict[str, int]]:
+def _counts(summary: RunResult) -> tuple[int, dict[str, int]]:
     return summary.run_state.delivered, dict(summary.run_state.reasons)
 
 

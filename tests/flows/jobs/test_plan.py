@@ -12,8 +12,10 @@ from connectors.run_state import RunState
 from connectors.scratch import Scratch
 from connectors.sqlite import connect
 from flows.amounts import MEGABYTE, amount
+from flows.jobs.job import planned
+from flows.jobs.options import RunOptions
 from flows.jobs.plan import LEAST_MEMORY, PlanSettings
-from flows.jobs.run import RunOptions, dry_run, planned, run
+from flows.jobs.run import dry_run, run
 from flows.memory import Memory, default_limit, memory_there_is, share_out
 from flows.synth.database import write_database
 from flows.synth.streams import Population

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 
 from connectors.errors import CannotStartError
 from connectors.log import ORDER
+from flows.jobs.options import RunOptions
 from flows.jobs.replay import replay
 from flows.jobs.replay_result import Replay
-from flows.jobs.run import RunOptions, run
+from flows.jobs.run import run
 from flows.memory import Memory
 from flows.report.digest import order_digest
 from flows.synth.database import write_database

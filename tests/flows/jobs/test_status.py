@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from connectors.errors import CannotStartError
-from flows.jobs.run import RunOptions, run
+from flows.jobs.options import RunOptions
+from flows.jobs.run import run
 from flows.jobs.status import Kind, left, status
 from flows.synth.events import data_event, init_event, time_event
 from flows.synth.schema import SchemaVersion

@@ -13,8 +13,10 @@ from libipld import encode_multibase
 
 from connectors.errors import CannotStartError
 from connectors.sqlite import connect, execute
-from flows.jobs.run import RunOptions, dry_run
-from flows.jobs.why import Why, why
+from flows.jobs.options import RunOptions
+from flows.jobs.run import dry_run
+from flows.jobs.why import why
+from flows.jobs.why_result import Why
 from flows.synth.events import Event, data_event, init_event
 from operators.encoding.cid import cid_text
 from operators.schemas import WAITING, Reason

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flows.jobs.options import RunOptions
 from flows.jobs.replay import replay
-from flows.jobs.run import RunOptions
 from flows.report.counts import Bar, LogFacts, RowidBin, log_facts
 from flows.synth.database import write_database
 from flows.synth.streams import Population

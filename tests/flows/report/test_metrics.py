@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flows.jobs.run import RunOptions, run
+from flows.jobs.options import RunOptions
+from flows.jobs.run import run
 from flows.report.metrics import LOOPBACK, PREFIX, RunMetrics, listening_place, serving
 from flows.report.profile import Profile
 from flows.synth.database import write_database

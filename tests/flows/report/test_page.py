@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from connectors.errors import CannotStartError, InterruptedRunError
-from flows.jobs.run import RunOptions, dry_run
+from flows.jobs.options import RunOptions
+from flows.jobs.run import dry_run
 from flows.report.answers import run_page
 from flows.report.counts import Bar as CountBar
 from flows.report.counts import LogFacts, RowidBin
