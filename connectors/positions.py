@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.encoding.columns import gather, spans
+from operators.encoding.columns import pieces, spans
 
 Positions = NDArray[np.int64]
 
@@ -64,7 +64,7 @@ def _keys(values: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     length = end - start
     if len(data) < _KEY:
         return length.astype(np.uint64), length
-    keys = gather(data, np.maximum(end - _KEY, 0), _KEY).view(np.uint64)
+    keys = pieces(data, np.maximum(end - _KEY, 0), _KEY).view(np.uint64)
     if len(length) and length.min() < _KEY:
         keys = np.where(length < _KEY, length.astype(np.uint64), keys)
     return keys, length

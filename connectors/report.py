@@ -56,14 +56,14 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     """The folder that errors name, where `folder` is a temporary one inside it."""
     counts_here: bool = True
     """Whether this process of a cluster is the one that counts."""
-    place: ResultFolder | None = field(init=False, default=None)
+    output: ResultFolder | None = field(init=False, default=None)
     """What makes the files."""
 
     def __post_init__(self) -> None:
         """Nothing is made yet."""
         if self.folder is not None:
-            place = ResultFolder(self.folder, tuple(FILES.values()), MARK)
-            object.__setattr__(self, "place", place)  # frozen
+            output = ResultFolder(self.folder, tuple(FILES.values()), MARK)
+            object.__setattr__(self, "output", output)  # frozen
 
     @property
     def file_schema(self) -> pa.Schema:
@@ -90,28 +90,28 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         Raises:
             CannotStartError: they can't, or a file that is none of a report is in their way.
         """
-        if self.place is not None:
-            self.place.prepare()
+        if self.output is not None:
+            self.output.prepare()
 
     def publish(self) -> None:
         """Give the files their names, in place of those of an earlier run.
 
         A kill while it does so never leaves files of two runs beside each other.
         """
-        if self.place is None:
+        if self.output is None:
             return
         with self.writing():
             for name in FILES.values():
-                if not (file := self.place.partial() / name).exists():
+                if not (file := self.output.partial() / name).exists():
                     # Bytewax builds a partition when its first item comes
                     with file.open("wb") as opened:
                         pq.write_table(self.file_schema.empty_table(), opened)
-            self.place.publish()
+            self.output.publish()
 
     def abandon(self) -> None:
         """Remove what is not published; safe to call twice."""
-        if self.place is not None:
-            self.place.abandon()
+        if self.output is not None:
+            self.output.abandon()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -136,11 +136,11 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
     def __init__(self, sink: ReportSink) -> None:
         self._sink = sink
         self._files: dict[bool, tuple[pq.ParquetWriter, IO[bytes]]] = {}
-        if sink.place is not None:
+        if sink.output is not None:
             with sink.writing():
                 for waits, name in FILES.items():
                     # a file of our own: Arrow takes some names for addresses
-                    file = (sink.place.partial() / name).open("wb")
+                    file = (sink.output.partial() / name).open("wb")
                     writer = pq.ParquetWriter(file, sink.file_schema, compression="zstd")
                     self._files[waits] = (writer, file)
 

@@ -25,8 +25,8 @@ __all__ = [
     "Connection",
     "Cursor",
     "Mode",
+    "Parameter",
     "SqliteError",
-    "Value",
     "bound",
     "connect",
     "connect_reader",
@@ -42,7 +42,7 @@ __all__ = [
 Mode: TypeAlias = Literal["ro", "rw", "rwc"]
 """How SQLite opens a file: for reading, for writing, or for writing and creating it."""
 
-Value: TypeAlias = int | bytes | str
+Parameter: TypeAlias = int | bytes | str
 """What can be bound to a statement."""
 
 BUSY_SECONDS = 5.0
@@ -111,7 +111,7 @@ def execute(connection: Connection, sql: str) -> None:
         cursor.execute(sql).fetchall()
 
 
-def bound(*parameters: Value) -> pa.RecordBatch:
+def bound(*parameters: Parameter) -> pa.RecordBatch:
     """One set of parameters as Arrow.
 
     Python values without a type make the driver look for optional packages in every call.
@@ -123,13 +123,13 @@ def bound(*parameters: Value) -> pa.RecordBatch:
 _ARROW_TYPES = {int: pa.int64(), bytes: pa.binary(), str: pa.string()}
 
 
-def query(connection: Connection, sql: str, parameters: Sequence[Value] = ()) -> pa.Table:
+def query(connection: Connection, sql: str, parameters: Sequence[Parameter] = ()) -> pa.Table:
     """Run one statement and return all its rows."""
     with connection.cursor() as cursor:
         return cursor.execute(sql, bound(*parameters) if parameters else None).fetch_arrow_table()
 
 
-def scalar(connection: Connection, sql: str, parameters: Sequence[Value] = ()) -> Any:
+def scalar(connection: Connection, sql: str, parameters: Sequence[Parameter] = ()) -> Any:
     """Run one statement and return the first column of its first row, None without rows."""
     table = query(connection, sql, parameters)
     return table.column(0)[0].as_py() if table.num_rows else None

@@ -92,18 +92,18 @@ def decode_events(
             kind = np.full(raw.num_rows, _UNREADABLE, dtype=np.int8)
             kind[rows] = links["kind"]
             with measure("check", links.num_rows):
-                verdict = check.check(
+                checked = check.check(
                     raw, BLOCKS.empty_table() if beside is None else beside, kind, plain, times
                 )
-            reasons |= verdict.failures
-            if len(verdict.aside):
-                is_aside = np.isin(rows, verdict.aside)
+            reasons |= checked.failures
+            if len(checked.aside):
+                is_aside = np.isin(rows, checked.aside)
                 aside = with_needs(
                     links.filter(pa.array(is_aside)),
-                    np.searchsorted(rows[is_aside], verdict.aside),
-                    verdict.needs,
+                    np.searchsorted(rows[is_aside], checked.aside),
+                    checked.needs,
                 )
-            others = [*verdict.failures, *np.unique(verdict.aside).tolist()]
+            others = [*checked.failures, *np.unique(checked.aside).tolist()]
             links = links.filter(pa.array(~np.isin(rows, others))) if others else links
     return Decoded(links, _rejects(raw, sorted(reasons.items())), aside)
 
@@ -154,7 +154,7 @@ def _in_input_order(raw: pa.RecordBatch, groups: list[Places]) -> tuple[pa.Recor
     return pa.record_batch([*own.columns, stream, prev, pa.array(kind)], schema=LINKS), rows
 
 
-class _Aside(StatefulBatchLogic[pa.RecordBatch, Decoded, tuple[pa.RecordBatch, ...]]):
+class _AsideLogic(StatefulBatchLogic[pa.RecordBatch, Decoded, tuple[pa.RecordBatch, ...]]):
     """Events of schema ASIDE, until their check can be made for many of them together."""
 
     def __init__(
@@ -230,7 +230,7 @@ def decode(
         settled = op.stateful_batch(
             "settle",
             op.key_on("one_aside", aside, lambda _: "aside"),
-            lambda held: _Aside(later, measure, held),
+            lambda held: _AsideLogic(later, measure, held),
         )
         decoded = op.merge("checked", decoded, op.key_rm("unkey", settled))
     links = op.filter("some_links", op.map("links", decoded, lambda batch: batch.links), has_rows)

@@ -11,7 +11,7 @@ from flows.jobs.arguments import MOST_BATCH_ROWS, MOST_PARTITIONS
 from flows.jobs.options import RunOptions
 
 
-class _Memory(click.ParamType[int]):
+class _MemoryAmount(click.ParamType[int]):
     name = "amount"
 
     def convert(
@@ -23,7 +23,7 @@ class _Memory(click.ParamType[int]):
             self.fail(str(cause), param, ctx)
 
 
-MEMORY = _Memory()
+MEMORY = _MemoryAmount()
 """An amount of memory, in bytes."""
 
 _DEFAULTS = RunOptions()

@@ -43,12 +43,12 @@ def command(database: Path, *, check: str, node: str | None, quiet: bool, as_jso
     missing = found.missing
     requests = [] if node is None else [request(node, cid) for cid in missing]
     if as_json:
-        document = {"database": str(found.summary.database), "missing": missing}
+        document = {"database": str(found.run.database), "missing": missing}
         print_json(document if node is None else document | {"requests": requests})
     elif missing:
         print_result("\n".join(missing if node is None else requests))
     if not quiet:
-        waiting = found.summary.run_state.reasons[Reason.PREV_MISSING]
+        waiting = found.run.run_state.reasons[Reason.PREV_MISSING]
         waits = f"{waiting:,} {'waits' if waiting == 1 else 'wait'}"
         print_message(f"{counted(len(missing), 'missing event')}, for which {waits}")
         if requests:

@@ -12,7 +12,7 @@ from flows.cli.paths import FILE
 from flows.report.output_file import require_writable
 
 if TYPE_CHECKING:
-    from flows.report.page import Page
+    from flows.report.page import PageContent
     from flows.report.stuck import Stuck
 
 page_option = click.option(
@@ -43,7 +43,7 @@ def report_for_page(
         yield folder
 
 
-def write(page: Path, report: Path, content: Callable[["Stuck"], "Page"]) -> None:
+def write(page: Path, report: Path, content: Callable[["Stuck"], "PageContent"]) -> None:
     """Write the page of what left the report in `report`."""
     from flows.report.page import write_page  # noqa: PLC0415 # loads DuckDB
     from flows.report.stuck import read_stuck  # noqa: PLC0415 # likewise

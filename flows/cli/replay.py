@@ -77,11 +77,11 @@ def command(
         verdict = {"verification": "passed" if passed else "failed"} if verification else {}
         more = verdict | {
             "files": f"{len(replayed.files):,}",
-            "seconds": f"{replayed.summary.seconds:.1f}",
+            "seconds": f"{replayed.run.seconds:.1f}",
         }
-        print_result(summary_table(replayed.summary, more))
+        print_result(summary_table(replayed.run, more))
     if not options.quiet:
-        print_wrong_notes(replayed.summary.run_state)
+        print_wrong_notes(replayed.run.run_state)
     if verification is not None and not verification.is_good:
         rules = "`, `".join(sorted(verification.failed))
         advice = (
@@ -95,4 +95,4 @@ def command(
             style="red",
         )
         return 1
-    return int(strict and bool(replayed.summary.run_state.reasons))
+    return int(strict and bool(replayed.run.run_state.reasons))

@@ -30,16 +30,16 @@ from flows.terminal.console import (
 from flows.terminal.words import counted
 
 
-def _listening_place(
+def _listening_address(
     _context: click.Context, _option: click.Parameter, text: str | None
 ) -> tuple[str, int] | None:
     """The address and port that an option means."""
     if text is None:
         return None
-    from flows.report.metrics import listening_place  # noqa: PLC0415 # seldom wanted
+    from flows.report.metrics import listening_address  # noqa: PLC0415 # seldom wanted
 
     try:
-        return listening_place(text)
+        return listening_address(text)
     except ValueError as cause:
         raise click.BadParameter(str(cause)) from cause
 
@@ -67,7 +67,7 @@ def _listening_place(
 @click.option(
     "--metrics",
     metavar="[ADDRESS:]PORT",
-    callback=_listening_place,
+    callback=_listening_address,
     help="Serve counts for Prometheus while it runs, on 127.0.0.1 if no address is given.",
 )
 @click.option(
@@ -136,28 +136,28 @@ def command(
         if metrics is not None:
             options = stack.enter_context(_served(metrics, database, options, profile))
         options = replace(options, report=folder)
-        summary = _run(database, options, settings, is_dry=is_dry)
+        result = _run(database, options, settings, is_dry=is_dry)
         if page is not None and folder is not None:
             from flows.report.answers import run_page  # noqa: PLC0415 # loads DuckDB
 
-            write(page, folder, lambda stuck: run_page(summary, stuck, samples, dry=is_dry))
+            write(page, folder, lambda stuck: run_page(result, stuck, samples, dry=is_dry))
     if profile_file is not None and profile is not None:
         measured = profile.to_json()
-        write_profile(profile_file, {"run": summary.to_json(), **measured})
+        write_profile(profile_file, {"run": result.to_json(), **measured})
     if as_json:
-        print_json(summary.to_json())
+        print_json(result.to_json())
     else:
         more = {
-            "seconds": f"{summary.seconds:.1f}",
-            "events a second": f"{summary.events_per_second:,}",
+            "seconds": f"{result.seconds:.1f}",
+            "events a second": f"{result.events_per_second:,}",
         }
-        print_result(summary_table(summary, more, is_dry=is_dry))
+        print_result(summary_table(result, more, is_dry=is_dry))
         if measured is not None and not options.quiet:
-            print_result(_profile_table(measured, summary.run_state.discovered))
+            print_result(_profile_table(measured, result.run_state.discovered))
     if not options.quiet:
-        _print_remarks(summary)
-        print_event("done", "", summary.to_json())
-    return int(strict and bool(summary.run_state.reasons))
+        _print_remarks(result)
+        print_event("done", "", result.to_json())
+    return int(strict and bool(result.run_state.reasons))
 
 
 def _follow_settings(
@@ -185,9 +185,9 @@ def _run(
     return dry_run(database, options) if is_dry else run(database, options)
 
 
-def _print_remarks(summary: RunResult) -> None:
+def _print_remarks(result: RunResult) -> None:
     """Say what is unusual in a run that went to its end."""
-    state = summary.run_state
+    state = result.run_state
     if state.inits:
         print_message(
             f"Among the delivered: {counted(state.inits, 'init event')}, which a node "
@@ -196,14 +196,14 @@ def _print_remarks(summary: RunResult) -> None:
     print_wrong_notes(state)
     if state.wal_bytes:
         print_message(
-            f"`{summary.database.name}-wal` holds {state.wal_bytes:,} bytes that another program "
+            f"`{result.database.name}-wal` holds {state.wal_bytes:,} bytes that another program "
             "keeps from the database; it belongs to the database."
         )
 
 
 @contextmanager
 def _served(
-    place: tuple[str, int], database: Path, options: RunOptions, profile: Profile | None
+    address: tuple[str, int], database: Path, options: RunOptions, profile: Profile | None
 ) -> Iterator[RunOptions]:
     """Serve the metrics of the run with these options while the block runs."""
     from flows.report.metrics import RunMetrics, serving  # noqa: PLC0415 # seldom wanted
@@ -216,7 +216,7 @@ def _served(
         with options.watch(state), metrics.watch(state):
             yield
 
-    with serving(place, metrics):
+    with serving(address, metrics):
         yield replace(options, watch=watch, measure=profile.measure)
 
 

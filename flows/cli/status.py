@@ -8,7 +8,7 @@ from rich.table import Table
 from flows.cli.check_option import check_option
 from flows.cli.paths import PATH
 from flows.jobs.options import RunOptions
-from flows.jobs.status import Left, Status, StuckStream, status
+from flows.jobs.status import Left, Status, StuckStreamDocument, status
 from flows.terminal.console import output_options, print_json, print_message, print_result
 from flows.terminal.words import counted
 
@@ -82,13 +82,13 @@ def _facts(found: Status) -> str:
 
 
 def _reasons(left: Left) -> str:
-    run_state = left.summary.run_state
+    run_state = left.run.run_state
     lines = [
         f"\nA run would deliver {counted(run_state.delivered, 'event')}.",
-        f"It would leave {left.summary.waiting:,} waiting{_colon(left.summary.waiting)}",
-        *(f"  {reason}: {count:,}" for reason, count in left.summary.waiting_reasons.items()),
-        f"It would reject {left.summary.rejected:,}{_colon(left.summary.rejected)}",
-        *(f"  {reason}: {count:,}" for reason, count in left.summary.rejected_reasons.items()),
+        f"It would leave {left.run.waiting:,} waiting{_colon(left.run.waiting)}",
+        *(f"  {reason}: {count:,}" for reason, count in left.run.waiting_reasons.items()),
+        f"It would reject {left.run.rejected:,}{_colon(left.run.rejected)}",
+        *(f"  {reason}: {count:,}" for reason, count in left.run.rejected_reasons.items()),
     ]
     if left.missing:
         lines.append(
@@ -100,7 +100,7 @@ def _reasons(left: Left) -> str:
     return "\n".join(lines)
 
 
-def _stuck(stream: StuckStream) -> list[str]:
+def _stuck(stream: StuckStreamDocument) -> list[str]:
     """What is known of a stuck stream; the last CID is one to ask `why` about."""
     lines = [
         f"  {stream['stream']}: {counted(stream['events'], 'event')}, {stream['reason']}",

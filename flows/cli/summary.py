@@ -10,12 +10,12 @@ from flows.terminal.console import print_message
 from flows.terminal.words import counted
 
 
-def summary_table(summary: RunResult, more: Mapping[str, str], *, is_dry: bool = False) -> Table:
+def summary_table(result: RunResult, more: Mapping[str, str], *, is_dry: bool = False) -> Table:
     """What was read, and what became of it: each count with its own reasons below it.
 
     `more` are further rows, by name.
     """
-    run_state = summary.run_state
+    run_state = result.run_state
     table = Table(
         title="Dry run, nothing was written" if is_dry else None,
         show_header=False,
@@ -28,8 +28,8 @@ def summary_table(summary: RunResult, more: Mapping[str, str], *, is_dry: bool =
     if run_state.first_number is not None:
         table.add_row("numbers", f"{run_state.first_number:,} to {run_state.last_number:,}")
     for name, count, reasons in (
-        ("waiting", summary.waiting, summary.waiting_reasons),
-        ("rejected", summary.rejected, summary.rejected_reasons),
+        ("waiting", result.waiting, result.waiting_reasons),
+        ("rejected", result.rejected, result.rejected_reasons),
     ):
         table.add_row(name, f"{count:,}")
         for reason, events in reasons.items():

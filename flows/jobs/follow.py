@@ -26,7 +26,7 @@ from flows.jobs.run_result import RunResult
 from flows.jobs.runner import Kept, batches_kept, finish_by, interrupted
 from flows.terminal.console import print_event
 from flows.terminal.notify import notify
-from flows.terminal.signals import asked_by_signals, stopped_by_signals
+from flows.terminal.signals import stop_event, stopped_by_signals
 from operators.awaited import Rowids
 from operators.encoding.columns import hashes
 
@@ -108,7 +108,7 @@ def follow(
             following = _Following(job, held, rounds, settings)
             rounds.run()
             checkpoint(held.connection, path, run_state)
-            with asked_by_signals() as wanted:
+            with stop_event() as wanted:
                 following.say_ready()
                 while not wanted.wait(settings.interval):
                     following.look()

@@ -133,13 +133,13 @@ class Replaying:
         with tempfile.TemporaryDirectory(prefix="spill-", dir=self._log.partial) as spill:
             digest = order_digest(self._log.partial, Path(spill), memory)
             log = log_facts(self._log.partial, Path(spill), memory) if counted else None
-        summary = RunResult(
+        result = RunResult(
             self.path, self.run_state, time.monotonic() - self._started, self._options, self._plan
         )
         with shown_progress(self.run_state, quiet=self._options.quiet):
             verification = self._verify() if verified else None
         replayed = Replay(
-            summary=summary,
+            run=result,
             size=self.path.stat().st_size,
             schema=self._schema,
             journals=self.reader.journals,

@@ -13,7 +13,7 @@ from flows.verify.verification import Verification
 class Replay:
     """What a replay did."""
 
-    summary: RunResult
+    run: RunResult
     size: int
     """Bytes of the snapshot."""
     schema: Schema
@@ -34,7 +34,7 @@ class Replay:
 
         flows/cli/README.md lists its fields.
         """
-        counts = self.summary.to_json()
+        counts = self.run.to_json()
         for of_a_run in ("dry_run", "follow", "batches", "durable"):
             del counts[of_a_run]
         return {

@@ -54,7 +54,7 @@ HAS_PROOFS = "SELECT count(*) FROM sqlite_master WHERE lower(name) = 'ceramic_on
 COUNT_PROOFS = "SELECT count(*) FROM ceramic_one_chain_proof"
 
 
-class Kind(NamedTuple):
+class KindCounts(NamedTuple):
     """The events of one kind."""
 
     events: int
@@ -69,7 +69,7 @@ class Status:
     in_use: bool
     """Another process has it open."""
     schema: Schema
-    kinds: dict[str, Kind]
+    kinds: dict[str, KindCounts]
     """By the codec of an event's CID (signed events are dag-jose) and by whether it begins a
     stream; blocks are not read."""
     highest_number: int | None
@@ -118,7 +118,7 @@ class Status:
         }
 
 
-class StuckStream(TypedDict):
+class StuckStreamDocument(TypedDict):
     """A stream with events that would be left."""
 
     stream: str
@@ -135,7 +135,7 @@ class StuckStream(TypedDict):
 class Left:
     """What a run would deliver and what it would leave."""
 
-    summary: RunResult
+    run: RunResult
     events: pa.Table
     """What would be left, in schema LEFT."""
 
@@ -146,7 +146,7 @@ class Left:
         return sorted(cid_text(cid) for cid in pc.unique(waiting["cause"]).to_pylist())
 
     @property
-    def stuck_streams(self) -> "list[StuckStream]":
+    def stuck_streams(self) -> "list[StuckStreamDocument]":
         """The streams with the most events that would be left."""
         readable = self.events.filter(self.events["stream"].is_valid())
         streams = readable.group_by("stream").aggregate([([], "count_all")])
@@ -157,7 +157,7 @@ class Left:
         ]
 
     @staticmethod
-    def _stuck(readable: pa.Table, stream: bytes, events: int) -> StuckStream:
+    def _stuck(readable: pa.Table, stream: bytes, events: int) -> StuckStreamDocument:
         mine = readable.filter(pc.equal(readable["stream"], pa.scalar(stream, pa.binary())))
         reasons = Counter(mine["reason"].to_pylist())
         reason = min(reasons, key=lambda name: (-reasons[name], name))
@@ -177,10 +177,10 @@ class Left:
     def to_json(self) -> dict[str, object]:
         """The part `left` of the document of `--json`."""
         return {
-            "deliverable": self.summary.run_state.delivered,
-            "waiting": self.summary.waiting,
-            "rejected": self.summary.rejected,
-            "reasons": dict(sorted(self.summary.run_state.reasons.items())),
+            "deliverable": self.run.run_state.delivered,
+            "waiting": self.run.waiting,
+            "rejected": self.run.rejected,
+            "reasons": dict(sorted(self.run.run_state.reasons.items())),
             "missing_prevs": len(self.missing),
             "stuck_streams": self.stuck_streams,
         }
@@ -212,10 +212,10 @@ def status(database: Path, *, reasons: RunOptions | None = None) -> Status:
         highest = highest_number(connection, path)
         scratch = Scratch(scratch_parent(path))
         plan = planned(path, reasons or RunOptions(), reader, scratch, must_end=False)
-    kinds = {name: Kind(0, 0) for name in ("init", "unsigned init", "data", "time", "other")}
+    kinds = {name: KindCounts(0, 0) for name in ("init", "unsigned init", "data", "time", "other")}
     for row in counts:
         name = _kind(row["is_jose"], row["is_cbor"], row["is_init"])
-        kinds[name] = Kind(
+        kinds[name] = KindCounts(
             kinds[name].events + row["events"], kinds[name].undelivered + row["undelivered"]
         )
     return Status(
@@ -239,8 +239,8 @@ def left(database: Path, options: RunOptions) -> Left:
         InterruptedRunError: reading failed midway.
     """
     batches: list[pa.RecordBatch] = []
-    summary = dry_run(database, options, batches)
-    return Left(summary, pa.Table.from_batches(batches, schema=LEFT))
+    result = dry_run(database, options, batches)
+    return Left(result, pa.Table.from_batches(batches, schema=LEFT))
 
 
 def _kind(is_jose: int, is_cbor: int, is_init: int) -> str:

@@ -19,7 +19,7 @@ EXACT = 4
 """Up to this number each has a bar of its own; above, a bar reaches up to a power of two."""
 
 
-class Bar(NamedTuple):
+class LabelledCount(NamedTuple):
     """One bar of a picture."""
 
     label: str
@@ -39,9 +39,9 @@ class RowidBin(NamedTuple):
 class LogFacts:
     """What is in a log."""
 
-    lengths: Sequence[Bar]
+    lengths: Sequence[LabelledCount]
     """Streams, by how many of their events are in the log."""
-    forks: Sequence[Bar]
+    forks: Sequence[LabelledCount]
     """Parents of several, by how many children they have in the log."""
     rowids: Sequence[RowidBin]
     longest: Sequence[tuple[bytes, int]]
@@ -109,7 +109,7 @@ def log_facts(folder: Path, spill: Path, memory_bytes: int = MEMORY_BYTES) -> Lo
         )
 
 
-def _bars(counts: Iterable[tuple[int, int]]) -> list[Bar]:
+def _bars(counts: Iterable[tuple[int, int]]) -> list[LabelledCount]:
     """One bar for each of 1, 2, 3 and 4, then for 5 to 8, 9 to 16, and so on.
 
     `counts` are pairs of a number and how often it occurs.
@@ -119,6 +119,6 @@ def _bars(counts: Iterable[tuple[int, int]]) -> list[Bar]:
         last = number if number <= EXACT else 1 << (number - 1).bit_length()
         bars[last] = bars.get(last, 0) + count
     return [
-        Bar(f"{last:,}" if last <= EXACT else f"{last // 2 + 1:,} to {last:,}", count)
+        LabelledCount(f"{last:,}" if last <= EXACT else f"{last // 2 + 1:,} to {last:,}", count)
         for last, count in sorted(bars.items())
     ]

@@ -28,7 +28,7 @@ class Bar(NamedTuple):
     colour: str
 
 
-class Line(NamedTuple):
+class Polyline(NamedTuple):
     """A line through points."""
 
     label: str
@@ -60,7 +60,7 @@ def bars(rows: Sequence[Bar]) -> str:
     return f'<ul class="bars">{"".join(lines)}</ul>'
 
 
-def lines(series: Sequence[Line], *, x_title: str, y_title: str) -> str:
+def lines(series: Sequence[Polyline], *, x_title: str, y_title: str) -> str:
     """Lines in one picture, both axes from zero."""
     right = max(x for line in series for x, _ in line.points)
     top = max(y for line in series for _, y in line.points)
@@ -137,7 +137,7 @@ def _share(number: float, whole: float) -> float:
     return max(100 * number / whole, LEAST_SHARE) if number else 0.0
 
 
-def _points(line: Line, right: float, top: float) -> str:
+def _points(line: Polyline, right: float, top: float) -> str:
     return " ".join(
         f"{SIZE * x / (right or 1):.0f},{SIZE - SIZE * y / top:.0f}" for x, y in line.points
     )

@@ -84,7 +84,7 @@ def _size(file: Path) -> int:
     return 0
 
 
-def listening_place(text: str) -> tuple[str, int]:
+def listening_address(text: str) -> tuple[str, int]:
     """The address and the port that `[ADDRESS:]PORT` means.
 
     Raises:
@@ -98,21 +98,21 @@ def listening_place(text: str) -> tuple[str, int]:
 
 
 @contextmanager
-def serving(place: tuple[str, int], metrics: RunMetrics) -> Iterator[None]:
+def serving(address: tuple[str, int], metrics: RunMetrics) -> Iterator[None]:
     """Answer under `/metrics` while the block runs.
 
     Raises:
         CannotStartError: the port is in use, or the address is none of this machine.
     """
-    address, port = place
+    host, port = address
     registry = CollectorRegistry()
     registry.register(metrics)
     try:
-        server, thread = start_http_server(port, address, registry)
+        server, thread = start_http_server(port, host, registry)
     except OSError as cause:
         is_busy = cause.errno == errno.EADDRINUSE
         raise CannotStartError(
-            f"Can't serve metrics on `{address}`, port `{port}`",
+            f"Can't serve metrics on `{host}`, port `{port}`",
             why=os.strerror(cause.errno) if cause.errno and cause.errno > 0 else str(cause),
             advice="Name another port." if is_busy else "Name another address or port.",
         ) from cause

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 from connectors.errors import InterruptedRunError
-from flows.report.counts import Bar as CountBar
-from flows.report.counts import LogFacts
-from flows.report.drawing import Bar, Column, Line, bars, columns, lines
+from flows.report.counts import LabelledCount, LogFacts
+from flows.report.drawing import Bar, Column, Polyline, bars, columns, lines
 from flows.report.output_file import write_whole
 from flows.report.style import STYLE
 from flows.report.throughput import Sample
 from operators.encoding.cid import cid_text
 
-State = Literal["good", "bad", "open"]
+AnswerState = Literal["good", "bad", "open"]
 
-SIGNS: Mapping[State, str] = {"good": "✓", "bad": "✗", "open": "?"}
+SIGNS: Mapping[AnswerState, str] = {"good": "✓", "bad": "✗", "open": "?"}
 """A state is never told by its colour alone."""
 
 FEWEST_SAMPLES = 4
@@ -42,7 +41,7 @@ class Answer:
     """The answer to one question of an operator."""
 
     question: str
-    state: State
+    state: AnswerState
     answer: str
     """The first thing that is read: one short sentence."""
     more: str = ""
@@ -54,7 +53,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Page:
+class PageContent:
     """All that a page shows; whatever is empty leaves no trace on it."""
 
     title: str
@@ -69,7 +68,7 @@ class Page:
     """What was done with what, by name."""
 
 
-def write_page(path: Path, content: Page) -> None:
+def write_page(path: Path, content: PageContent) -> None:
     """Write the page, in place of an earlier one.
 
     Raises:
@@ -86,7 +85,7 @@ def write_page(path: Path, content: Page) -> None:
         ) from cause
 
 
-def page(content: Page) -> str:
+def page(content: PageContent) -> str:
     """The whole page."""
     title = escape(content.title)
     sections = [
@@ -123,7 +122,7 @@ def _answer(answer: Answer) -> str:
     )
 
 
-def _fates(content: Page) -> str:
+def _fates(content: PageContent) -> str:
     if not any(fate.number for fate in content.fates):
         return ""
     return _section(content.fates_title, "", bars(content.fates))
@@ -135,7 +134,7 @@ def _throughput(samples: Sequence[Sample]) -> str:
     read = [(sample.seconds, float(sample.read)) for sample in samples]
     delivered = [(sample.seconds, float(sample.delivered)) for sample in samples]
     drawn = lines(
-        [Line("read", read, "read"), Line("delivered", delivered, "delivered")],
+        [Polyline("read", read, "read"), Polyline("delivered", delivered, "delivered")],
         x_title="seconds",
         y_title="events",
     )
@@ -174,7 +173,7 @@ def _log_sections(log: LogFacts) -> Iterable[str]:
         yield _section("Longest streams", "", _table([("stream", "events"), *longest]))
 
 
-def _labelled(counts: Sequence[CountBar], one: str, several: str) -> Sequence[Bar]:
+def _labelled(counts: Sequence[LabelledCount], one: str, several: str) -> Sequence[Bar]:
     return [
         Bar(f"{bar.label} {one if bar.label == '1' else several}", bar.height, "delivered")
         for bar in counts

@@ -3,7 +3,7 @@
 from shlex import quote
 
 from flows.report.drawing import Bar
-from flows.report.page import SIGNS, Answer, Page
+from flows.report.page import SIGNS, Answer, PageContent
 from flows.report.questions import (
     DID_RULES_PASS,
     IS_IT_SAFE,
@@ -18,7 +18,7 @@ ORDER = ("failed", "passed", "skipped")
 """In which rules are listed: what is wrong comes first."""
 
 
-def verify_page(found: Verification) -> Page:
+def verify_page(found: Verification) -> PageContent:
     """The page of a verification."""
     undelivered = found.events - found.delivered
     database = quote(str(found.database))
@@ -35,7 +35,7 @@ def verify_page(found: Verification) -> Page:
             f"ceramic-order status {database} --reasons",
         )
     )
-    return Page(
+    return PageContent(
         title=f"Verification of {found.database.name}",
         answers=[
             _safe_after_verification(found),

@@ -12,7 +12,7 @@ from connectors.report import FILES
 from operators.encoding.cid import cid_text
 from operators.schemas import Reason
 
-MEMORY_LIMIT = "500MB"
+DUCKDB_MEMORY = "500MB"
 """For DuckDB, which goes on in temporary files beyond it."""
 
 SHOWN = 10
@@ -71,7 +71,7 @@ def read_stuck(folder: Path, spill: Path) -> Stuck:
     """
     files = [str(folder / name) for name in FILES.values()]
     config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY_LIMIT,
+        "memory_limit": DUCKDB_MEMORY,
         "temp_directory": str(spill),
     }
     try:

@@ -26,7 +26,7 @@ from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.scratch import Scratch
 from connectors.sqlite import Connection, SqliteError, connect, execute, query, scalar, sqlite_says
 from flows.synth.events import Event
-from flows.synth.rows import Rows, in_cid_order, pack, unpack
+from flows.synth.rows import TableRows, in_cid_order, pack, unpack
 from flows.synth.schema import CREATE_LISTED_BLOCKS, LISTED_BLOCKS, MIGRATIONS, SchemaVersion
 from flows.synth.streams import Population, grow
 from flows.terminal.signals import stopped_by_signals
@@ -94,7 +94,7 @@ def insert_events(
     execute(connection, "COMMIT")
 
 
-def _insert_rows(connection: Connection, rows: Rows) -> None:
+def _insert_rows(connection: Connection, rows: TableRows) -> None:
     # an earlier batch may have stored a block that this one shares with it
     _insert(connection, "OR IGNORE INTO ceramic_one_block", rows.blocks)
     present = set(

@@ -62,7 +62,7 @@ SORT_MEMORY = "1GB"
 """Of DuckDB while it sorts; the rest goes to files."""
 
 
-class Rows(NamedTuple):
+class TableRows(NamedTuple):
     """The rows of the three tables for a batch of events, in the order of the events."""
 
     blocks: pa.RecordBatch
@@ -99,7 +99,7 @@ def pack(events: Sequence[Event], delivered: Sequence[int | None]) -> pa.RecordB
     return pa.RecordBatch.from_arrays([*arrays, lists], schema=PACKED)
 
 
-def unpack(packed: pa.RecordBatch) -> Rows:
+def unpack(packed: pa.RecordBatch) -> TableRows:
     """The rows of the three tables."""
     lists = packed["blocks"]
     multihash, content, codec, root = lists.flatten().flatten()
@@ -113,7 +113,7 @@ def unpack(packed: pa.RecordBatch) -> Rows:
         root,
     ]
     once = pc.index_in(multihash.unique(), multihash)
-    return Rows(
+    return TableRows(
         pa.RecordBatch.from_arrays([multihash.take(once), content.take(once)], schema=BLOCK),
         packed.select(EVENT.names),
         pa.RecordBatch.from_arrays(event_blocks, schema=EVENT_BLOCK),

@@ -102,15 +102,15 @@ def drop_stdout() -> None:
     os.close(null)
 
 
-Log = Callable[[str, str, Mapping[str, object]], None]
+WriteLog = Callable[[str, str, Mapping[str, object]], None]
 """Takes a level, the name of an event, and its fields."""
 
 
 class _JsonLog:
-    log: Log | None = None
+    log: WriteLog | None = None
 
 
-def log_to(log: Log) -> None:
+def log_to(log: WriteLog) -> None:
     """Hand all that would be printed on stderr to `log` instead (`flows.terminal.json_log`)."""
     _JsonLog.log = staticmethod(log)
 

@@ -77,7 +77,7 @@ def stopped_by_signals(finish: Finish, *, retry: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def asked_by_signals() -> Iterator[threading.Event]:
+def stop_event() -> Iterator[threading.Event]:
     """While the block runs and for the rest of the process, a signal only sets this event.
 
     Who has done so much that a stop is a good end looks at it and ends by itself; if that takes too

@@ -38,12 +38,12 @@ def prepared_report(folder: Path | None) -> ResultFolder | None:
     """
     if folder is None:
         return None
-    place = ResultFolder(folder, (FILE,), frozenset({"rule", "detail"}))
-    place.prepare()
-    return place
+    output = ResultFolder(folder, (FILE,), frozenset({"rule", "detail"}))
+    output.prepare()
+    return output
 
 
-def write_report(tables: duckdb.DuckDBPyConnection, place: ResultFolder) -> None:
+def write_report(tables: duckdb.DuckDBPyConnection, output: ResultFolder) -> None:
     """Write the table `violation` to `violations.parquet`.
 
     An earlier one is replaced when the new one is complete.
@@ -56,7 +56,7 @@ def write_report(tables: duckdb.DuckDBPyConnection, place: ResultFolder) -> None
         " ORDER BY rule, number, cid"
     )
     try:
-        with ParquetWriter(place.partial() / FILE, VIOLATIONS, compression="zstd") as file:
+        with ParquetWriter(output.partial() / FILE, VIOLATIONS, compression="zstd") as file:
             for batch in rows.to_arrow_reader(BATCH_ROWS):
                 columns = {name: batch[name] for name in batch.schema.names}
                 for name in ("cid", "related"):
@@ -65,10 +65,10 @@ def write_report(tables: duckdb.DuckDBPyConnection, place: ResultFolder) -> None
                     columns[f"{name}_text"] = pa.array(texts, pa.string())
                 in_order = [columns[field.name] for field in VIOLATIONS]
                 file.write_batch(pa.record_batch(in_order, schema=VIOLATIONS))
-        place.publish()
+        output.publish()
     except OSError as cause:
         raise InterruptedRunError(
-            f"Can't write the report in `{place.folder}`",
+            f"Can't write the report in `{output.folder}`",
             why=cause.strerror or f"{cause}",
             unchanged="The database is unchanged.",
             retry=True,

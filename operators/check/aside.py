@@ -22,7 +22,7 @@ ASIDE = LINKS.append(pa.field("needs", pa.binary(), nullable=False))
 
 _NUMBERED_NEED = np.dtype([("event", "i8"), ("need", NEED)])
 
-Hashes = Callable[[NDArray[np.uint64]], NDArray[np.uint64]]
+HashFunction = Callable[[NDArray[np.uint64]], NDArray[np.uint64]]
 """From n keys to their hashes."""
 
 
@@ -30,7 +30,7 @@ class Aside:
     """Events of schema ASIDE, in memory up to a budget and in files beyond it."""
 
     def __init__(
-        self, folder: Callable[[], Path], name: str, budget_bytes: int, hashes: Hashes
+        self, folder: Callable[[], Path], name: str, budget_bytes: int, hashes: HashFunction
     ) -> None:
         """`folder` makes a folder when it is first called; `name` is this one's own there."""
         self.events = 0

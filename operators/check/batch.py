@@ -51,7 +51,7 @@ _READABLE = frozenset({INIT, UNSIGNED_INIT, DATA, TIME})
 _LARGEST_KEPT = pa.scalar(SMALL, pa.int32())
 
 
-class Verdict(NamedTuple):
+class CheckedBatch(NamedTuple):
     """What is said of a batch of events."""
 
     failures: Failures
@@ -115,7 +115,7 @@ class NodeCheck:
         kind: NDArray[np.int8],
         plain: Mask,
         times: Sequence[Places],
-    ) -> Verdict:
+    ) -> CheckedBatch:
         """The rows that a node could not serve, and those of which that can't be said yet.
 
         Args:
@@ -155,7 +155,7 @@ class NodeCheck:
             ):
                 failed |= fail(raw, rows)
                 self.alone += len(rows)
-            return Verdict(failed, aside.rows, aside.needs)
+            return CheckedBatch(failed, aside.rows, aside.needs)
 
     def _turn_page(self, beside: pa.Table) -> None:
         """Take in what was read beside a batch, and forget what was not wanted for long."""

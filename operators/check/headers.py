@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from operators.encoding.columns import DIGEST, Digests, Mask, gather, holds, spans
+from operators.encoding.columns import DIGEST, Digests, Mask, holds, pieces, spans
 from operators.encoding.layouts import CBOR_CID
 
 _BEGIN, _BEHIND, _END = b'{"alg":"EdDSA","cap":"ipfs://b', b'","kid":"', b'"}'
@@ -46,7 +46,7 @@ def usual_capabilities(headers: pa.Array) -> tuple[Digests, Mask]:
     rows = rows[odd[start[rows] + key] == odd[end[rows] - len(_END)]]
     if not len(rows):
         return digest, usual
-    text = gather(data, start[rows] + cid, _CHARACTERS).view(np.uint8)
+    text = pieces(data, start[rows] + cid, _CHARACTERS).view(np.uint8)
     value = _VALUE[text.reshape(-1, _CHARACTERS)]
     bits = np.unpackbits(value[:, :, None], axis=2)[:, :, 3:].reshape(len(rows), -1)
     size = (len(CBOR_CID) + DIGEST) * 8

@@ -17,8 +17,8 @@ from operators.encoding.columns import (
     Mask,
     Rows,
     digests,
-    gather,
     holds,
+    pieces,
     short,
     spans,
 )
@@ -108,7 +108,7 @@ def _entries(raw: pa.RecordBatch, rows: Rows, blocks: int) -> tuple[NDArray[np.i
     """
     packed, start, end = spans(raw["event_blocks"])
     at = np.flatnonzero(end[rows] - start[rows] == blocks * USUAL_ENTRY)
-    held = gather(packed, start[rows[at]], blocks * USUAL_ENTRY)
+    held = pieces(packed, start[rows[at]], blocks * USUAL_ENTRY)
     return at, held.view(np.uint8).reshape(-1, blocks, USUAL_ENTRY)
 
 

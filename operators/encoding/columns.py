@@ -49,7 +49,7 @@ def spans(column: pa.Array) -> tuple[Bytes, Starts, Starts]:
     return data, ends[:-1], ends[1:]
 
 
-def gather(data: Bytes, starts: Starts, width: int) -> NDArray[np.void]:
+def pieces(data: Bytes, starts: Starts, width: int) -> NDArray[np.void]:
     """The `width` bytes from each of n starts on, which must lie within `data`.
 
     They are items of one type, which compare as bytes do.
@@ -72,7 +72,7 @@ def occurrences(data: Bytes, wanted: bytes) -> Starts:
 
 def holds(data: Bytes, starts: Starts, expected: bytes) -> NDArray[np.bool_]:
     """At which of n starts these bytes stand; there must be as many."""
-    same: NDArray[np.bool_] = gather(data, starts, len(expected)) == np.void(expected)
+    same: NDArray[np.bool_] = pieces(data, starts, len(expected)) == np.void(expected)
     return same
 
 
@@ -82,13 +82,13 @@ def cut(data: Bytes, starts: Starts, width: int) -> pa.Array:
     return pa.Array.from_buffers(
         pa.binary(),
         len(starts),
-        [None, pa.py_buffer(ends), pa.py_buffer(gather(data, starts, width))],
+        [None, pa.py_buffer(ends), pa.py_buffer(pieces(data, starts, width))],
     )
 
 
 def digests(data: Bytes, starts: Starts) -> Digests:
     """The digests that begin at n places, of shape (n, 4)."""
-    return gather(data, starts, DIGEST).view(np.uint64).reshape(-1, 4)
+    return pieces(data, starts, DIGEST).view(np.uint64).reshape(-1, 4)
 
 
 def short(digests: Digests) -> NDArray[np.uint64]:
@@ -153,7 +153,7 @@ def _add_words(found: NDArray[np.uint64], data: Bytes, first: int, width: int) -
 
 
 def _word_at(data: Bytes, starts: Starts) -> NDArray[np.uint64]:
-    return _folded(gather(data, starts, _WORD).view(np.uint64))
+    return _folded(pieces(data, starts, _WORD).view(np.uint64))
 
 
 def _folded(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -5,7 +5,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from operators.encoding.cid import read_varint
-from operators.encoding.columns import gather, spans
+from operators.encoding.columns import pieces, spans
 
 _EVENT_ID = b"\xce\x01\x05"
 """Two numbers: of a stream id, and of an event id."""
@@ -13,13 +13,13 @@ _HASHES = 20
 """Bytes between the network and the event's CID: 8 of the separator, 8 of the controller, 4 of
 the init event."""
 _SHORTEST_USUAL = len(_EVENT_ID) + 1 + _HASHES
-_FENCES = (b"", b"\xff")
+_RANGE_ENDS = (b"", b"\xff")
 """The ends of a range of keys, which a node reads as keys."""
 
 
 def is_event_id(order_key: bytes) -> bool:
     """Whether a node can read an order key; it looks at no more than this."""
-    if order_key in _FENCES:
+    if order_key in _RANGE_ENDS:
         return True
     network, at = read_varint(order_key, len(_EVENT_ID))
     return (
@@ -31,7 +31,7 @@ def odd_order_keys(order_key: pa.Array) -> list[int]:
     """The rows whose order key a node can't read."""
     data, start, end = spans(order_key)
     usual: NDArray[np.bool_] = end - start >= _SHORTEST_USUAL
-    begin = gather(data, start[usual], len(_EVENT_ID) + 1).view(np.uint8).reshape(-1, 4)
+    begin = pieces(data, start[usual], len(_EVENT_ID) + 1).view(np.uint8).reshape(-1, 4)
     usual[usual] = (begin[:, :3] == np.frombuffer(_EVENT_ID, np.uint8)).all(axis=1) & (
         begin[:, 3] < 0x80  # noqa: PLR2004 # a network of one byte
     )

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from operators.encoding.columns import DIGEST, Mask, Rows, cut, gather, holds, spans
+from operators.encoding.columns import DIGEST, Mask, Rows, cut, holds, pieces, spans
 from operators.encoding.values import (
     BEFORE_EACH,
     DECODED_TOGETHER,
@@ -109,7 +109,7 @@ def plain_envelopes(roots: pa.BinaryArray) -> Mask:
     # what is left between the fixed parts must be one byte string: 0x58 and its length in a byte,
     # or 0x59 and two bytes
     heads = (
-        gather(data, start[rows] + PROTECTED_AT, 3).view(np.uint8).reshape(-1, 3).astype(np.int64)
+        pieces(data, start[rows] + PROTECTED_AT, 3).view(np.uint8).reshape(-1, 3).astype(np.int64)
     )
     one_byte = heads[:, 0] == 0x58  # noqa: PLR2004 # as the comment says
     protected = np.where(one_byte, 2 + heads[:, 1], 3 + heads[:, 1] * 256 + heads[:, 2])

@@ -24,12 +24,12 @@ class _UnreadableError(Exception):
 def read_cap(protected: bytes) -> str | None:
     """The text `cap` of a protected header, None if a node reads none."""
     try:
-        return _Reader(protected).read()
+        return _HeaderReader(protected).read()
     except _UnreadableError:
         return None
 
 
-class _Reader:
+class _HeaderReader:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._at = 0

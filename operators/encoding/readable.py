@@ -158,7 +158,7 @@ class _Walk:
         """The index behind the value at `at`."""
         block, size = self._block, len(self._block)
         unread, keys = 1, None
-        above: list[tuple[int, _Keys | None]] = []
+        above: list[tuple[int, _MapKeys | None]] = []
         while True:
             while not unread:
                 if keys is not None:
@@ -195,7 +195,7 @@ class _Walk:
                 if count and (len(above) >= self._most or count > size - at):
                     raise ValueError("too deep, or cut off")
                 above.append((unread, keys))
-                unread, keys = count, _Keys() if self._strict and major == MAP else None
+                unread, keys = count, _MapKeys() if self._strict and major == MAP else None
             elif major == TAG:
                 at = self._link_end(argument, at)
             elif major == NEGATIVE and self._untagged and argument >= MOST_NEGATIVE:
@@ -225,7 +225,7 @@ class _Walk:
         return at + 1 + layout.size
 
 
-class _Keys:
+class _MapKeys:
     """The keys of one map, to find out whether two are alike."""
 
     def __init__(self) -> None:

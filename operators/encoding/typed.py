@@ -54,7 +54,7 @@ class Value:
         self.at: Final = at
         self.is_strict: Final = is_strict
         """Whether it is known that a node can encode it anew."""
-        self._entries: _Entries | None = None
+        self._entries: _MapEntries | None = None
 
     @property
     def kind(self) -> int:
@@ -69,7 +69,7 @@ class Value:
         """The fields of a map, or of a list that holds at least so many of them by position."""
         if self.kind == MAP:
             if self._entries is None:
-                self._entries = _Entries(self.block, self.at)
+                self._entries = _MapEntries(self.block, self.at)
             found = self._entries.named(names)
             if found is None:
                 return None
@@ -159,7 +159,7 @@ class Value:
         return self.block[at : at + length]
 
 
-class _Entries:
+class _MapEntries:
     """Where in a map the values of its fields are; a key that is a number stands for a place."""
 
     def __init__(self, block: bytes, at: int) -> None:

@@ -20,9 +20,9 @@ DECODED_TOGETHER = 256
 """Values that are decoded in one call. What they are decoded into fits into the cache and is
 freed before the next are: all those of a page in one call took four times as long."""
 
-_FENCE = 16
-BEFORE_EACH = 1 + _FENCE + 1
-"""Bytes of a fence and the head of a list of one; in all layouts more stand before a value."""
+_SEPARATOR_BYTES = 16
+BEFORE_EACH = 1 + _SEPARATOR_BYTES + 1
+"""Bytes of a separator and the head of a list of one; in all layouts more stand before a value."""
 
 _EIGHT = 8
 """Bytes that are counted together."""
@@ -48,9 +48,9 @@ def are_values(
     data, start, end = spans(encoded)
     # each value is put into a list of one: in its block it stands inside a map, and the decoder
     # limits how deep a value may nest
-    fence = os.urandom(_FENCE)
+    separator = os.urandom(_SEPARATOR_BYTES)
     data = data.copy()
-    put(data, start, bytes([0x40 + _FENCE]) + fence + b"\x81")
+    put(data, start, bytes([0x40 + _SEPARATOR_BYTES]) + separator + b"\x81")
     suspects = _may_be_beyond_node(data, start + BEFORE_EACH, end)
     last = -1
     while last + 1 < len(encoded):
@@ -61,7 +61,7 @@ def are_values(
             if not _is_large_value(data, start[first], end[first], is_text=are_texts):
                 return False
             continue
-        values = _decode_each(data[start[first] : end[last]].tobytes(), fence, last + 1 - first)
+        values = _decode_each(data[start[first] : end[last]].tobytes(), separator, last + 1 - first)
         if values is None:
             return False
         if are_texts and not all(type(value) is str for (value,) in values):
@@ -108,16 +108,15 @@ def _may_be_beyond_node(data: Bytes, start: Starts, end: Starts) -> Mask:
     return suspects
 
 
-def _decode_each(fenced: bytes, fence: bytes, count: int) -> list[list[object]] | None:
+def _decode_each(separated: bytes, separator: bytes, count: int) -> list[list[object]] | None:
     """Decode values in one call, each into a list of one; None unless each is exactly one value.
 
-    The `fence`, a byte string that nobody can have foreseen, stands before each. Only where every
-    one of these comes back as a value of its own did each value end where it should, whatever it
-    holds.
+    The `separator`, a byte string of random bytes, stands before each. Only where every one of them
+    comes back as a value of its own did each value end where it should, whatever it holds.
     """
     try:
-        items = decode_dag_cbor_multi(fenced)
+        items = decode_dag_cbor_multi(separated)
     except (ValueError, RecursionError):
         return None
-    exact = len(items) == 2 * count and items[::2].count(fence) == count
+    exact = len(items) == 2 * count and items[::2].count(separator) == count
     return items[1::2] if exact else None

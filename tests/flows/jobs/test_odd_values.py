@@ -36,8 +36,8 @@ def _changed(path: Path, change: str) -> Path:
     return database
 
 
-def _counts(summary: RunResult) -> tuple[int, dict[str, int]]:
-    return summary.run_state.delivered, dict(summary.run_state.reasons)
+def _counts(result: RunResult) -> tuple[int, dict[str, int]]:
+    return result.run_state.delivered, dict(result.run_state.reasons)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_value_of_another_type_costs_at_most_its_event_and_what_follows_it(
     path = _changed(tmp_path / "store" / "node.db", change)
     before = bytes_of(path.parent)
     foretold = _counts(dry_run(path, RunOptions()))
-    assert _counts(replay(path, tmp_path / "out", RunOptions()).summary) == foretold
+    assert _counts(replay(path, tmp_path / "out", RunOptions()).run) == foretold
     assert status(path).undelivered == 5
     assert bytes_of(path.parent) == before
     assert _counts(run(path, RunOptions())) == foretold

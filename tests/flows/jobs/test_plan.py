@@ -41,9 +41,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_plan_says_what_a_run_then_takes(database: Path) -> None:
-    summary = dry_run(database, RunOptions())
-    plan = summary.plan
-    assert plan.undelivered == summary.run_state.discovered == 9_000
+    result = dry_run(database, RunOptions())
+    plan = result.plan
+    assert plan.undelivered == result.run_state.discovered == 9_000
     assert plan.database_bytes == database.stat().st_size
     assert plan.memory_limit == default_limit()
     assert plan.spilled_bytes == 0

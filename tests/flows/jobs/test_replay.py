@@ -93,11 +93,11 @@ def replay_and_run(
     assert path.read_bytes() == kept
     assert replayed.verification is not None
     assert replayed.verification.is_good, replayed.verification.failed
-    summary = run(path, RunOptions(report=folder / "report"))
+    result = run(path, RunOptions(report=folder / "report"))
     after = read(path)
     check(before, after, unservable)
     assert replayed.digest == digest_of_run(before, after, folder / "written")
-    assert replayed.summary.run_state.reasons == summary.run_state.reasons
+    assert replayed.run.run_state.reasons == result.run_state.reasons
     for name in ("waiting.parquet", "rejected.parquet"):
         log, report = (
             pq.read_table(folder / part / name).sort_by("rowid") for part in ("log", "report")
@@ -122,7 +122,7 @@ def test_a_replay_of_what_a_node_wrote_says_what_a_run_does(tmp_path: Path, name
     path = tmp_path / "node.db"
     path.write_bytes((SNAPSHOTS / f"{name}.db").read_bytes())
     replayed, before = replay_and_run(path, tmp_path)
-    assert replayed.summary.run_state.delivered == sum(
+    assert replayed.run.run_state.delivered == sum(
         number is None for number in before.numbers.values()
     )
 
@@ -168,7 +168,7 @@ def test_the_digest_differs_between_databases_that_differ_in_one_event(tmp_path:
     fork = data_event(stream[0].stream, stream[2].cid, {"n": 4})
     paths = [store(tmp_path / "chain.db", stream), store(tmp_path / "fork.db", [*stream[:4], fork])]
     first, second = (replay(path, tmp_path / path.stem, RunOptions()) for path in paths)
-    assert first.summary.run_state.delivered == second.summary.run_state.delivered
+    assert first.run.run_state.delivered == second.run.run_state.delivered
     assert first.digest != second.digest
 
 
@@ -204,7 +204,7 @@ def test_a_write_ahead_log_beside_the_snapshot_is_read_in_a_private_copy(
     replayed = replay(path, tmp_path / "log", RunOptions(quiet=False), verified=True)
     assert "`node.db-wal`" in capsys.readouterr().err
     assert replayed.to_json()["private_copy"]
-    assert replayed.summary.run_state.delivered == 3
+    assert replayed.run.run_state.delivered == 3
     assert bytes_of(folder) == before
     assert not list(temporary.iterdir())
 
@@ -255,7 +255,7 @@ def test_a_snapshot_on_a_read_only_mount_is_replayed(tmp_path: Path, has_log: bo
             shutil.copy(file, mount)
         program.run([MOUNT, "-o", "remount,ro", mount])
         replayed = replay(mount / "node.db", tmp_path / "log", RunOptions(), verified=True)
-    assert replayed.summary.run_state.delivered == 4 - has_log
+    assert replayed.run.run_state.delivered == 4 - has_log
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
@@ -333,7 +333,7 @@ def test_the_document_says_what_was_replayed_by_what(synthetic: Path, tmp_path: 
     replayed = replay(synthetic, tmp_path / "log", RunOptions(), verified=True)
     document = json.loads((tmp_path / "log" / "replay.json").read_text())
     assert document == replayed.to_json()
-    run_state = replayed.summary.run_state
+    run_state = replayed.run.run_state
     expected = {
         "database": str(synthetic),
         "size": synthetic.stat().st_size,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from connectors.errors import CannotStartError
 from flows.jobs.options import RunOptions
 from flows.jobs.run import run
-from flows.jobs.status import Kind, left, status
+from flows.jobs.status import KindCounts, left, status
 from flows.synth.events import data_event, init_event, time_event
 from flows.synth.schema import SchemaVersion
 from operators.encoding.cid import cid_text
@@ -48,11 +48,11 @@ def test_events_are_counted_by_kind_in_every_version_of_the_schema(
         store(tmp_path / "node.db", events, [5, 6, 9, None, None], schema_version=schema_version)
     )
     assert found.kinds == {
-        "init": Kind(1, 0),
-        "unsigned init": Kind(1, 0),
-        "data": Kind(2, 1),
-        "time": Kind(1, 1),
-        "other": Kind(0, 0),
+        "init": KindCounts(1, 0),
+        "unsigned init": KindCounts(1, 0),
+        "data": KindCounts(2, 1),
+        "time": KindCounts(1, 1),
+        "other": KindCounts(0, 0),
     }
     assert (found.events, found.streams, found.undelivered, found.highest_number) == (5, 2, 2, 9)
     assert found.schema.version == VERSIONS[schema_version]
@@ -82,7 +82,7 @@ def test_events_whose_stream_was_not_noted_are_counted_as_estimated(tmp_path: Pa
         store(tmp_path / "node.db", stream, without_init_cid=[event.cid for event in stream[:3]])
     )
     assert found.estimated == 3
-    assert (found.kinds["init"], found.kinds["data"]) == (Kind(1, 0), Kind(3, 3))
+    assert (found.kinds["init"], found.kinds["data"]) == (KindCounts(1, 0), KindCounts(3, 3))
 
 
 @settings(max_examples=30, deadline=None, print_blob=True)
@@ -103,10 +103,10 @@ def test_it_counts_what_is_there_and_foretells_what_a_run_leaves(
     assert found.highest_number == (before.highest or None)
     assert found.left is not None
     foretold = found.left
-    summary = run(path, RunOptions())
-    assert foretold.summary.run_state.delivered == summary.run_state.delivered
-    assert foretold.summary.run_state.reasons == summary.run_state.reasons
-    assert left(path, RunOptions()).summary.run_state.reasons == summary.run_state.reasons
+    result = run(path, RunOptions())
+    assert foretold.run.run_state.delivered == result.run_state.delivered
+    assert foretold.run.run_state.reasons == result.run_state.reasons
+    assert left(path, RunOptions()).run.run_state.reasons == result.run_state.reasons
     stuck = Counter(
         row["stream"] for row in foretold.events.to_pylist() if row["stream"] is not None
     )

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from flows.jobs.options import RunOptions
 from flows.jobs.replay import replay
-from flows.report.counts import Bar, LogFacts, RowidBin, log_facts
+from flows.report.counts import LabelledCount, LogFacts, RowidBin, log_facts
 from flows.synth.database import write_database
 from flows.synth.streams import Population
 from tests.support.job import chain, store
@@ -29,13 +29,13 @@ def test_it_counts_what_is_in_the_log(tmp_path: Path) -> None:
     assert sum(bar.height for bar in done.log.forks) == sum(
         count > 1 for count in children.values()
     )
-    assert done.log.forks[0] == Bar("2", sum(count == 2 for count in children.values()))
+    assert done.log.forks[0] == LabelledCount("2", sum(count == 2 for count in children.values()))
     assert dict(done.log.longest) == dict(
         sorted(of_stream.items(), key=lambda item: (-item[1], item[0]))[:10]
     )
-    delivered = done.summary.run_state.delivered
+    delivered = done.run.run_state.delivered
     assert sum(one.delivered for one in done.log.rowids) == len(order) == delivered
-    assert sum(one.waiting for one in done.log.rowids) == done.summary.waiting > 0
+    assert sum(one.waiting for one in done.log.rowids) == done.run.waiting > 0
 
 
 def test_every_row_is_in_the_bin_where_it_lies(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_every_row_is_in_the_bin_where_it_lies(tmp_path: Path) -> None:
 def test_log_facts_of_a_single_stream(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(8))
     assert replay(path, tmp_path / "log", RunOptions(), counted=True).log == LogFacts(
-        [Bar("5 to 8", 1)],
+        [LabelledCount("5 to 8", 1)],
         [],
         [RowidBin(rowid, 1, 0, 0) for rowid in range(2, 9)],
         [(chain(8)[0].cid, 7)],

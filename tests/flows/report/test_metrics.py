@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flows.jobs.options import RunOptions
 from flows.jobs.run import run
-from flows.report.metrics import LOOPBACK, PREFIX, RunMetrics, listening_place, serving
+from flows.report.metrics import LOOPBACK, PREFIX, RunMetrics, listening_address, serving
 from flows.report.profile import Profile
 from flows.synth.database import write_database
 from flows.synth.streams import Population
@@ -58,14 +58,14 @@ def test_at_the_end_they_are_what_the_document_says(tmp_path: Path) -> None:
     path = tmp_path / "node.db"
     write_database(path, Population(streams=30, length=10, missing=0.03, seed=1), "shuffled")
     metrics = RunMetrics(path, profile := Profile())
-    summary = run(path, RunOptions(watch=metrics.watch, measure=profile.measure))
+    result = run(path, RunOptions(watch=metrics.watch, measure=profile.measure))
     samples = [sample for family in metrics.collect() for sample in family.samples]
     found = {
         (sample.name.removeprefix(PREFIX), *sample.labels.values()): sample.value
         for sample in samples
     }
-    document, reasons = summary.to_json(), summary.run_state.reasons
-    assert summary.waiting > 0
+    document, reasons = result.to_json(), result.run_state.reasons
+    assert result.waiting > 0
     assert {reason: found["waiting_events", reason] for reason in reasons} == reasons
     for metric, field in {
         "read_events_total": "discovered",
@@ -118,9 +118,9 @@ def test_a_busy_port_is_refused_before_the_start(tmp_path: Path) -> None:
 
 
 def test_an_address_is_optional() -> None:
-    assert listening_place("9000") == (LOOPBACK, 9000)
-    assert listening_place("0.0.0.0:9000") == ("0.0.0.0", 9000)  # noqa: S104 # only read
-    assert listening_place("[::1]:9000") == ("::1", 9000)
+    assert listening_address("9000") == (LOOPBACK, 9000)
+    assert listening_address("0.0.0.0:9000") == ("0.0.0.0", 9000)  # noqa: S104 # only read
+    assert listening_address("[::1]:9000") == ("::1", 9000)
     for text in ("", "x", "0", "65536", "127.0.0.1", "a:b"):
         with pytest.raises(ValueError, match="is not"):
-            listening_place(text)
+            listening_address(text)

@@ -12,11 +12,10 @@ from connectors.errors import CannotStartError, InterruptedRunError
 from flows.jobs.options import RunOptions
 from flows.jobs.run import dry_run
 from flows.report.answers import run_page
-from flows.report.counts import Bar as CountBar
-from flows.report.counts import LogFacts, RowidBin
+from flows.report.counts import LabelledCount, LogFacts, RowidBin
 from flows.report.drawing import LEAST_SHARE, MOST_TICKS, Bar, Column, bars, columns, ticks
 from flows.report.output_file import require_writable
-from flows.report.page import Answer, Page, page, write_page
+from flows.report.page import Answer, PageContent, page, write_page
 from flows.report.questions import (
     DID_RULES_PASS,
     HOW_LONG,
@@ -42,7 +41,7 @@ BROWSER = next(
 
 NOTHING_LEFT = [IS_IT_SAFE, WHAT_IS_LEFT, DID_RULES_PASS, HOW_LONG]
 
-EVERYTHING = Page(
+EVERYTHING = PageContent(
     title="Replay of <b>&.db",
     answers=[
         Answer("Safe?", "bad", "No: `rule` failed.", "More.", "ceramic-order verify '<b>&.db'"),
@@ -51,8 +50,8 @@ EVERYTHING = Page(
     fates=[Bar("delivered", 1_000_000, "delivered"), Bar("cycle", 1_000, "waiting")],
     samples=[Sample(second / 10, second * 1000, second * 990) for second in range(20)],
     log=LogFacts(
-        [CountBar("1", 1_000_000), CountBar("2", 1)],
-        [CountBar("2", 3)],
+        [LabelledCount("1", 1_000_000), LabelledCount("2", 1)],
+        [LabelledCount("2", 3)],
         [RowidBin(1, 1_000_000, 1000, 1), RowidBin(9000, 0, 0, 2)],
         [(chain(1)[0].cid, 7)],
     ),
@@ -126,9 +125,9 @@ def test_the_page_of_a_run_answers_what_an_operator_asks(database: Path, tmp_pat
 
 def dry_run_page(path: Path, folder: Path, *, check_node: bool = True, dry: bool = True) -> _Parts:
     """The page of a run that wrote nothing, shown as that of a dry run or of a real one."""
-    summary = dry_run(path, RunOptions(check_node=check_node, report=folder / "report"))
+    result = dry_run(path, RunOptions(check_node=check_node, report=folder / "report"))
     stuck = read_stuck(folder / "report", folder)
-    return parts(page(run_page(summary, stuck, [], dry=dry)))
+    return parts(page(run_page(result, stuck, [], dry=dry)))
 
 
 def test_the_page_of_a_run_that_leaves_nothing_draws_nothing_of_it(tmp_path: Path) -> None:
@@ -192,7 +191,7 @@ def test_a_name_is_text_whatever_it_holds() -> None:
 
 
 def test_what_is_empty_leaves_no_trace() -> None:
-    found = parts(page(Page("Nothing", [], log=LogFacts([], [], [], []))))
+    found = parts(page(PageContent("Nothing", [], log=LogFacts([], [], [], []))))
     assert found.headings == []
     assert not [tag for tag, _ in found.tags if tag in {"svg", "table", "section"}]
 

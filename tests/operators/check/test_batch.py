@@ -24,7 +24,7 @@ from flows.synth.events import (
     init_event,
     time_event,
 )
-from operators.check.batch import NodeCheck, Verdict
+from operators.check.batch import CheckedBatch, NodeCheck
 from operators.decode import decode_events
 from operators.encoding.columns import Mask
 from operators.encoding.envelope import payload_multihash
@@ -119,7 +119,7 @@ class CheckedAlone(NodeCheck):
         kind: NDArray[np.int8],
         plain: Mask,
         times: Sequence[Places],  # noqa: ARG002
-    ) -> Verdict:
+    ) -> CheckedBatch:
         return super().check(raw, beside, kind, np.zeros_like(plain), ())
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.encoding.columns import cut, gather, hashes, holds, occurrences, spans
+from operators.encoding.columns import cut, hashes, holds, occurrences, pieces, spans
 
 columns = st.lists(st.binary(max_size=40), max_size=30)
 
@@ -26,7 +26,7 @@ def test_windows_are_slices(
     )
     starts = np.array(places, dtype=np.int64)
     expected = [whole[at : at + width].tobytes() for at in places]
-    assert [item.tobytes() for item in gather(whole, starts, width)] == expected
+    assert [item.tobytes() for item in pieces(whole, starts, width)] == expected
     assert cut(whole, starts, width).to_pylist() == expected
     wanted = data.draw(
         st.sampled_from(expected) if expected else st.binary(min_size=width, max_size=width)
@@ -43,7 +43,7 @@ def test_occurrences_are_all_there_are(wanted: bytes, text: bytes) -> None:
 
 def test_a_place_outside_is_an_error() -> None:
     with pytest.raises(IndexError):
-        gather(np.zeros(8, dtype=np.uint8), np.array([4]), 5)
+        pieces(np.zeros(8, dtype=np.uint8), np.array([4]), 5)
 
 
 @given(column=columns, offset=st.integers(0, 3))
