@@ -56,7 +56,13 @@ def open_database(
     Raises:
         CannotStartError: it can't be used, or the processes don't fit; nothing was changed.
     """
-    options = {**_versions(), "workers (-w)": meeting.invocation.workers, **options}
+    invocation = meeting.invocation
+    options = {
+        **_versions(),
+        "workers (-w)": invocation.workers,
+        "processes (-a)": invocation.processes,
+        **options,
+    }
     if not meeting.is_first:
         return _open_to_read(meeting, stack, locate(path), partitions, options)
     path = locate(path, writable=True)

@@ -10,7 +10,12 @@ from typing import Any
 LONGEST = 1 << 20
 """Bytes of one message: far more than any that is sent."""
 
-KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
+KEEPALIVE = {
+    "TCP_KEEPIDLE": 5,
+    "TCP_KEEPINTVL": 2,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 11_000,  # milliseconds, where something was sent that nobody has received
+}
 """A machine that no longer answers is noticed after 11 seconds; the end of a process at once."""
 
 LAST_SECONDS = 0.5

@@ -5,31 +5,31 @@ They do so at the address of process 0, which Bytewax uses afterwards:
 1. every other process connects, and says which number it has;
 2. process 0 claims the database, and says what all must have alike (the terms);
 3. the others compare that with what they have, and say what is in the way;
-4. process 0 says whether all can go on, or whose refusal stops them.
+4. when all have agreed, each connects with those of lower numbers, as Bytewax does afterwards;
+5. process 0 says whether all can go on, or whose refusal stops them.
 """
 
-import os
-import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from errno import ECONNREFUSED
 from typing import Any, Self
 
 from connectors.errors import CannotStartError
 from connectors.fingerprint import machine
+from flows.cluster.address import reach
 from flows.cluster.cluster import Cluster
 from flows.cluster.line import Line, LineLostError, Message, hang_up
+from flows.cluster.reach import Listener, let_higher_reach, number_of, reach_lower
 from flows.jobs.invocation import Invocation
 
 RETRY_SECONDS = 0.05
 """How often a process tries to reach process 0."""
 
-HELLO_SECONDS = 2.0
-"""How long whoever connects may take to say its number: it may be another program altogether."""
-
 LATE_SECONDS = 1.0
 """How long process 0 still waits for others when it has claimed the database."""
+
+REACH_SHARE = 0.25
+"""Of the time for which processes wait for each other: how long they may take to connect with those
+of lower numbers. All of them are there by then."""
 
 BOUND_SECONDS = 0.2
 """For each lower number, how long a process waits until Bytewax listens there: where it does not
@@ -56,7 +56,7 @@ class Meeting:
         self._seconds = seconds
         self._until = time.monotonic() + seconds
         self._lines: dict[int, Line] = {}
-        self._listener: socket.socket | None = None
+        self._listener: Listener | None = None
         self._machines = [machine()]
         self.shares_file = False
         """Process 0: whether another process reads the very file that it writes."""
@@ -79,7 +79,7 @@ class Meeting:
         """
         if self.invocation.processes > 1:
             if self.is_first:
-                self._listen()
+                self._listener = Listener(self.invocation, self._until)
             else:
                 self._connect()
         return self
@@ -104,6 +104,7 @@ class Meeting:
         if self.invocation.processes > 1:
             self._accept_all()
             self._all_agree(terms)
+            self._all_reach_each_other()
             self._close_listener()
         return Cluster(self.invocation, self._lines)
 
@@ -131,49 +132,38 @@ class Meeting:
         Raises:
             CannotStartError: a process can't go on.
         """
-        with suppress(LineLostError):
-            self._lines[0].send({"machine": machine(), "is_same_file": is_same_file})
+        invocation = self.invocation
+        if invocation.process < invocation.processes - 1:
+            self._listener = Listener(invocation, self._later())
+        self._say({"machine": machine(), "is_same_file": is_same_file})
         self._machines = self._from_first()["machines"]
+        until = self._later()
+        reach_lower(invocation, until)
+        if self._listener is not None:
+            let_higher_reach(self._listener, invocation, until)
+        self._close_listener()
+        self._say({"reached": True})
+        self._from_first()
         time.sleep(BOUND_SECONDS * self.invocation.process)
         return Cluster(self.invocation, self._lines)
 
     def _address(self, process: int) -> str:
         return self.invocation.addresses[process]
 
-    def _listen(self) -> None:
-        address = self._address(0)
-        try:
-            self._listener = socket.create_server(_host_and_port(address))
-        except OSError as cause:
-            raise CannotStartError(
-                f"Process `0` can't listen at its address `{address}`",
-                why=f"{cause.strerror}",
-                advice="It must be started once, on the machine of that address, and no other "
-                "program may use that port.",
-            ) from cause
-
     def _close_listener(self) -> None:
         if self._listener is not None:
             self._listener.close()
 
     def _connect(self) -> None:
-        address = self._address(0)
-        place = _host_and_port(address)
-        why = ""
-        while (left := self._until - time.monotonic()) > 0:
+        address, why = self._address(0), ""
+        while time.monotonic() < self._until:
             try:
-                connection = socket.create_connection(place, timeout=left)
-                # where nobody listens the system may connect a port of this machine with itself
-                if connection.getsockname() == connection.getpeername():
-                    connection.close()
-                    raise ConnectionRefusedError(ECONNREFUSED, os.strerror(ECONNREFUSED))
-                self._lines[0] = Line(connection)
+                self._lines[0] = Line(reach(address, self._until))
             except OSError as cause:
                 why = cause.strerror or str(cause)
                 time.sleep(RETRY_SECONDS)
             else:
-                with suppress(LineLostError):
-                    self._lines[0].send({"process": self.invocation.process})
+                self._say({"process": self.invocation.process})
                 return
         raise CannotStartError(
             f"Process `0` is not there: for `{self._seconds:g}` seconds nobody answered at "
@@ -181,6 +171,14 @@ class Meeting:
             why=why or None,
             advice=_TOGETHER,
         )
+
+    def _say(self, message: Message) -> None:
+        """Send process 0 a message; if it has ended, the next answer shows that."""
+        with suppress(LineLostError):
+            self._lines[0].send(message)
+
+    def _later(self) -> float:
+        return time.monotonic() + REACH_SHARE * self._seconds
 
     def _from_first(self) -> Message:
         """What process 0 says next.
@@ -206,8 +204,8 @@ class Meeting:
         """
         others = range(1, self.invocation.processes)
         self._until = max(self._until, time.monotonic() + LATE_SECONDS)
-        for line in self._accepted():
-            process = _number(line)
+        for line in self._listener.accepted(self._until) if self._listener else ():
+            process = number_of(line)
             if process in self._lines:
                 twice = _OthersError(
                     f"Process `{process}` was started twice",
@@ -224,19 +222,13 @@ class Meeting:
         missing = next(process for process in others if process not in self._lines)
         raise _OthersError(
             f"Process `{missing}` at `{self._address(missing)}` is not there",
-            why=f"process `0` waited for `{self._seconds:g}` seconds",
+            why=f"process `0` waited for `{self._seconds:g}` seconds{self._where()}",
             advice=_TOGETHER,
         )
 
-    def _accepted(self) -> Iterator[Line]:
-        """Whoever connects in time."""
-        while self._listener is not None and (left := self._until - time.monotonic()) > 0:
-            self._listener.settimeout(left)
-            try:
-                connection, _ = self._listener.accept()
-            except TimeoutError:
-                return
-            yield Line(connection)
+    def _where(self) -> str:
+        # the name of a machine may stand for another address on the machine itself
+        return f" at `{self._listener.place()}`" if self._listener else ""
 
     def _all_agree(self, terms: Values) -> None:
         """Wait until all others have compared the terms.
@@ -245,30 +237,51 @@ class Meeting:
             CannotStartError: one of them can't go on.
         """
         for process, line in self._lines.items():
-            try:
+            with suppress(LineLostError):
                 line.send({"terms": terms})
-                message = line.receive()
-            except LineLostError as cause:
-                raise _OthersError(
-                    f"Process `{process}` at `{self._address(process)}` ended before the start",
-                    advice=_TOGETHER,
-                ) from cause
-            _require_no_refusal(message)
+            message = self._answer(process)
             self._machines.append(message["machine"])
             self.shares_file |= message["is_same_file"]
+
+    def _all_reach_each_other(self) -> None:
+        """Wait until each process has connected with those of lower numbers.
+
+        Raises:
+            CannotStartError: one of them can't.
+        """
+        self._tell_all({"machines": self._machines})
+        for process in self._lines:
+            self._answer(process)
+        self._tell_all({"go": True})
+
+    def _tell_all(self, message: Message) -> None:
         for line in self._lines.values():
             with suppress(LineLostError):
-                line.send({"machines": self._machines})
+                line.send(message)
+
+    def _answer(self, process: int) -> Message:
+        """What another process says next.
+
+        Raises:
+            CannotStartError: it has ended, or can't go on.
+        """
+        try:
+            message = self._lines[process].receive()
+        except LineLostError as cause:
+            raise _OthersError(
+                f"Process `{process}` at `{self._address(process)}` ended before the start",
+                advice=_TOGETHER,
+            ) from cause
+        _require_no_refusal(message)
+        return message
 
     def _refusal(self, error: BaseException) -> Message:
         """What the others learn: an error of this process, or what it heard of another one."""
         if isinstance(error, _OthersError):
             return {"refusal": error.parts()}
         process = self.invocation.process
-        parts: dict[str, Any] = {
-            "what": f"Process `{process}` at `{self._address(process)}` can't "
-        }
-        parts["what"] += "start"
+        what = f"Process `{process}` at `{self._address(process)}` can't start"
+        parts: dict[str, Any] = {"what": what}
         if isinstance(error, CannotStartError):
             parts |= {"why": head(error), "advice": error.advice, "unchanged": error.unchanged}
         return {"refusal": parts}
@@ -284,20 +297,3 @@ class _OthersError(CannotStartError):
 def _require_no_refusal(message: Message) -> None:
     if "refusal" in message:
         raise _OthersError(**message["refusal"])
-
-
-def _number(line: Line) -> int:
-    """The number of the process that has connected; -1: it is none of ours."""
-    try:
-        return int(line.receive(HELLO_SECONDS)["process"])
-    except (LineLostError, KeyError, TypeError, ValueError):
-        return -1
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise CannotStartError(
-            f"`{address}` is no address of a process", advice="Give `host:port` for each."
-        )
-    return host.strip("[]"), int(port)

@@ -1,8 +1,9 @@
 """Clusters: real processes of Bytewax's own runner on this machine."""
 
 import socket
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from subprocess import Popen
 
@@ -27,12 +28,43 @@ def order_of(path: Path, **options: object) -> str:
     return f"flows.order:get_flow({str(path)!r}{given})"
 
 
-def process(
-    number: int, flow: str, places: Sequence[str], *options: Argument, **environment: str
-) -> Popen[str]:
+def command_of(number: int, flow: str, places: Sequence[str], *options: Argument) -> list[str]:
+    """The command line of one process of a cluster."""
+    return python("-m", "bytewax.run", flow, "-i", number, "-a", ";".join(places), *options)
+
+
+def process(number: int, flow: str, places: Sequence[str], *options: Argument) -> Popen[str]:
     """Start one process of a cluster; whoever calls this also ends it."""
-    command = python("-m", "bytewax.run", flow, "-i", number, "-a", ";".join(places), *options)
-    return start(command, environment=environment)
+    return start(command_of(number, flow, places, *options))
+
+
+def await_connections(processes: Sequence[Popen[str]], place: str, count: int) -> None:
+    """Wait until process 0 has so many connections at its address, or a process has ended.
+
+    Each other process has a line to process 0, and Bytewax a connection.
+    """
+    while _established(processes[0], place) < count and all(
+        each.poll() is None for each in processes
+    ):
+        time.sleep(0.005)
+
+
+def _established(first: Popen[str], place: str) -> int:
+    """Connections that process 0 has accepted at its address."""
+    port = f":{int(place.split(':')[1]):04X}"
+    lines = [
+        line.split() for line in Path(f"/proc/{first.pid}/net/tcp").read_text().splitlines()[1:]
+    ]
+    # the port was free a moment ago, so that another program may have a connection from there
+    held = set()
+    with suppress(OSError):
+        for file in Path(f"/proc/{first.pid}/fd").iterdir():
+            with suppress(OSError):
+                held.add(str(file.readlink()))
+    return sum(
+        line[1].endswith(port) and line[3] == "01" and f"socket:[{line[9]}]" in held
+        for line in lines
+    )
 
 
 def ended(processes: Sequence[Popen[str]]) -> list[Ended]:

@@ -1,7 +1,6 @@
 """A cluster: several processes do what one does, or say in a sentence why they can't."""
 
 import re
-import shutil
 import socket
 import sys
 import time
@@ -9,74 +8,24 @@ from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from signal import SIGKILL, SIGTERM
-from subprocess import Popen
 from threading import Thread
-from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from flows.cli import synth
-from flows.report.digest import order_digest
+from tests.flows.cluster.conftest import Sample
 from tests.support import program
-from tests.support.cluster import PATIENCE, addresses, cluster, ended, order_of, process
-from tests.support.oracle import Contents, check, read
+from tests.support.cluster import (
+    PATIENCE,
+    addresses,
+    await_connections,
+    cluster,
+    ended,
+    order_of,
+    process,
+)
+from tests.support.oracle import check, read
 from tests.support.other_programs import bytes_of, execute_elsewhere
 from tests.support.program import python
-
-DIGESTED = pa.schema(
-    [
-        ("cid", pa.binary()),
-        ("delivered", pa.int64()),
-        ("stream", pa.binary()),
-        ("prev", pa.binary()),
-    ]
-)
-"""The columns of an order that its digest is made of."""
-
-POPULATION = "--streams 1800 --length 10 --forks 0.1 --missing 0.002 --order shuffled --seed 3"
-
-
-class Sample(NamedTuple):
-    """17,955 events with forks, in random order, some of them missing, alone in a folder."""
-
-    path: Path
-    contents: Contents
-    wanted: str
-    """The digest of what one process delivers."""
-
-    def copy(self, folder: Path) -> Path:
-        """A copy, alone in a new folder."""
-        folder.mkdir()
-        return Path(shutil.copyfile(self.path, folder / "node.db"))
-
-    def digest(self, path: Path) -> str:
-        """The order digest of what was delivered to a copy, which must be right."""
-        return digest(self.contents, path)
-
-
-def digest(before: Contents, path: Path) -> str:
-    """The order digest of what was delivered, which must be right."""
-    after, folder = read(path), path.with_name("order")
-    rows = [
-        {"cid": cid, "delivered": after.numbers[cid], **after.places[cid]._asdict()}
-        for cid in check(before, after)
-    ]
-    folder.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows, schema=DIGESTED), folder / "order-00000.parquet")
-    return order_digest(folder, folder)
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """A database, and what one process makes of it."""
-    path = tmp_path_factory.mktemp("sample") / "node.db"
-    synth.command.main([str(path), *POPULATION.split(), "--quiet"], standalone_mode=False)
-    ordered = Path(shutil.copyfile(path, tmp_path_factory.mktemp("one") / "node.db"))
-    program.run(python("-m", "bytewax.run", order_of(ordered)))
-    contents = read(path)
-    return Sample(path, contents, digest(contents, ordered))
 
 
 def test_three_processes_do_what_one_does(sample: Sample, tmp_path: Path) -> None:
@@ -118,22 +67,6 @@ def test_however_bytewax_starts_it_the_same_is_delivered(
     assert sample.digest(path) == sample.wanted
 
 
-def established(first: Popen[str], place: str) -> int:
-    """Connections that process 0 has accepted at its address on this machine."""
-    port = f":{int(place.split(':')[1]):04X}"
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    # the port was free a moment ago, so that another program may have a connection from there
-    held = set()
-    with suppress(OSError):
-        for file in Path(f"/proc/{first.pid}/fd").iterdir():
-            with suppress(OSError):
-                held.add(str(file.readlink()))
-    return sum(
-        line[1].endswith(port) and line[3] == "01" and f"socket:[{line[9]}]" in held
-        for line in lines
-    )
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
 @pytest.mark.parametrize(
     ("killed", "number"),
@@ -147,10 +80,7 @@ def test_where_one_process_ends_midway_all_do_and_a_rerun_finishes(
     flow = order_of(path, wait_seconds=PATIENCE)
     processes = [process(at, flow, places) for at in (0, 1)]
     # each process has a line to process 0, and Bytewax a connection
-    while established(processes[0], places[0]) < 2 and all(
-        each.poll() is None for each in processes
-    ):
-        time.sleep(0.005)
+    await_connections(processes, places[0], 2)
     processes[killed].send_signal(number)
     left = ended(processes)[1 - killed]
     what = "stopped: Stopped by `SIGTERM`" if number == SIGTERM else "is gone: it was killed"
@@ -171,10 +101,7 @@ def test_killed_at_any_moment_all_end_and_a_rerun_finishes(
     # many transactions: a kill may come between them
     flow = order_of(path, wait_seconds=PATIENCE, partitions=3, batch_rows=500)
     processes = [process(at, flow, places, "-s", 0) for at in range(3)]
-    while established(processes[0], places[0]) < 4 and all(
-        each.poll() is None for each in processes
-    ):
-        time.sleep(0.005)
+    await_connections(processes, places[0], 4)
     time.sleep(rng.uniform(0, 2))
     processes[killed].kill()
     first, *others = (each for at, each in enumerate(ended(processes)) if at != killed)

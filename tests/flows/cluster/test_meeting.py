@@ -149,7 +149,7 @@ def test_two_that_want_to_write_end_with_a_sentence(path: Path, tmp_path: Path) 
     said = sorted(outcomes([member(0, path, seconds=1), member(0, copy, seconds=1)]))
     assert said[0].startswith("Process `0` can't listen at its address `ADDRESS`: ")
     assert said[1].startswith("Process `1` at `")
-    assert "is not there: process `0` waited for `1` seconds. Nothing was changed." in said[1]
+    assert "is not there: process `0` waited for `1` seconds at `ADDRESS`. Nothing was " in said[1]
 
 
 def test_where_nobody_writes_all_end_with_a_sentence(path: Path) -> None:
@@ -186,7 +186,51 @@ def test_whoever_else_connects_is_in_nobodys_way(path: Path, tmp_path: Path) -> 
     assert outcomes([stranger, member(0, path), late], 2) == ["met", "met", "met"]
 
 
-@pytest.mark.parametrize("address", ["localhost", "localhost:", ":80", "localhost:http"])
+def test_another_number_of_addresses_refuses_all(path: Path) -> None:
+    def sees_three(places: tuple[str, ...]) -> Cluster | None:
+        return member(1, path)((*places, "localhost:1"))
+
+    said = outcomes([member(0, path), sees_three])
+    assert all("`processes (-a)` is `3` here and `2` there" in each for each in said), said
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"), [(None, "Connection refused"), (b"", "another program answers there")]
+)
+def test_processes_that_do_not_reach_each_other_refuse_all(
+    answer: bytes | None, why: str, path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if answer is None:
+            listener.close()
+
+        def astray(places: tuple[str, ...]) -> Cluster | None:
+            elsewhere = (places[0], f"127.0.0.1:{port}", places[2])
+            return member(2, path, seconds=4)(elsewhere)
+
+        said = outcomes([member(0, path, seconds=4), member(1, path, seconds=4), astray])
+    refusal = f"Process `2` can't reach process `1` at `127.0.0.1:{port}`: {why}. Nothing was chan"
+    assert said[2].startswith(refusal)
+    assert all(f"can't start: {refusal}" in each for each in said[:2])
+
+
+def test_addresses_may_be_of_ipv6(path: Path) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6")
+
+    def by_six(number: int) -> Member:
+        def meet(places: tuple[str, ...]) -> Cluster | None:
+            return member(number, path)(tuple(f"[::1]:{each.split(':')[1]}" for each in places))
+
+        return meet
+
+    assert outcomes([by_six(0), by_six(1), by_six(2)]) == ["met", "met", "met"]
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost", "localhost:", ":80", "localhost:http", "localhost:65536"]
+)
 def test_an_address_without_a_port_is_refused(address: str) -> None:
     with (
         pytest.raises(CannotStartError, match=f"`{address}` is no address of a process"),
