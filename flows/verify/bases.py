@@ -26,6 +26,9 @@ _BITS = {
 }
 """The alphabet of each base whose digits are bits, and how many."""
 _EITHER_CASE = frozenset("fFbBcCvVtTkKR")
+_TOGETHER = 512
+"""Digits of which one number is made at a time; a multiple of eight, so that they are whole bytes
+in every base whose digits are bits."""
 _PADDED = {**dict.fromkeys("cCtT", 8), **dict.fromkeys("MU", 4)}
 """Bases that are filled with `=` to a multiple of so many characters."""
 
@@ -93,21 +96,37 @@ def _places(digits: str, alphabet: str) -> Iterable[int]:
 
 
 def _of_bits(digits: str, alphabet: str, bits: int) -> bytes:
-    value = 0
-    for place in _places(digits, alphabet):
-        value = value << bits | place
-    left = len(digits) * bits % 8
-    if left >= bits or value & ((1 << left) - 1):
-        raise ValueError(digits)
-    return (value >> left).to_bytes(len(digits) * bits // 8)
+    whole = bytearray()
+    for start in range(0, len(digits), _TOGETHER):
+        part = digits[start : start + _TOGETHER]
+        value = 0
+        for place in _places(part, alphabet):
+            value = value << bits | place
+        left = len(part) * bits % 8
+        if left >= bits or value & ((1 << left) - 1):
+            raise ValueError(digits)
+        whole += (value >> left).to_bytes(len(part) * bits // 8)
+    return bytes(whole)
 
 
 def _of_number(digits: str, alphabet: str) -> bytes:
-    value = 0
-    for place in _places(digits, alphabet):
-        value = value * len(alphabet) + place
-    zeros = len(digits) - len(digits.lstrip(alphabet[0]))
-    return bytes(zeros) + value.to_bytes((value.bit_length() + 7) // 8)
+    bare = digits.lstrip(alphabet[0])
+    # so that all parts but the first have as many digits
+    padded = alphabet[0] * (-len(bare) % _TOGETHER) + bare
+    parts = []
+    for start in range(0, len(padded), _TOGETHER):
+        value = 0
+        for place in _places(padded[start : start + _TOGETHER], alphabet):
+            value = value * len(alphabet) + place
+        parts.append(value)
+    # by pairs: one digit after the other would take time by the square
+    power = len(alphabet) ** _TOGETHER
+    while len(parts) > 1:
+        parts = [0] * (len(parts) % 2) + parts
+        parts = [high * power + low for high, low in zip(parts[::2], parts[1::2], strict=True)]
+        power *= power
+    value = parts[0] if parts else 0
+    return bytes(len(digits) - len(bare)) + value.to_bytes((value.bit_length() + 7) // 8)
 
 
 def _of_base45(digits: str) -> bytes:

@@ -8,7 +8,8 @@ nodes write are, come from cbrrr; the few others from `flows.verify.loose`.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import cast
 
 import pyarrow as pa
@@ -17,19 +18,22 @@ from cbrrr import decode_dag_cbor
 from flows.verify.capability import is_capability
 from flows.verify.cids import Link, cid_at_start, read_link
 from flows.verify.event_fields import event_readings, time_reading
-from flows.verify.loose import Cbor, Reader, is_value
+from flows.verify.loose import Cbor, Reader, links_of_list, untagged_content
 from flows.verify.protected import capability_cid
 from flows.verify.readings import READINGS, Reading, Row
+from flows.verify.walk import NOT_WALKED
 
 DEEP = 127
 """Lists and maps inside each other that are never too deep for the node; whether more are depends
 on what the block is read as."""
 
+LARGEST_DECODED = 128 * 1024
+"""Bytes of a block of which objects are made: they take up to seventy times as much."""
+
+_SHAPELESS: Reading = ("block_other", ("no block of an event has this shape",))
+
 _ALL_BUT_HEADS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
 """Bytes that can't begin a list or map with something in it."""
-
-_LIST = 4
-"""The major type of a list, in the first three bits of a block."""
 
 _VERY_NEGATIVE = re.compile(rb"\x3b[\x80-\xff]")
 """How an integer below -2^63 begins, which the node takes in some blocks. Within other values
@@ -67,6 +71,8 @@ def read_block(block: bytes) -> list[Reading]:
 
     There is always one.
     """
+    if len(block) > LARGEST_DECODED:
+        return _exact_readings(block) or [_SHAPELESS]
     try:
         # of links it makes what `read_link` makes
         content = cast("Cbor", decode_dag_cbor(block, cid_ctor=read_link))
@@ -75,25 +81,15 @@ def read_block(block: bytes) -> list[Reading]:
     usual = _usual_reading(content, block)
     if usual is not None:
         return [usual]
-    if _may_be_deep(block, content) or _VERY_NEGATIVE.search(block):
+    if _may_be_deep(block) or _VERY_NEGATIVE.search(block):
         readings = _exact_readings(block)
     else:
         readings = [*event_readings(content, block), *_other_readings(content, block)]
-    return readings or [("block_other", ("no block of an event has this shape",))]
+    return readings or [_SHAPELESS]
 
 
-def _may_be_deep(block: bytes, content: Cbor) -> bool:
-    if len(block) <= DEEP or len(block.translate(None, _ALL_BUT_HEADS)) <= DEEP:
-        return False
-    level = [content]
-    for _ in range(DEEP):
-        inside = [item for item in level if isinstance(item, dict | list)]
-        level = [
-            item
-            for parent in inside
-            for item in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-    return any(isinstance(item, dict | list) for item in level)
+def _may_be_deep(block: bytes) -> bool:
+    return len(block) > DEEP and len(block.translate(None, _ALL_BUT_HEADS)) > DEEP
 
 
 def _usual_reading(content: Cbor, block: bytes) -> Reading | None:
@@ -119,29 +115,19 @@ def _usual_reading(content: Cbor, block: bytes) -> Reading | None:
 
 
 def _exact_readings(block: bytes) -> list[Reading]:
-    """The readings of a block that is no strict DAG-CBOR, or at a limit of the node's decoder."""
+    """The readings of a block that is large, no strict DAG-CBOR, or at a limit of the decoder."""
     readings: list[Reading] = []
-    root = Reader(block, is_untagged=True)
     try:
-        content = root.value()
-        root.end()
-    except ValueError:
+        content = untagged_content(block)
+    except NOT_WALKED:
         pass
     else:
         readings += event_readings(content, block)
     readings += _exact_proof(block)
     if is_capability(block):
         readings.append(("block_capability", ()))
-    if not block or block[0] >> 5 != _LIST:
-        return readings
-    node = Reader(block)
-    try:
-        content = node.value()
-        node.end()
-    except ValueError:
-        return readings
-    if type(content) is list and is_value(content):
-        readings.append(_node(content))
+    with suppress(*NOT_WALKED):
+        readings.append(("block_node", links_of_list(block)))
     return readings
 
 
@@ -157,18 +143,21 @@ def _other_readings(content: Cbor, block: bytes) -> Iterator[Reading]:
 
 
 def _node(items: list[Cbor]) -> Reading:
-    return "block_node", ([item if type(item) is Link else None for item in items],)
+    links = [(place, item) for place, item in enumerate(items) if isinstance(item, Link)]
+    return "block_node", ([place for place, _ in links], [link for _, link in links])
 
 
 def _exact_proof(block: bytes) -> Iterator[Reading]:
     proof = Reader(block)
     links, texts = ("root", "txHash"), ("chainId", "txType")
+    readers: dict[str, Callable[[], str | Link]] = {
+        **dict.fromkeys(links, proof.link),
+        **dict.fromkeys(texts, proof.text),
+    }
     try:
-        fields = proof.fields(
-            {**dict.fromkeys(links, proof.link), **dict.fromkeys(texts, proof.text)}
-        )
+        fields = proof.fields(readers)
         proof.end()
-    except ValueError:
+    except NOT_WALKED:
         return
     root = fields.get("root")
     if fields.keys() >= {*links, *texts} and isinstance(root, bytes):

@@ -4,7 +4,11 @@ Its types are `Capability` and those below it in event/src/unvalidated/signed/ca
 https://github.com/ceramicnetwork/rust-ceramic.
 """
 
-from flows.verify.loose import Cbor, Map, Reader, is_value
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from flows.verify.loose import Reader
+from flows.verify.walk import NOT_WALKED
 
 _HEADERS = {"eip4361", "caip122"}
 _SIGNATURES = {
@@ -20,50 +24,43 @@ _TEXTS = ("aud", "domain", "iss", "nonce", "version")
 _TIMES = ("exp", "nbf")
 _OPTIONAL_TEXTS = ("requestId", "statement")
 
+Part: TypeAlias = Mapping[str, str | None]
+"""The fields that a part has, with their texts; None: null, or what is no text."""
+
 
 def is_capability(block: bytes) -> bool:
     """Whether these bytes have all fields of a capability, each of its type."""
     reader = Reader(block)
+    readers: dict[str, Callable[[], Part]] = {
+        "h": lambda: reader.fields({"t": reader.variant}),
+        "p": lambda: _payload(reader),
+        "s": lambda: _signature(reader),
+    }
     try:
-        parts = reader.fields(
-            {
-                "h": lambda: reader.fields({"t": reader.variant}),
-                "p": lambda: _payload(reader),
-                "s": lambda: _signature(reader),
-            }
-        )
+        parts = reader.fields(readers)
         reader.end()
-    except ValueError:
+    except NOT_WALKED:
         return False
-    header, payload, signature = (_fields(parts.get(name)) for name in ("h", "p", "s"))
+    header, payload, signature = (parts.get(name, {}) for name in readers)
     return (
         header.get("t") in _HEADERS
         and payload.keys() >= {*_TEXTS, "iat"}
         and signature.get("t") in _SIGNATURES
         and "s" in signature
-        and is_value(signature.get("m"))
     )
 
 
-def _fields(part: Cbor) -> dict[str, Cbor]:
-    """The fields of a part, none if it is not there."""
-    return part if isinstance(part, dict) and not isinstance(part, Map) else {}
-
-
-def _payload(reader: Reader) -> dict[str, Cbor]:
-    def texts() -> list[Cbor]:
-        return [*reader.items(reader.text)]
-
+def _payload(reader: Reader) -> Part:
     return reader.fields(
         {
             **dict.fromkeys((*_TEXTS, "iat"), reader.text),
             **dict.fromkeys((*_TIMES, *_OPTIONAL_TEXTS), lambda: reader.optional(reader.text)),
-            "resources": lambda: reader.optional(texts),
+            "resources": lambda: reader.optional(reader.texts),
         }
     )
 
 
-def _signature(reader: Reader) -> dict[str, Cbor]:
+def _signature(reader: Reader) -> Part:
     return reader.fields(
         {
             "m": lambda: reader.optional(reader.untagged_value),

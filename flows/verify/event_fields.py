@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
 from flows.verify.cids import Link, cid_at_start
-from flows.verify.loose import BadLink, Cbor, Key, Map, is_map, is_value
+from flows.verify.loose import BadLink, Cbor, Items, Map, is_map, is_value
 from flows.verify.protected import capability_cid
 from flows.verify.readings import Reading, Row
 
@@ -57,57 +57,39 @@ def _fields(
     Returns:
         None if there are no such fields.
     """
-    if isinstance(content, Map):
-        content = _named(content, names)
-    if isinstance(content, dict):
-        if not content.keys() >= {*names} - {*optional}:
+    named = content.fields(names) if isinstance(content, Map) else content
+    if isinstance(named, dict):
+        if not named.keys() >= {*names} - {*optional}:
             return None
-        return [content.get(name, absent) for name in names]
-    if type(content) is list and (len(names) if least is None else least) <= len(content):
-        found = [*content, *[absent] * (len(names) - len(content))]
-        return found if len(found) == len(names) else None
+        return [named.get(name, absent) for name in names]
+    fewest = len(names) if least is None else least
+    if isinstance(content, list | Items) and fewest <= len(content) <= len(names):
+        return [*content, *[absent] * (len(names) - len(content))]
     return None
 
 
-def _named(content: Map, names: tuple[str, ...]) -> dict[str, Cbor] | None:
-    """The fields of a map whose keys may be numbers, which count as places in `names`."""
-    if content.has_odd_keys or any(_name(key, names) in names for key in content.repeated):
-        return None
-    found: dict[str, Cbor] = {}
-    for key, value in content.items():
-        name = _name(key, names)
-        if name in names:
-            if name in found:
-                return None
-            found[name] = value
-    return found
-
-
-def _name(key: Key, names: tuple[str, ...]) -> Key:
-    return names[key] if type(key) is int and key < len(names) else key
+_SIGNATURE = ("header", "protected", "signature")
 
 
 def _envelope(content: Cbor) -> Row | None:
     envelope = _fields(content, ("payload", "signatures"))
-    if not envelope or type(envelope[0]) is not bytes or type(envelope[1]) is not list:
+    if not envelope or type(envelope[0]) is not bytes:
         return None
-    signatures = [
-        _fields(one, ("header", "protected", "signature"), optional=("header", "protected"))
-        for one in envelope[1]
-    ]
-    for one in signatures:
-        if one is None or type(one[2]) is not bytes:
-            return None
-        if not (one[1] is None or type(one[1]) is bytes):
-            return None
-        if not (one[0] is None or is_map(one[0])):
-            return None
-    payload = cid_at_start(envelope[0])
-    if payload is None:
+    payload, signatures = cid_at_start(envelope[0]), envelope[1]
+    if payload is None or not isinstance(signatures, list | Items):
         return None
-    protected = signatures[0][1] if signatures and signatures[0] else None
-    capability = capability_cid(protected) if type(protected) is bytes else None
-    return payload, len(signatures), capability
+    first: bytes | None = None
+    for number, one in enumerate(signatures):
+        fields = _fields(one, _SIGNATURE, optional=_SIGNATURE[:2])
+        if fields is None:
+            return None
+        header, protected, signature = fields
+        if type(signature) is not bytes or not (header is None or is_map(header)):
+            return None
+        if protected is not None and type(protected) is not bytes:
+            return None
+        first = protected if number == 0 else first
+    return payload, len(signatures), None if first is None else capability_cid(first)
 
 
 _ABSENT = BadLink()
@@ -126,7 +108,7 @@ def _is_init_header(header: Cbor) -> bool:
     )
     return (
         type(model) is bytes
-        and type(controllers) is list
+        and isinstance(controllers, list | Items)
         and all(_text(one) is not None for one in controllers)
         and (sep is None or _text(sep) is not None)
         and (should_index is None or type(should_index) is bool)
@@ -154,6 +136,8 @@ def _cid(content: Cbor) -> bytes | None:
         return content
     if type(content) is bytes:
         return cid_at_start(content)
+    if isinstance(content, Items):
+        return cid_at_start(content.leading_bytes())
     if type(content) is list:
         numbers = [one for one in content if type(one) is int and 0 <= one < 1 << 8]
         return cid_at_start(bytes(numbers)) if len(numbers) == len(content) else None

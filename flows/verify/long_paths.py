@@ -1,63 +1,136 @@
 """Follow the paths of time events that have more steps than any tree of events.
 
 Nothing keeps an event from having such a path, and a node follows it. One statement for each step
-of all paths, as for the others, would take minutes for thousands of steps.
+of all paths, as for the others, would take minutes for thousands of steps. So the nodes of some
+events at a time are held here, and their paths followed one after the other.
 """
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from flows.verify.cids import multihash
 from flows.verify.load import insert
 
-_LARGEST_INDEX = (1 << 64) - 1
-_LONGEST_INDEX = 20
+BYTES_TOGETHER = 8 << 20
+"""Of the paths and the links of nodes that are held at a time, or those of one event."""
+ROWS_TOGETHER = 1 << 16
+"""Steps that are handed on at a time."""
+
+_LARGEST_INDEX = (1 << 63) - 1
+"""No list is so long."""
+_LONGEST_INDEX = 19
 """Digits of that number; what has more is none, or begins with zeros."""
 
 _WITNESS = pa.schema(
     [("id", pa.int64()), ("event", pa.uint64()), ("cid", pa.binary()), ("is_behind", pa.bool_())]
 )
+_Step = tuple[int, int, bytes, bool]
+"""A row of that."""
+
+# a link has some 36 bytes, its place 8
+_SIZES = """
+    WITH node AS (
+        SELECT hash(listed_cid(codec, multihash)) AS block, 44 * len(links) AS size
+        FROM block_node, (VALUES (113), (133)) AS written(codec)
+    ), held AS (
+        SELECT event, sum(size) AS size
+        FROM listed SEMI JOIN long_path USING (event) JOIN node USING (block)
+        GROUP BY event
+    )
+    SELECT id, strlen(path) + coalesce(size, 0)
+    FROM long_path LEFT JOIN held USING (event) ORDER BY id
+"""
 _NODES = """
-    WITH wanted AS (SELECT DISTINCT block FROM listed SEMI JOIN long_path USING (event))
-    SELECT multihash, list_transform($indices::BIGINT[], LAMBDA place: links[place + 1])
-    FROM block_node
+    WITH wanted AS (
+        SELECT block FROM listed SEMI JOIN (
+            SELECT event FROM long_path WHERE id BETWEEN $first AND $last
+        ) USING (event)
+    )
+    SELECT multihash, places, links FROM block_node
     WHERE hash(listed_cid(113, multihash)) IN (FROM wanted)
     OR hash(listed_cid(133, multihash)) IN (FROM wanted)
 """
+_PATHS = "SELECT id, event, cid, path FROM long_path WHERE id BETWEEN $first AND $last"
 
 
-def follow_long_paths(tables: duckdb.DuckDBPyConnection) -> None:
+class _Node(NamedTuple):
+    places: np.ndarray[tuple[int], np.dtype[np.int64]]
+    links: pa.BinaryArray
+
+    def link(self, place: int) -> bytes | None:
+        """The link at this place, None if there is none."""
+        at = int(np.searchsorted(self.places, place))
+        if at == len(self.places) or self.places[at] != place:
+            return None
+        found: bytes = self.links[at].as_py()
+        return found
+
+
+def follow_long_paths(
+    tables: duckdb.DuckDBPyConnection, bytes_together: int = BYTES_TOGETHER
+) -> None:
     """Add each step of the paths in `long_path` to `witness` (sql/facts/witness.sql)."""
-    paths = tables.execute("SELECT id, event, cid, path FROM long_path").fetchall()
-    if not paths:
-        return
-    # of a node, only the links at indices that some path has
-    indices = sorted({_index(part) for *_, path in paths for part in path.split("/")} - {-1})
-    small = [index for index in indices if index < 1 << 63]
-    places = {index: place for place, index in enumerate(small)}
-    nodes = dict(tables.execute(_NODES, {"indices": small}).fetchall())
-    for event, listed_for, root, path in paths:
-        cid, cids, parts = root, [], path.split("/")
-        for part in parts:
-            links = nodes.get(multihash(cid))
-            place = places.get(_index(part))
-            if links is None or place is None or links[place] is None:
-                break
-            cid = links[place]
-            cids.append(cid)
-        steps = len(cids)
-        is_behind = [number == len(parts) for number in range(1, steps + 1)]
-        columns = [[event] * steps, [listed_for] * steps, cids, is_behind]
-        arrays = [
-            pa.array(column, field.type) for column, field in zip(columns, _WITNESS, strict=True)
-        ]
+    rows: list[_Step] = []
+    for first, last in _ranges(tables.execute(_SIZES).fetchall(), bytes_together):
+        ids = {"first": first, "last": last}
+        nodes: dict[bytes, _Node] = {}
+        for batch in tables.sql(_NODES, params=ids).to_arrow_reader():
+            for key, places, links in zip(*batch.columns, strict=True):
+                nodes[key.as_py()] = _Node(places.values.to_numpy(), links.values)
+        for event, listed_for, root, path in tables.execute(_PATHS, ids).fetchall():
+            for step in _followed(nodes, root, path):
+                rows.append((event, listed_for, *step))
+                if len(rows) == ROWS_TOGETHER:
+                    _add(tables, rows)
+    _add(tables, rows)
+
+
+def _ranges(sizes: list[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
+    """The first and last of so many ids that they have `most` bytes together, or of one."""
+    first, held = 0, 0
+    last: int | None = None
+    for event, size in sizes:
+        if last is not None and held + size > most:
+            yield first, last
+            last = None
+        first, held = (event, size) if last is None else (first, held + size)
+        last = event
+    if last is not None:
+        yield first, last
+
+
+def _followed(nodes: dict[bytes, _Node], root: bytes, path: str) -> Iterator[tuple[bytes, bool]]:
+    """What stands at each step, and whether it is the one behind the last index."""
+    cid, begin = root, 0
+    while begin <= len(path):
+        end = path.find("/", begin)
+        end = len(path) if end < 0 else end
+        node, place = nodes.get(multihash(cid)), _index(path[begin:end])
+        link = None if node is None or place is None else node.link(place)
+        if link is None:
+            return
+        cid, begin = link, end + 1
+        yield cid, begin > len(path)
+
+
+def _add(tables: duckdb.DuckDBPyConnection, rows: list[_Step]) -> None:
+    if rows:
+        columns = zip(*rows, strict=True)
+        arrays = [pa.array(one, field.type) for one, field in zip(columns, _WITNESS, strict=True)]
         insert(tables, "witness", pa.table(arrays, schema=_WITNESS))
+        rows.clear()
 
 
-def _index(part: str) -> int:
-    """A place in a node; -1: none."""
+def _index(part: str) -> int | None:
+    """A place in a node, None if it is none."""
     digits = part.removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):
-        return -1
+        return None
     digits = digits.lstrip("0") or "0"
-    return int(digits) if len(digits) <= _LONGEST_INDEX and int(digits) <= _LARGEST_INDEX else -1
+    if len(digits) > _LONGEST_INDEX or int(digits) > _LARGEST_INDEX:
+        return None
+    return int(digits)

@@ -3,35 +3,60 @@
 Nodes decode with serde_ipld_dagcbor 0.6 into types that they derive with serde. It takes more than
 DAG-CBOR allows, and what it takes depends on what a block is read as:
 
-- `untagged`: roots and payloads. The whole block is made a value first, so that all of it counts.
+- untagged: roots and payloads. The whole block is made a value first, so that all of it counts.
   Links are looked into only where a field asks for one.
-- `typed`: proofs and capabilities. Fields that nobody asks for are stepped over, and may hold any
+- typed: proofs and capabilities. Fields that nobody asks for are stepped over, and may hold any
   CBOR.
-- `value`: witness nodes.
+- a value: witness nodes.
 
-Each list, map and value counts as steps into the block, of which the decoder takes 256.
+Lists and maps stay bytes: their items and fields are read where they are asked for.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
-from struct import unpack_from
 from typing import TypeAlias, TypeVar
 
 from flows.verify.cids import Link, read_link
-
-MAX_STEPS = 256
+from flows.verify.walk import (
+    BYTES,
+    CONSTANTS,
+    FLOATS,
+    LIST,
+    MAP,
+    MAX_STEPS,
+    NEGATIVE,
+    NOT_WALKED,
+    NULL,
+    ONE_BYTE_VALUES,
+    TAG,
+    TEXT,
+    UNSIGNED,
+    Rules,
+    head,
+    link_content,
+    skipped_end,
+    string,
+    value_end,
+)
 
 Value = TypeVar("Value")
-_UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = range(8)
-_LEAST_INTEGER = -(1 << 63)
-_LINK_TAG = 42
-_WITHOUT_LENGTH = 0x1F
-_LENGTHS = {24: ">B", 25: ">H", 26: ">I", 27: ">Q"}
-_CONSTANTS = {0xF4: False, 0xF5: True, 0xF6: None}
-_NULL, _UNDEFINED, _BREAK = 0xF6, 0xF7, 0xFF
-_FLOATS = {0xFA: ">f", 0xFB: ">d"}
-_STEPPED_OVER = {0xF4: 0, 0xF5: 0, _NULL: 0, _UNDEFINED: 0, 0xF9: 2, 0xFA: 4, 0xFB: 8}
-"""Values of the last kind that are stepped over, and the bytes that follow their first one."""
+
+_BYTE = re.compile(
+    rb"[\x00-\x17]|\x18.|\x19\x00.|\x1a\x00{3}.|\x1b\x00{7}.".join((rb"(?:", rb")*+")), re.DOTALL
+)
+"""Numbers below 256."""
+_LONGEST_CID = 110
+"""Bytes: four varints and a digest."""
+_MOST_FIELDS = 8
+"""Fields that a map may name by their places."""
+_NAMES = (
+    *("id", "prev", "proof", "path", "payload", "signatures", "header", "data", "protected"),
+    *("signature", "controllers", "sep", "model", "shouldIndex", "unique", "context"),
+    "modelVersion",
+)
+_FIELDS = {name.encode(): name for name in _NAMES}
+"""All fields of what the node reads untagged."""
 
 
 class BadLink(bytes):
@@ -40,30 +65,154 @@ class BadLink(bytes):
     __slots__ = ()
 
 
-Key: TypeAlias = str | bytes | int
-Cbor: TypeAlias = "bool | int | float | str | bytes | list[Cbor] | dict[str, Cbor] | Map | None"
+class Items:
+    """A list in a block that is known to be readable."""
+
+    def __init__(self, block: bytes, at: int) -> None:
+        self.block, self.at = block, at
+        self._length, self._first = head(block, at, LIST)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> "Iterator[Cbor]":
+        at = self._first
+        for _ in range(self._length):
+            yield content_at(self.block, at)
+            at = value_end(self.block, at, Rules.ANY)
+
+    def leading_bytes(self) -> bytes:
+        """The first of the numbers that it holds, empty if they are not all those of bytes."""
+        end = value_end(self.block, self.at, Rules.ANY)
+        if _BYTE.fullmatch(self.block, self._first, end) is None:
+            return b""
+        found = bytearray()
+        at = self._first
+        for _ in range(min(self._length, _LONGEST_CID)):
+            number, at = head(self.block, at, UNSIGNED)
+            found.append(number)
+        return bytes(found)
+
+
+class Map:
+    """A map in a block that is known to be readable. Bytes in UTF-8 count as a text."""
+
+    def __init__(self, block: bytes, at: int) -> None:
+        self.block, self.at = block, at
+        self._found: dict[str | int, int] | None = None
+        self._repeated: set[str | int] = set()
+        self._has_odd_keys = False
+
+    def fields(self, names: tuple[str, ...]) -> "dict[str, Cbor] | None":
+        """Those of these fields that it has, None if the node can't tell which.
+
+        A key that is a number stands for a place in `names`.
+        """
+        if self._found is None:
+            self._found = {}
+            for key, at in self._keys():
+                if key in self._found:
+                    self._repeated.add(key)
+                self._found[key] = at
+        if self._has_odd_keys:
+            return None
+        fields = {}
+        for place, name in enumerate(names):
+            keys = [key for key in (name, place) if key in self._found]
+            if len(keys) > 1 or not self._repeated.isdisjoint(keys):
+                return None
+            if keys:
+                fields[name] = content_at(self.block, self._found[keys[0]])
+        return fields
+
+    def _keys(self) -> Iterator[tuple[str | int, int]]:
+        """The keys that can name a field, and where their values begin."""
+        block = self.block
+        count, at = head(block, self.at, MAP)
+        for _ in range(count):
+            kind, begin = block[at] >> 5, at
+            key: str | int | None = None
+            if kind in {BYTES, TEXT}:
+                length, at = head(block, at, kind)
+                name = block[at : at + length]
+                at += length
+                key = _FIELDS.get(name)
+            elif kind == UNSIGNED:
+                number, at = head(block, at, kind)
+                key = number if number < _MOST_FIELDS else None
+            else:
+                self._has_odd_keys = True
+                at = value_end(block, begin, Rules.ANY)
+            if key is not None:
+                yield key, at
+            at = value_end(block, at, Rules.ANY)
+
+    def has_text_keys(self) -> bool:
+        """Whether it is a map of values by texts, of which the last one of a text counts."""
+        count, at = head(self.block, self.at, MAP)
+        try:
+            for _ in range(count):
+                kind = self.block[at] >> 5
+                if kind not in {BYTES, TEXT}:
+                    return False
+                key, at = string(self.block, at, kind, 0)
+                key.decode()
+                at = value_end(self.block, at, Rules.VALUE)
+        except NOT_WALKED:
+            return False
+        return True
+
+
+Cbor: TypeAlias = (
+    "bool | int | float | str | bytes | list[Cbor] | dict[str, Cbor] | Items | Map | None"
+)
 """A decoded value; bytes that are `Link` or `BadLink` stood in a link."""
 
 
-class Map(dict[Key, Cbor]):
-    """A map by its keys. Bytes that are the UTF-8 of a text count as that text."""
+def untagged_content(block: bytes) -> Cbor:
+    """What is in a block that the node reads untagged.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.repeated: set[Key] = set()
-        """Keys that come several times."""
-        self.has_odd_keys = False
-        """Keys that are no text, bytes or number, and so can't name a field."""
+    Raises:
+        NOT_WALKED: the node can't read it.
+    """
+    if value_end(block, 0, Rules.ANY) != len(block):
+        raise ValueError("something follows the value")
+    return content_at(block, 0)
+
+
+def content_at(block: bytes, at: int) -> Cbor:
+    """The value at `at` in a block that is known to be readable untagged."""
+    byte = block[at]
+    kind = byte >> 5
+    if kind == LIST:
+        return Items(block, at)
+    if kind == MAP:
+        return Map(block, at)
+    if kind == TAG:
+        content, _ = link_content(block, at, MAX_STEPS)
+        try:
+            return read_link(content)
+        except ValueError:
+            return BadLink(content)
+    if kind in {UNSIGNED, NEGATIVE}:
+        number, _ = head(block, at, kind)
+        return -1 - number if kind == NEGATIVE else number
+    if kind in {BYTES, TEXT}:
+        content, _ = string(block, at, kind, 0)
+        return content.decode() if kind == TEXT else content
+    if byte in CONSTANTS:
+        return CONSTANTS[byte]
+    (number,) = FLOATS[byte].unpack_from(block, at + 1)
+    return float(number)
 
 
 class Reader:
-    """The bytes of a block, how far they are read, and the steps that are left."""
+    """Reads the fields that a type asks for from a block, and steps over all others."""
 
-    def __init__(self, block: bytes, *, is_untagged: bool = False) -> None:
+    def __init__(self, block: bytes) -> None:
         self._block = block
         self._at = 0
         self._steps = MAX_STEPS
-        self._is_untagged = is_untagged
 
     def end(self) -> None:
         """Check that nothing follows.
@@ -74,60 +223,23 @@ class Reader:
         if self._at != len(self._block):
             raise ValueError("something follows the value")
 
-    def untagged_value(self) -> Cbor:
-        """Read a value as for an untagged type, whatever this reader is for."""
-        before, self._is_untagged = self._is_untagged, True
-        found = self.value()
-        self._is_untagged = before
-        return found
-
-    def value(self) -> Cbor:
-        """Read any value that DAG-CBOR has.
-
-        Raises:
-            ValueError: there is none, or it is too deep.
-        """
-        self._step(1)
-        byte = self._peek()
-        kind = byte >> 5
-        if byte & 0x1F == _WITHOUT_LENGTH:
-            raise ValueError("no length")
-        if kind in {_UNSIGNED, _NEGATIVE}:
-            found: Cbor = self._integer()
-        elif kind == _BYTES:
-            found = self._string(_BYTES)
-        elif kind == _TEXT:
-            found = self.text()
-        elif kind == _LIST:
-            found = self.items(self.value)
-        elif kind == _MAP:
-            found = self._map()
-        elif kind == _TAG:
-            found = self._tagged()
-        elif byte in _CONSTANTS:
-            self._at += 1
-            found = _CONSTANTS[byte]
-        elif byte in _FLOATS:
-            found = self._float(byte)
-        else:
-            raise ValueError("a value that is none of DAG-CBOR")
-        self._step(-1)
-        return found
-
     def text(self) -> str:
         """Read a text, which may come in parts."""
-        return self._string(_TEXT).decode()
+        content, self._at = string(self._block, self._at, TEXT, self._steps)
+        return content.decode()
 
     def link(self) -> Link:
         """Read a link."""
-        found = self._tagged()
-        if not isinstance(found, Link):
-            raise ValueError("a link that is no CID")  # noqa: TRY004 # of the bytes, not of a type
-        return found
+        content, self._at = link_content(self._block, self._at, self._steps)
+        return read_link(content)
+
+    def untagged_value(self) -> None:
+        """Read over a value that the node makes of it untagged, and can encode again."""
+        self._at = value_end(self._block, self._at, Rules.VALUE, self._steps)
 
     def optional(self, read: Callable[[], Value]) -> Value | None:
         """Read null, or what `read` reads."""
-        if self._peek() == _NULL:
+        if self._block[self._at] == NULL:
             self._at += 1
             return None
         self._step(1)
@@ -138,188 +250,95 @@ class Reader:
     def variant(self) -> str:
         """Read one of several names."""
         self._step(1)
-        byte = self._peek()
-        if byte == _MAP << 5 | 1:
+        byte = self._block[self._at]
+        if byte == MAP << 5 | 1:
             # the value of a name in a map is not read: what follows must then fit by chance
             self._at += 1
-        elif byte >> 5 != _TEXT:
+        elif byte >> 5 != TEXT:
             raise ValueError("no name")
         found = self.text()
         self._step(-1)
         return found
 
-    def items(self, read: Callable[[], Value]) -> list[Value]:
-        """Read a list of what `read` reads."""
+    def texts(self) -> None:
+        """Read over a list of texts."""
         self._step(1)
-        found = [read() for _ in range(self._length(_LIST))]
+        for _ in range(self._length(LIST)):
+            self.text()
         self._step(-1)
-        return found
 
-    def fields(self, readers: Mapping[str, Callable[[], Cbor]]) -> dict[str, Cbor]:
+    def fields(self, readers: Mapping[str, Callable[[], Value]]) -> dict[str, Value]:
         """Read a map with these fields; any others are stepped over."""
         self._step(1)
-        found: dict[str, Cbor] = {}
-        for _ in range(self._length(_MAP)):
+        found: dict[str, Value] = {}
+        for _ in range(self._length(MAP)):
             name = self.text()
             if name in found:
                 raise ValueError("a field twice")
             if name in readers:
                 found[name] = readers[name]()
             else:
-                self._step_over()
+                self._at = skipped_end(self._block, self._at, self._steps)
         self._step(-1)
         return found
-
-    def _map(self) -> Map:
-        self._step(1)
-        found = Map()
-        for _ in range(self._length(_MAP)):
-            key = self._key()
-            value = self.value()
-            if key is None:
-                found.has_odd_keys = True
-            elif key in found:
-                found.repeated.add(key)
-            else:
-                found[key] = value
-        self._step(-1)
-        return found
-
-    def _key(self) -> Key | None:
-        """Read a key; None: it can't name a field."""
-        if not self._is_untagged:
-            return self.text()
-        key = self.value()
-        if type(key) is bytes:
-            try:
-                return key.decode()
-            except ValueError:
-                return key
-        if type(key) is int:
-            return None if key < 0 else key
-        return key if type(key) is str else None
-
-    def _integer(self) -> int:
-        kind = self._peek() >> 5
-        number = self._head(kind)
-        value = -1 - number if kind == _NEGATIVE else number
-        if self._is_untagged and value < _LEAST_INTEGER:
-            raise ValueError("an integer below -2^63")
-        return value
-
-    def _float(self, byte: int) -> float:
-        layout = _FLOATS[byte]
-        self._at += 1
-        (found,) = unpack_from(layout, self._take(4 if layout == ">f" else 8))
-        return float(found)
-
-    def _tagged(self) -> Link | BadLink:
-        if self._head(_TAG) != _LINK_TAG:
-            raise ValueError("a tag other than 42")
-        if self._peek() >> 5 != _BYTES:
-            raise ValueError("a link that is no byte string")
-        content = self._string(_BYTES)
-        if len(content) < 2 or content[0]:  # noqa: PLR2004 # a zero and something
-            raise ValueError("a link without its zero")
-        try:
-            return read_link(content[1:])
-        except ValueError:
-            if not self._is_untagged:
-                raise
-            return BadLink(content[1:])
-
-    def _string(self, kind: int) -> bytes:
-        if self._peek() != kind << 5 | _WITHOUT_LENGTH:
-            return self._take(self._length(kind))
-        self._at += 1
-        parts = []
-        while self._peek() != _BREAK:
-            self._step(1)
-            parts.append(self._string(kind))
-            self._step(-1)
-        self._at += 1
-        return b"".join(parts)
 
     def _length(self, kind: int) -> int:
-        length = self._head(kind)
+        length, self._at = head(self._block, self._at, kind)
         if length > len(self._block):
             # each item takes a byte at least
             raise ValueError("longer than the block")
         return length
-
-    def _head(self, kind: int) -> int:
-        # the node clears the bits of the kind that it expects and does not look for others, so
-        # that it takes some values of another kind
-        argument = self._peek() & ~(kind << 5)
-        self._at += 1
-        layout = _LENGTHS.get(argument)
-        if layout is None:
-            if argument > 23:  # noqa: PLR2004 # up to here it is the number itself
-                raise ValueError("no length")
-            return argument
-        (found,) = unpack_from(layout, self._take(1 << argument - 24))
-        return int(found)
-
-    def _step_over(self) -> None:
-        self._step(1)
-        byte = self._peek()
-        kind = byte >> 5
-        is_open = byte & 0x1F == _WITHOUT_LENGTH
-        if kind == _SIMPLE:
-            if byte not in _STEPPED_OVER:
-                raise ValueError("no value")
-            self._at += 1
-            self._take(_STEPPED_OVER[byte])
-        elif kind in {_LIST, _MAP} or (is_open and kind in {_BYTES, _TEXT}):
-            self._step_over_items(2 if kind == _MAP else 1, is_open=is_open)
-        elif kind in {_BYTES, _TEXT}:
-            self._take(self._head(kind))
-        else:
-            self._head(kind)
-            if kind == _TAG:
-                self._step_over()
-        self._step(-1)
-
-    def _step_over_items(self, values: int, *, is_open: bool) -> None:
-        if not is_open:
-            for _ in range(values * self._length(self._peek() >> 5)):
-                self._step_over()
-            return
-        self._at += 1
-        while self._peek() != _BREAK:
-            for _ in range(values):
-                self._step_over()
-        self._at += 1
 
     def _step(self, by: int) -> None:
         self._steps -= by
         if self._steps < 0:
             raise ValueError(f"more than {MAX_STEPS} steps deep")
 
-    def _peek(self) -> int:
-        if self._at >= len(self._block):
-            raise ValueError("cut off")
-        return self._block[self._at]
-
-    def _take(self, count: int) -> bytes:
-        taken = self._block[self._at : self._at + count]
-        if len(taken) < count:
-            raise ValueError("cut off")
-        self._at += count
-        return taken
-
 
 def is_value(content: Cbor) -> bool:
     """Whether the node can keep what its decoder has read, and encode it again."""
-    if isinstance(content, dict):
-        return is_map(content) and not (isinstance(content, Map) and content.repeated)
-    if type(content) is list:
-        return all(map(is_value, content))
+    if isinstance(content, Items | Map):
+        try:
+            value_end(content.block, content.at, Rules.VALUE)
+        except NOT_WALKED:
+            return False
+        return True
+    # lists and dicts are of a block of strict DAG-CBOR
     return isfinite(content) if type(content) is float else not isinstance(content, BadLink)
 
 
 def is_map(content: Cbor) -> bool:
     """Whether it is a map of such values by texts."""
-    if not isinstance(content, dict) or (isinstance(content, Map) and content.has_odd_keys):
-        return False
-    return {*map(type, content)} <= {str} and all(map(is_value, content.values()))
+    return content.has_text_keys() if isinstance(content, Map) else isinstance(content, dict)
+
+
+def links_of_list(block: bytes) -> tuple[list[int], list[Link]]:
+    """The links of a block that the node reads as a list, and their places in it.
+
+    Raises:
+        NOT_WALKED: it is none.
+    """
+    if block[0] >> 5 != LIST:
+        raise ValueError("no list")
+    places: list[int] = []
+    links: list[Link] = []
+    count, at = head(block, 0, LIST)
+    if count > len(block):
+        raise ValueError("longer than the block")
+    place = 0
+    while place < count:
+        run = ONE_BYTE_VALUES.match(block, at, at + count - place)
+        if run is not None:
+            at = run.end()
+            place += at - run.start()
+            continue
+        if block[at] >> 5 == TAG:
+            content, at = link_content(block, at, MAX_STEPS - 3)
+            places.append(place)
+            links.append(read_link(content))
+        else:
+            at = value_end(block, at, Rules.NODE, MAX_STEPS - 2)
+        place += 1
+    if at != len(block):
+        raise ValueError("something follows the list")
+    return places, links

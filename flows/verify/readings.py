@@ -4,6 +4,7 @@ The names, columns and field types are the contract with the SQL, whose joins as
 that an event needs of a block.
 """
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -41,8 +42,12 @@ READINGS = {
     "block_proof": pa.schema([_MULTIHASH, pa.field("root", pa.binary(), nullable=False)]),
     "block_capability": pa.schema([_MULTIHASH]),
     "block_node": pa.schema(
-        # null: an item that is no link
-        [_MULTIHASH, pa.field("links", pa.list_(pa.binary()), nullable=False)]
+        [
+            _MULTIHASH,
+            # of its items that are links: where in the list they stand, and their CIDs
+            pa.field("places", pa.list_(pa.int64()), nullable=False),
+            pa.field("links", pa.list_(pa.binary()), nullable=False),
+        ]
     ),
     # nothing that an event can use
     "block_other": pa.schema([_MULTIHASH, pa.field("why", pa.string(), nullable=False)]),
@@ -50,6 +55,6 @@ READINGS = {
 """Table name to schema; one row for each reading of a block, the CIDs binary (FORMAT.md, The
 four kinds of event)."""
 
-Cell: TypeAlias = "bytes | str | int | list[bytes | None] | None"
+Cell: TypeAlias = "bytes | str | int | list[int] | Sequence[bytes] | None"
 Row = tuple[Cell, ...]
 Reading = tuple[str, Row]

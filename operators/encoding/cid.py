@@ -6,6 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from libipld import decode_cid, decode_multibase, encode_cid
 
+from operators.encoding.multibase import decode_text
+
 CBOR, JOSE = 0x71, 0x85
 """The codecs of nearly all blocks: dag-cbor and dag-jose."""
 
@@ -104,7 +106,7 @@ def read_cid_text(text: str) -> Cid | None:
         return None
     is_version_0 = text.startswith("Qm") and len(text.encode()) == _VERSION_0_TEXT
     try:
-        return read_cid(decode_multibase(f"z{text}" if is_version_0 else text)[1])
+        return read_cid(decode_text(f"z{text}" if is_version_0 else text))
     except ValueError:
         return None
 

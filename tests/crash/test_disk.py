@@ -1,6 +1,7 @@
 """A disk that is full or fails: a sentence says what is kept, and a rerun finishes the job."""
 
 import errno
+import re
 import resource
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -36,7 +37,8 @@ def _check_ended(before: Contents, database: Path, ended: Ended) -> None:
         case 0:
             check(before, read(database))
         case 2:
-            assert "Nothing was changed" in ended.err, ended.err
+            # what another program left in the WAL may be in the file now
+            assert re.search("Nothing was changed|No number was given", ended.err), ended.err
             assert kept == 0
         case 3:
             assert ended.kept() == kept, ended.err

@@ -22,8 +22,6 @@ from tests.support.oracle import Contents
 from tests.support.program import Ended, end
 
 OPTIONS = ("--batch-rows", "200", "--quiet")
-SECONDS = 1.0
-"""A whole run takes about so long where the machine is not busy."""
 SOME_BYTES = 200_000
 """How large the WAL is after a batch or two."""
 
@@ -55,8 +53,11 @@ def _check_stopped_by(number: Signals, ended: Ended, before: Contents, database:
 def _check_signals(moments: int, large: Template, children: Children, rng: Random) -> int:
     """Stop runs at random moments; how many had delivered something, but not all."""
     midway = 0
+    started = time.monotonic()
+    assert children.run(large.copy(children.folder), *OPTIONS).code == 0
+    seconds = time.monotonic() - started
     for _ in range(moments):
-        number, delay = rng.choice([SIGINT, SIGTERM, SIGHUP, SIGQUIT]), rng.uniform(0, SECONDS)
+        number, delay = rng.choice([SIGINT, SIGTERM, SIGHUP, SIGQUIT]), rng.uniform(0, seconds)
         print(f"{number.name} after {delay} s")  # noqa: T201 # pytest shows it with a failure
         database = large.copy(children.folder)
         child = children.start(database, *OPTIONS)

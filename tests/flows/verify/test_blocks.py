@@ -45,8 +45,8 @@ def kinds(content: Any) -> dict[str, tuple[Any, ...]]:
         ({**DATA, **TIME}, {"block_data": (A, B), "block_time": (A, B, C, "0/1", False)}),
         (INIT, {"block_init": ()}),
         (PROOF, {"block_proof": (A,)}),
-        ([CID(A), 1, CID(JOSE)], {"block_node": ([A, None, JOSE],)}),
-        ([], {"block_node": ([],)}),
+        ([CID(A), 1, CID(JOSE)], {"block_node": ([0, 2], [A, JOSE])}),
+        ([], {"block_node": ([], [])}),
         ({"payload": A, "signatures": [SIGNATURE]}, {"block_envelope": (A, 1, None)}),
         (
             {"payload": A, "signatures": [SIGNATURE, {"signature": b""}]},
@@ -66,7 +66,7 @@ def kinds(content: Any) -> dict[str, tuple[Any, ...]]:
         ),
         ({"payload": KECCAK, "signatures": [SIGNATURE]}, {"block_envelope": (KECCAK, 1, None)}),
         ({"payload": A + b"more", "signatures": [SIGNATURE]}, {"block_envelope": (A, 1, None)}),
-        ([A, [[None, b"{}", b"s"]]], {"block_envelope": (A, 1, None), "block_node": ([None] * 2,)}),
+        ([A, [[None, b"{}", b"s"]]], {"block_envelope": (A, 1, None), "block_node": ([], [])}),
     ],
 )
 def test_a_block_is_everything_that_it_could_be(

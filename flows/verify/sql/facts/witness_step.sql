@@ -3,10 +3,13 @@
 CREATE OR REPLACE TABLE way AS
 SELECT id, event, cid, indices
 FROM (
-    SELECT w.id, w.event, n.links[w.indices[1] + 1] AS cid, w.indices[2:] AS indices
+    SELECT
+        w.id,
+        w.event,
+        n.links[list_position(n.places, w.indices[1])] AS cid,
+        w.indices[2:] AS indices
     FROM way w
     JOIN block_node n ON n.multihash = multihash(w.cid)
-    WHERE w.indices[1] < len(n.links)
 )
 WHERE cid IS NOT NULL;
 
