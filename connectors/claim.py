@@ -21,6 +21,7 @@ from connectors.sqlite import (
     Connection,
     connect,
     execute,
+    sqlite_errors,
     sqlite_says,
     starting,
 )
@@ -245,13 +246,10 @@ def _checkpoint(connection: Connection, path: Path) -> None:
     with starting(path):
         # a database of a newer format can be read, and refuses only what writes
         execute(connection, CHANGE_NOTHING)
-    try:
+    with sqlite_errors(
+        f"Can't bring `{path.name}-wal` into `{path}`",
+        CannotStartError,
+        unchanged=f"No number was given; `{path.name}-wal` is kept and belongs to the database.",
+        advice="Check the disk and its free space.",
+    ):
         execute(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-    except DATABASE_ERRORS as cause:
-        raise CannotStartError(
-            f"Can't bring `{path.name}-wal` into `{path}`",
-            why=sqlite_says(cause),
-            unchanged="No number was given; "
-            f"`{path.name}-wal` is kept and belongs to the database.",
-            advice="Check the disk and its free space.",
-        ) from cause

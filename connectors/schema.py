@@ -1,6 +1,5 @@
 """Whether a database is a ceramic-one database, and whether numbers can be written in it."""
 
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,6 @@ from connectors.errors import CannotStartError
 from connectors.sqlite import (
     DATABASE_ERRORS,
     Connection,
-    connect_reader,
     query,
     scalar,
     sqlite_says,
@@ -143,12 +141,6 @@ def require_orderable(connection: Connection, path: Path) -> None:
         raise _unknown_version(
             path, f"column `ceramic_one_event.delivered` has the type `{type_of_number}`"
         )
-
-
-def check_schema(path: Path) -> Schema:
-    """`read_schema` on a connection of its own."""
-    with starting(path), closing(connect_reader(path)) as connection:
-        return read_schema(connection, path)
 
 
 def _unknown_version(path: Path, why: str) -> CannotStartError:

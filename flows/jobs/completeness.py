@@ -8,15 +8,7 @@ from connectors.claim import Claim
 from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
 from connectors.source import COUNT_UNDELIVERED, HIGHEST_ROWID
-from connectors.sqlite import (
-    CHECK_DISK,
-    DATABASE_ERRORS,
-    Connection,
-    query,
-    rerun_helps,
-    scalar,
-    sqlite_says,
-)
+from connectors.sqlite import Connection, query, scalar, sqlite_errors
 from flows.jobs.runner import batches_kept, interrupted
 
 COUNT_WITHOUT_INDEX = "SELECT count(*) FROM ceramic_one_event NOT INDEXED WHERE delivered IS NULL"
@@ -41,27 +33,25 @@ def checkpoint(connection: Connection, path: Path, run_state: RunState) -> int:
     Raises:
         InterruptedRunError: the disk does not take it.
     """
-    try:
-        with run_state.measure("checkpoint", 0):
-            answer = query(connection, "PRAGMA wal_checkpoint(PASSIVE)").to_pylist()[0]
-            pages = answer["log"] - answer["checkpointed"]
-            if pages <= 0:
-                return 0
-            wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(wal)
-            finally:
-                os.close(wal)
-            return int(pages * scalar(connection, "PRAGMA page_size"))
-    except DATABASE_ERRORS as cause:
-        error = InterruptedRunError(
+    with (
+        run_state.measure("checkpoint", 0),
+        sqlite_errors(
             f"Checkpointing `{path}` failed",
-            why=sqlite_says(cause),
+            unchanged=batches_kept(run_state),
             advice=f"If `{path.name}-wal` is left beside it, keep it: "
             "it is a part of the database.",
-            retry=rerun_helps(cause),
-        )
-        raise interrupted(error, run_state, batches_kept) from cause
+        ),
+    ):
+        answer = query(connection, "PRAGMA wal_checkpoint(PASSIVE)").to_pylist()[0]
+        pages = answer["log"] - answer["checkpointed"]
+        if pages <= 0:
+            return 0
+        wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(wal)
+        finally:
+            os.close(wal)
+        return int(pages * scalar(connection, "PRAGMA page_size"))
 
 
 def require_all_seen(held: Claim, run_state: RunState) -> None:
@@ -101,20 +91,15 @@ def _unexplained(held: Claim, run_state: RunState, most_rows: int) -> int:
     0 where the table has more than `most_rows` rows, which would take too long.
     """
     path = held.path
-    try:
-        with run_state.measure("count", 0), closing(held.connect(path)) as connection:
-            if run_state.hidden is not None:
-                shown = int(scalar(connection, COUNT_UNDELIVERED))
-                return run_state.hidden + shown - run_state.reasons.total()
-            highest = scalar(connection, HIGHEST_ROWID)
-            if highest > max(most_rows, ALWAYS_COUNTED):
-                return 0
-            return int(scalar(connection, COUNT_WITHOUT_INDEX)) - run_state.reasons.total()
-    except DATABASE_ERRORS as cause:
-        error = InterruptedRunError(
-            f"Counting in `{path}` failed",
-            why=sqlite_says(cause),
-            advice=CHECK_DISK,
-            retry=rerun_helps(cause),
-        )
-        raise interrupted(error, run_state, batches_kept) from cause
+    with (
+        run_state.measure("count", 0),
+        sqlite_errors(f"Counting in `{path}` failed", unchanged=batches_kept(run_state)),
+        closing(held.connect(path)) as connection,
+    ):
+        if run_state.hidden is not None:
+            shown = int(scalar(connection, COUNT_UNDELIVERED))
+            return run_state.hidden + shown - run_state.reasons.total()
+        highest = scalar(connection, HIGHEST_ROWID)
+        if highest > max(most_rows, ALWAYS_COUNTED):
+            return 0
+        return int(scalar(connection, COUNT_WITHOUT_INDEX)) - run_state.reasons.total()

@@ -136,10 +136,9 @@ class Why:
         if self.stuck is None:
             return ""
         events = counted(self.undelivered, "event")
-        said = self.stuck.sentence
         return (
             f"\nBut of its stream {events} {'is' if self.undelivered == 1 else 'are'} undelivered. "
-            f"One is `{cid_text(self.stuck.chain[0].cid)}`: {said[0].lower()}{said[1:]}"
+            f"One is `{cid_text(self.stuck.chain[0].cid)}`. {self.stuck.sentence}"
         )
 
     @property

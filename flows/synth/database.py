@@ -1,20 +1,19 @@
 """Write a synthetic database: the tables of a ceramic-one node, with synthetic events in them.
 
 create_database(path, *, schema_version="v0.38") -> ADBC connection
-insert_events(connection, events, delivered=None) -> None
 write_database(path, population, order="parents", progress=...) -> Counts
 """
 
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha384
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from shutil import rmtree
 from typing import Literal
@@ -24,8 +23,7 @@ import pyarrow as pa
 from connectors.database import require_short
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.scratch import Scratch
-from connectors.sqlite import Connection, SqliteError, connect, execute, query, scalar, sqlite_says
-from flows.synth.events import Event
+from connectors.sqlite import Connection, SqliteError, connect, execute, query, sqlite_says
 from flows.synth.rows import TableRows, in_cid_order, pack, unpack
 from flows.synth.schema import CREATE_LISTED_BLOCKS, LISTED_BLOCKS, MIGRATIONS, SchemaVersion
 from flows.synth.streams import Population, grow
@@ -70,31 +68,8 @@ def create_database(path: Path, *, schema_version: SchemaVersion = "v0.38") -> C
     return connection
 
 
-def insert_events(
-    connection: Connection, events: Sequence[Event], delivered: Sequence[int | None] | None = None
-) -> None:
-    """Insert events in the given order, with their blocks, in one transaction.
-
-    A shared block is stored once.
-
-    `delivered` is the number of each event, None for not delivered. Without it, init events get the
-    next numbers and all others none, as when a node stores events. Columns that the database's
-    version does not have are left out.
-    """
-    if delivered is None:
-        latest = scalar(connection, "SELECT max(delivered) FROM ceramic_one_event") or 0
-        numbers = count(latest + 1)
-        delivered = [next(numbers) if event.prev is None else None for event in events]
-    execute(connection, "BEGIN IMMEDIATE")
-    try:
-        _insert_rows(connection, unpack(pack(events, delivered)))
-    except BaseException:
-        execute(connection, "ROLLBACK")
-        raise
-    execute(connection, "COMMIT")
-
-
-def _insert_rows(connection: Connection, rows: TableRows) -> None:
+def insert_rows(connection: Connection, rows: TableRows) -> None:
+    """Insert the rows of some events; columns that the database does not have are left out."""
     # an earlier batch may have stored a block that this one shares with it
     _insert(connection, "OR IGNORE INTO ceramic_one_block", rows.blocks)
     present = set(
@@ -208,7 +183,7 @@ def _clear(folder: Path, path: Path) -> str:
     # the other threads go on until the process ends, and may make another file in between
     while folder.exists():
         rmtree(folder, ignore_errors=True)
-    return f"`{path}` is complete." if path.exists() else "nothing was left behind."
+    return f"`{path}` is complete." if path.exists() else "Nothing was left behind."
 
 
 @contextmanager
@@ -284,7 +259,7 @@ def _begin(path: Path) -> Connection:
 
 
 def _write(connection: Connection, batch: pa.RecordBatch) -> int:
-    _insert_rows(connection, unpack(batch))
+    insert_rows(connection, unpack(batch))
     return int(batch.num_rows)
 
 

@@ -118,7 +118,7 @@ def _wait(stops: set[signal.Signals]) -> None:
     threading.Timer(latest, os._exit, (code + number,)).start()
     try:
         kept = _Stop.finish()
-        line = f"Stopped by {signal.Signals(number).name}: {kept[0].lower()}{kept[1:]}{_again()}"
+        line = f"Stopped by `{signal.Signals(number).name}`. {kept}{_again()}"
         # without it there are no temporary folders
         if (scratch := sys.modules.get("connectors.scratch")) is not None:
             scratch.remove_all()

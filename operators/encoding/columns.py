@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 Item = TypeVar("Item", bound=np.generic)
 Bytes = NDArray[np.uint8]
 Starts = NDArray[np.int64]
-Digests = NDArray[np.uint64]
 Rows = NDArray[np.int64]
+"""Indices of rows in a batch."""
 Mask = NDArray[np.bool_]
+"""For each row of a batch whether something is so."""
+Digests = NDArray[np.uint64]
 """Digests of 32 bytes as four words each: the last axis has length 4."""
 
 DIGEST = 32
@@ -77,7 +79,7 @@ def holds(data: Bytes, starts: Starts, expected: bytes) -> NDArray[np.bool_]:
 
 
 def cut(data: Bytes, starts: Starts, width: int) -> pa.Array:
-    """The same, as a column of binary values."""
+    """The `width` bytes from each of n starts on, as a column of binary values."""
     ends = np.arange(0, (len(starts) + 1) * width, width, dtype=np.int32)
     return pa.Array.from_buffers(
         pa.binary(),

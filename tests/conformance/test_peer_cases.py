@@ -17,8 +17,8 @@ import pytest
 from connectors.page_sizes import PageSizes
 from connectors.run_state import RunState
 from connectors.sqlite import connect
-from flows.synth.database import insert_events
 from flows.synth.events import Event
+from tests.support.insert import insert_events
 from tests.support.job import chain, deliver, store
 from tests.support.oracle import Contents, check, read
 from tests.support.program import ceramic_order

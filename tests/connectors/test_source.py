@@ -30,11 +30,12 @@ from connectors.page_sizes import PageSizes
 from connectors.run_state import RunState
 from connectors.source import UndeliveredSource, cut
 from connectors.sqlite import connect, execute, query
-from flows.synth.database import create_database, insert_events
+from flows.synth.database import create_database
 from flows.synth.events import block, build_event, data_event, init_event, sign
 from operators.encoding.envelope import payload_multihash
 from operators.encoding.event_blocks import NO_CODEC, EventBlock, pack, unpack
 from operators.schemas import BLOCKS, RAW, Page
+from tests.support.insert import insert_events
 from tests.support.job import chain, deliver, store
 from tests.support.oracle import read
 from tests.support.strategies import Forest, forests

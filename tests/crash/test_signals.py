@@ -44,10 +44,10 @@ def _check_stopped_by(number: Signals, ended: Ended, before: Contents, database:
     if ended.code == 0:
         return
     assert ended.code == 128 + number, ended
-    line = re.fullmatch(rf"Stopped by {number.name}: (.+)\n", ended.err)
+    line = re.fullmatch(rf"Stopped by `{number.name}`\. (.+)\n", ended.err)
     assert line, ended
     if "job itself is done" not in line[1]:
-        assert new == (0 if "nothing was changed" in line[1] else ended.kept()), ended
+        assert new == (0 if "Nothing was changed" in line[1] else ended.kept()), ended
 
 
 def _check_signals(moments: int, large: Template, children: Children, rng: Random) -> int:

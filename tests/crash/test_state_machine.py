@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from connectors.sqlite import connect, execute
-from flows.synth.database import create_database, insert_events
+from flows.synth.database import create_database
 from flows.synth.events import Event, Kind, data_event, init_event, time_event
 from operators.schemas import Reason
 from tests.crash.conftest import Children, Faults, check_numbers
+from tests.support.insert import insert_events
 from tests.support.job import deliver
 from tests.support.oracle import Contents, check, read
 

@@ -99,7 +99,7 @@ def test_a_signal_ends_a_run_that_waits_for_a_reader_of_its_summary(
     child.send_signal(SIGTERM)
     ended = end(child)
     assert ended.code == 128 + SIGTERM
-    assert ended.err == "Stopped by SIGTERM: the job itself is done.\n"
+    assert ended.err == "Stopped by `SIGTERM`. The job itself is done.\n"
     check(small.contents, read(database))
 
 

@@ -17,12 +17,13 @@ from connectors.sqlite import execute
 from flows.inputs import Inputs
 from flows.lookups import LookUpSettings
 from flows.order import build_flow
-from flows.synth.database import create_database, insert_events
+from flows.synth.database import create_database
 from flows.synth.events import Event, data_event, init_event
 from flows.synth.schema import SchemaVersion
 from operators.order import SHARDS, OrderSettings
 from operators.schemas import LEFT, WAITING
 from operators.spill import SpillSettings
+from tests.support.insert import insert_events
 
 
 @cache

@@ -16,7 +16,7 @@ from cbrrr import decode_dag_cbor
 from connectors.log import ORDER
 from connectors.sqlite import connect, execute, query, scalar
 from flows.report.digest import order_digest
-from flows.synth.database import create_database, insert_events
+from flows.synth.database import create_database
 from flows.synth.events import (
     Event,
     anchor,
@@ -27,6 +27,7 @@ from flows.synth.events import (
     time_event,
 )
 from operators.schemas import LEFT
+from tests.support.insert import insert_events
 from tests.support.oracle import deliverable, read
 
 STEP = 10

@@ -350,7 +350,7 @@ def test_a_signal_ends_a_run_with_one_line_and_a_second_run_finishes_the_job(
         ended = end(process)
     assert (ended.code, ended.out) == (128 + number, ""), ended
     said = re.fullmatch(
-        rf"Stopped by {number.name}: "
+        rf"Stopped by `{number.name}`\. "
         r"`(\d+)` events? in `\d+` whole batch(?:es)? (?:is|are) delivered and kept\..*\n",
         ended.err,
     )

@@ -18,8 +18,9 @@ from urllib.request import urlopen
 import pytest
 
 from connectors.sqlite import connect, scalar
-from flows.synth.database import create_database, insert_events
+from flows.synth.database import create_database
 from flows.synth.events import Event
+from tests.support.insert import insert_events
 from tests.support.job import chain, store
 from tests.support.oracle import check, read
 from tests.support.other_programs import execute_elsewhere, holding

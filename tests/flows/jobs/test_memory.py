@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from flows.amounts import MEGABYTE
-from flows.synth.database import create_database, insert_events
+from flows.synth.database import create_database
 from flows.synth.events import Event, data_event, init_event
 from tests.benchmarks.measure import measured_run
+from tests.support.insert import insert_events
 from tests.support.program import ceramic_order, run
 
 INSERTED_EVENTS = 10_000

@@ -280,7 +280,7 @@ def test_an_interrupted_replay_leaves_no_log_that_looks_complete(
         (left,) = log.iterdir()
         assert left.name.startswith("ceramic-order-")
     else:
-        assert f"Stopped by {number.name}: nothing was changed" in ended.err
+        assert f"Stopped by `{number.name}`. Nothing was changed" in ended.err
         assert not log.exists()
         assert not list((tmp_path / "temporary").iterdir())
     assert replay(path, log, RunOptions()).files[0].events

@@ -281,7 +281,7 @@ def test_of_a_delivered_init_it_says_what_its_stream_waits_for(tmp_path: Path) -
     assert found.stuck is not None
     assert found.stuck.cause == stream[2].cid
     assert "But of its stream 4 events are undelivered." in found.sentence
-    assert f"it waits for `{cid_text(stream[2].cid)}`" in found.sentence
+    assert f"It waits for `{cid_text(stream[2].cid)}`" in found.sentence
     assert "Fetch that event" in found.advice
     other = why(store(tmp_path / "whole.db", stream, range(1, 7)), cid_text(stream[0].cid))
     assert (other.stuck, other.advice) == (None, "Nothing needs to be done.")

@@ -18,11 +18,12 @@ from connectors.errors import CannotStartError
 from connectors.schema import read_schema
 from connectors.sqlite import SqliteError, connect, execute, query, scalar
 from flows.cli.synth import command
-from flows.synth.database import Order, create_database, insert_events, write_database
+from flows.synth.database import Order, create_database, write_database
 from flows.synth.events import capability, data_event, did_pkh, init_event, time_event
 from flows.synth.schema import SchemaVersion
 from flows.synth.streams import Population, grow
 from tests.support import oracle
+from tests.support.insert import insert_events
 from tests.support.program import ceramic_order, end, run, started
 from tests.support.snapshots import SNAPSHOTS
 
@@ -303,7 +304,7 @@ def test_a_stop_leaves_nothing_behind(number: signal.Signals, order: str, tmp_pa
         running.send_signal(number)
         ended = end(running)
     assert ended.code == 128 + number
-    assert ended.err == f"Stopped by {number.name}: nothing was left behind.\n"
+    assert ended.err == f"Stopped by `{number.name}`. Nothing was left behind.\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -54,7 +54,7 @@ def test_a_signal_is_an_object_too() -> None:
         {
             "level": "warning",
             "event": "stopped",
-            "message": "Stopped by SIGTERM: nothing was changed.",
+            "message": "Stopped by `SIGTERM`. Nothing was changed.",
         }
     ]
 

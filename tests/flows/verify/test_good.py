@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.synth.database import create_database, insert_events
+from flows.synth.database import create_database
 from flows.synth.schema import SchemaVersion
 from flows.verify.rules import RULES
 from flows.verify.verify import verify
+from tests.support.insert import insert_events
 from tests.support.snapshots import SNAPSHOTS
 from tests.support.world import (
     DELIVERED,
