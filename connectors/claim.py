@@ -27,7 +27,7 @@ from connectors.sqlite import (
 )
 
 DESCRIPTORS = 256
-"""Open files that a run may need: about 60, and three more a partition of the source."""
+"""Open files that are allowed: a run needs about 60, and three more a partition of the source."""
 
 
 class MovedError(InterruptedRunError):
@@ -108,9 +108,9 @@ def claim(path: Path, settings: ClaimSettings = ClaimSettings(), *, shared: bool
     Args:
         path: as `locate` gives it, for writing. This process must not have it open.
         settings: how long others are waited for, and whether they are kept out.
-        shared: others may have the database open already, and open it at any time. What can't be
-            looked at beside them is then not checked: whether the WAL and the file are whole, which
-            is up to who came first. Only for a run that finds out whether others give numbers.
+        shared: others may have the database open already, and open it at any time. Whether the WAL
+            and the file are whole can't be checked beside them, and is not. Only for a run that
+            finds out whether others give numbers.
 
     Raises:
         CannotStartError: it can't be ordered, or another run or program has it; nothing is changed.
@@ -155,7 +155,7 @@ def claim(path: Path, settings: ClaimSettings = ClaimSettings(), *, shared: bool
 
 
 def _allow_descriptors() -> None:
-    """Let this process open as many files as a run needs, as far as the system allows."""
+    """Raise the limit of open files to what a run needs, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
@@ -200,7 +200,7 @@ def _require_alone(locks: FileLocks, path: Path, seconds: float) -> None:
 def _keep_others_out(locks: FileLocks, path: Path, seconds: float) -> None:
     if not locks.keep_others_out(seconds):
         raise _in_use(path)
-    # one may have come after it was looked for, and before it was kept out
+    # another may have come between the two
     _require_alone(locks, path, seconds)
 
 

@@ -13,7 +13,7 @@ COMPANIONS = ("-wal", "-shm", "-journal")
 
 
 LONGEST_PATH = 504
-"""Bytes of a path that SQLite opens: its limit of 512 less what it appends for its journal."""
+"""The most bytes of a path that SQLite opens: its limit is 512, and it appends a suffix."""
 
 
 def require_short(path: Path) -> None:
@@ -133,8 +133,8 @@ def not_in_wal_mode(path: Path) -> CannotStartError:
 def require_whole(connection: Connection, path: Path) -> None:
     """Check that the file is as long as its header says.
 
-    SQLite trusts the header, and would write over what lies behind it. Only right while the WAL is
-    empty: the file may lag behind it.
+    SQLite trusts the header, and would write over what lies behind the end that it names. To be
+    called while the WAL is empty: until then the file may be shorter than the header says.
 
     Raises:
         CannotStartError: it is cut, or its header is damaged.

@@ -1,4 +1,4 @@
-"""What SQLite's locks on a database file tell, also as a program of its own: it prints two words.
+"""Reads SQLite's locks on a database file; as a program of its own it prints two words.
 
 The first is `free`, `in use` (some process has the database open), or `closed` (a run of
 ceramic-order lets no other program open it). The second is the journal mode, `wal` or `rollback`.

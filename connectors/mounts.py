@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROCESSES = Path("/proc")
-"""Each process tells its mounts in `mountinfo` (proc_pid_mountinfo(5)); no other system has it."""
+"""Where Linux lists the mounts of each process, in `mountinfo` (proc_pid_mountinfo(5)); no other
+system has it."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Mount:
 
 
 def file_system(path: Path) -> str | None:
-    """The type of the file system that a resolved `path` lies on, None if that can't be told."""
+    """The type of the file system that a resolved `path` lies on, None if it is not known."""
     mount = _mount_of(path, _mounts(PROCESSES / "self" / "mountinfo"))
     return None if mount is None else mount.kind
 
@@ -83,7 +84,7 @@ def _mounts_of_others() -> Iterator[list[Mount]]:
 
 
 def _mounts(table: Path) -> list[Mount]:
-    """The mounts that a process sees; none where the system does not tell."""
+    """The mounts that a process sees; none where the system does not list them."""
     try:
         # not by `splitlines`: what Unicode calls a line end may be in a name
         lines = os.fsdecode(table.read_bytes()).split("\n")

@@ -9,7 +9,7 @@ MAX_NUMBER = 2**63 - 1
 """The largest integer that SQLite can hold."""
 
 ROOM = 2**40
-"""Numbers that must be left: more than a database can hold events."""
+"""How many numbers must be left above the highest: a database can't hold so many events."""
 
 HIGHEST_NUMBER = """
     SELECT typeof(highest) AS kind,

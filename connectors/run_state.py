@@ -16,7 +16,7 @@ READING, ORDERING, WRITING, CHECKPOINT = "reading", "ordering", "writing", "chec
 
 
 WRONG_NOTES = 10_000
-"""Events with a wrong note that are counted at most: 1 MB of CIDs."""
+"""The most events with a wrong note that are counted: 1 MB of CIDs."""
 
 
 class Phase(NamedTuple):
@@ -90,13 +90,15 @@ class RunState(Phases):
     reasons: Counter[str] = field(default_factory=Counter)
     """Events that were left, by reason."""
     judged: Counter[str] = field(default_factory=Counter)
-    """The same, but who is judged again counts again, and who is delivered later stays."""
+    """The same, but an event that is judged again counts again, and one that is delivered later
+    stays."""
     gone: int = 0
     """Events that were left, and that another program deleted or delivered afterwards."""
     partitions_read: int = 0
     """Partitions of the source that were read to their end."""
     wal_bytes: int = 0
-    """Of the WAL that is left beside the database, because a reader keeps it from a checkpoint."""
+    """Bytes of the WAL that is left beside the database, because a reader keeps it from a
+    checkpoint."""
     wrong_notes: set[bytes] = field(default_factory=set)
     """CIDs of events whose `init_cid` names another stream than their blocks do, as far as the run
     had to look, and WRONG_NOTES at most."""
@@ -157,7 +159,7 @@ class RunState(Phases):
             self.judged.update(reasons)
 
     def forget_left(self) -> None:
-        """Count again from the events that are delivered, after another program changed some."""
+        """Start counting anew at the delivered events, after another program changed some."""
         with self._lock:
             self.discovered, self.reasons, self.failure = self.delivered, Counter(), None
 

@@ -52,7 +52,7 @@ class Schema:
     migration: int | None
     """The newest migration that the node recorded, None where that table is missing."""
     version: str
-    """Of the node, as far as the columns of the event table tell."""
+    """The node's version, as far as the columns of the event table show it."""
 
     def to_json(self) -> dict[str, object]:
         """The part `schema` of every document of `--json`."""

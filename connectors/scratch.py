@@ -29,7 +29,7 @@ class Scratch:
     """A folder that is made when it is first wanted."""
 
     def __init__(self, parent: Path | None = None) -> None:
-        """Nothing is made yet; None: in the folder for temporary files (TMPDIR)."""
+        """Make nothing yet. None as parent: the folder for temporary files (TMPDIR)."""
         self.parent = parent or Path(tempfile.gettempdir())
         self.removed: list[Path] = []
         """Folders that killed processes had left there."""

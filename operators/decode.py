@@ -55,7 +55,7 @@ class Decoded:
     links: pa.RecordBatch
     rejected: pa.RecordBatch
     aside: pa.RecordBatch | None = None
-    """Schema ASIDE: events of which it can't be said yet whether a node could serve them."""
+    """Events of schema ASIDE, for which it is too early to say whether a node could serve them."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _AsideLogic(StatefulBatchLogic[pa.RecordBatch, Decoded, tuple[pa.RecordBat
         return self._settle(), self.RETAIN
 
     def snapshot(self) -> tuple[pa.RecordBatch, ...]:
-        # what is in files is that of a database, which is its own state
+        # events in files came from a database, and a run on it starts anew
         return self._events.held
 
     def _settle(self) -> list[Decoded]:
@@ -247,7 +247,7 @@ def has_rows(batch: pa.RecordBatch) -> bool:
 
 @contextmanager
 def _no_cyclic_garbage_collection() -> Iterator[None]:
-    """Decoded blocks hold no cycles, yet looking for some took a fifth of the time of a run."""
+    """Decoded blocks hold no cycles, but looking for cycles took a fifth of the time of a run."""
     enabled = gc.isenabled()
     gc.disable()
     try:

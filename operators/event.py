@@ -13,9 +13,9 @@ from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 
 
 class Links(NamedTuple):
-    """What an event says of its place: the CIDs of its stream and its parent.
+    """What an event says of itself: the CIDs of its stream and its parent, and its kind.
 
-    None stands for the event itself, and for no parent.
+    `stream` None: the event begins one. `prev` None: it has no parent.
     """
 
     stream: bytes | None

@@ -36,8 +36,8 @@ COMMANDS = {
 all of them takes 0.6 s."""
 
 LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-"""What libraries read as they are loaded. Nothing here uses the threads that numpy would start
-for matrices, and with Arrow's own allocator a run took 10 to 15 % more time."""
+"""Environment variables that libraries read as they are loaded. Nothing here uses the threads that
+numpy would start for matrices, and with Arrow's own allocator a run took 10 to 15 % more time."""
 
 LIBRARIES_OF = {
     "verify": LIBRARIES | {"ARROW_DEFAULT_MEMORY_POOL": "mimalloc", "MIMALLOC_PURGE_DELAY": "0"}
@@ -49,9 +49,9 @@ NEVER = ("BYTEWAX_DATAFLOW_API_ENABLED",)
 0.0.0.0:3030 and write `dataflow.json` into the working folder."""
 
 THREADS = 16
-"""Threads that a command can need, those of its libraries included. Some libraries abort the
-process, and Bytewax waits for ever, where one can't be started: so this is tried before they are
-loaded, which takes 2 ms."""
+"""Threads that a command can need, those of its libraries included. Where one can't be started,
+some libraries abort the process and Bytewax waits for ever, so this is tried before they are
+loaded. That takes 2 ms."""
 
 PROGRAM = "ceramic-order"
 
@@ -181,7 +181,7 @@ def _exit_code_of(arguments: list[str], defaults: object) -> int:
     except click.exceptions.Exit as end:  # of `--help` and `--version`
         return end.exit_code
     except BrokenPipeError:
-        # whoever read stdout has gone; the job is done, and nothing more can be said there
+        # the program that read stdout has ended; the job is done
         drop_stdout()
         return 0
     except BaseException as cause:  # noqa: BLE001 # nothing passes this

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 _NO_NAMES = {errno.ENAMETOOLONG, errno.ELOOP}
-"""How the system answers for names that nothing can have, now or later."""
+"""What the system answers for a name that no file can have."""
 
 
 class _Path(click.Path):

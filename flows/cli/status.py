@@ -112,5 +112,5 @@ def _stuck(stream: StuckStreamDocument) -> list[str]:
 
 
 def _colon(count: int) -> str:
-    """What ends the line that reasons may follow."""
+    """How a line ends: with a colon where reasons follow."""
     return ":" if count else "."

@@ -40,7 +40,7 @@ def summary_table(result: RunResult, more: Mapping[str, str], *, is_dry: bool = 
 
 
 def print_wrong_notes(run_state: RunState) -> None:
-    """Say for how many parents the node had noted another stream than their blocks say."""
+    """Say how many parents the node had noted under another stream than their blocks say."""
     count = len(run_state.wrong_notes)
     if count:
         more = " or more" if count == WRONG_NOTES else ""

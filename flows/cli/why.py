@@ -12,7 +12,7 @@ from flows.terminal.console import output_options, print_json, print_result
 from operators.encoding.cid import cid_text
 
 SHOWN = 5
-"""Events of each end of a chain that people get to see."""
+"""How many events of each end of a chain are printed."""
 
 
 @click.command("why", epilog="Example: ceramic-order why ~/.ceramic-one/db.sqlite3 bagcqcera...")

@@ -14,11 +14,11 @@ from flows.jobs.runner import batches_kept, interrupted
 COUNT_WITHOUT_INDEX = "SELECT count(*) FROM ceramic_one_event NOT INDEXED WHERE delivered IS NULL"
 
 SEEN_OF_ALL = 10
-"""The table is counted after a run that read at least one event in so many: counting takes 0.2
-us a row, ordering ten times that."""
+"""The table is counted after a run that read at least one row in so many: counting takes 0.2 us a
+row, ordering ten times that."""
 
 ALWAYS_COUNTED = 1_000_000
-"""Rows up to which the table is counted in any case; that takes 0.2 s."""
+"""A table of at most so many rows is always counted: that takes 0.2 s."""
 
 
 def checkpoint(connection: Connection, path: Path, run_state: RunState) -> int:

@@ -5,7 +5,7 @@ from libipld import decode_cid
 from operators.encoding.cid import parse_cid
 
 EVENT_ID_TYPE = 5
-"""The type of an event id, where the others name a kind of stream."""
+"""The number of an event id, where a StreamID has the number of its kind of stream."""
 
 EVENT_ID_PARTS = 8 + 8 + 4
 """Bytes between the network and the CID: separator, controller, and the end of the init CID."""

@@ -25,7 +25,7 @@ from operators.schemas import LEFT, WAITING
 from operators.spill import SpillSettings
 
 PLAN_SHOWN = 100_000
-"""Undelivered events from which on the plan is shown: fewer take about a second."""
+"""The plan is shown from so many undelivered events on: fewer take about a second."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Job:
     run_state: RunState
     connect: Callable[[Path], Connection]
     scratch: Scratch
-    """For what does not fit in memory; the caller's to close."""
+    """The folder for what does not fit in memory; the caller closes it."""
     plan: Plan
     kept: Kept = nothing_changed
-    """What is left if it stops midway."""
+    """Says what is kept if the flow stops midway."""
 
 
 def planned(
@@ -83,13 +83,13 @@ def scratch_of_run(path: Path, options: RunOptions) -> Scratch:
 
 
 def show_plan(plan: Plan, options: RunOptions) -> None:
-    """Say before the work what it takes, where that is worth a line."""
+    """Print the plan before the work, if that is long enough to be worth a line."""
     if plan.undelivered >= PLAN_SHOWN and not options.quiet:
         print_message(f"{plan}.")
 
 
 def run_into(job: Job, sink: Sink, report: ReportSink) -> None:
-    """Run the flow into whatever sink, and publish the report.
+    """Run the flow into this sink, and publish the report.
 
     Raises:
         InterruptedRunError: it did not come to its end; its parts say what is kept.
@@ -116,7 +116,7 @@ def order_into(
     settings: LookUpSettings,
     source: UndeliveredSource | None = None,
 ) -> None:
-    """Run the flow on about so many events, those of `source` or all that are undelivered.
+    """Run the flow on about `events` events: those of `source`, or all that are undelivered.
 
     Raises:
         InterruptedRunError: as `run_into`.

@@ -35,7 +35,7 @@ class RunOptions:
     """Measures where the time goes, as `flows.report.profile.Profile` does."""
     quiet: bool = True
     watch: Callable[[RunState], AbstractContextManager[object]] = nullcontext
-    """Looks on while the flow runs, as `flows.report.throughput.sampled` does."""
+    """A context that is open while the flow runs, as `flows.report.throughput.sampled`."""
     claim: ClaimSettings = field(default_factory=ClaimSettings)
     pages: PageSizes = field(default_factory=PageSizes)
     order: OrderSettings = field(default_factory=OrderSettings)
@@ -43,7 +43,7 @@ class RunOptions:
     plan: PlanSettings = field(default_factory=PlanSettings)
 
     shares: Memory | None = None
-    """How the memory is shared out; None: by the limit."""
+    """How the memory is shared out; None: as the limit asks for."""
 
     @cached_property
     def memory(self) -> Memory:

@@ -60,7 +60,7 @@ class StoredEvent:
         return self.links.stream or self.cid if isinstance(self.links, Links) else None
 
     def raw(self) -> dict[str, object]:
-        """It as a row of schema RAW; its event blocks are left to be asked for."""
+        """The event as a row of schema RAW; its event blocks are looked up when they are needed."""
         return {name: getattr(self, name, b"") for name in RAW.names}
 
 
@@ -104,7 +104,7 @@ class EventReader:
     def undelivered_of(self, stream: bytes) -> tuple[int, list[bytes]]:
         """How many events of a stream are undelivered, and the CIDs of the first of them.
 
-        As the node noted their stream; 0 for a database of a version that noted none.
+        By the stream that the node noted; 0 where its version noted none.
         """
         if self._undelivered is None:
             return 0, []
@@ -119,8 +119,8 @@ class EventReader:
     def climb(self, cid: bytes) -> Iterator[StoredEvent]:
         """The event of this CID, its parent, and so on.
 
-        This ends behind a delivered event, one that has no readable prev, or one whose prev is not
-        in the database or came already.
+        The last one is delivered, has no readable prev, or has a prev that is not in the database
+        or came already.
         """
         seen: set[bytes] = set()
         at: bytes | None = cid

@@ -50,8 +50,8 @@ def replay(
 
     The log has its own report, whatever `options.report` says.
 
-    If it is to be `verified`, that is done before it is published; what is found does not keep it
-    from being so. A page can be written of it if what is in it is `counted`.
+    `verified`: the log is verified before it is published; it is published whatever is found.
+    `counted`: what is in the log is counted for a page.
 
     Raises:
         CannotStartError: the snapshot can't be read or is in use, or `out` can't be written to or

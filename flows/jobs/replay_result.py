@@ -24,9 +24,9 @@ class Replay:
     digest: str
     """The order digest (`flows.report.digest`)."""
     verification: Verification | None
-    """Of the log; None if it was not asked for."""
+    """What verifying the log found; None: it was not asked for."""
     log: LogFacts | None
-    """Counted for a page only."""
+    """What is in the log; None: it was counted for no page."""
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, object]:

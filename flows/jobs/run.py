@@ -56,7 +56,7 @@ def run(database: Path, options: RunOptions) -> RunResult:
         show_plan(plan, options)
         with in_place(held, run_state):
             run_into(job, DeliveredSink(path, run_state, settings), report)
-            # one waits for the disk, the other for the processor
+            # at the same time: one waits for the disk, the other for the processor
             run_state.start_phase(CHECKPOINT)
             with (
                 shown_progress(run_state, quiet=options.quiet),
@@ -72,7 +72,7 @@ def run(database: Path, options: RunOptions) -> RunResult:
 
 @contextmanager
 def in_place(held: Claim, run_state: RunState, kept: Kept = batches_kept) -> Iterator[None]:
-    """Tell that the database was renamed, deleted or replaced, whatever else that led to."""
+    """Raise the error for a renamed, deleted or replaced database, whatever else that led to."""
     try:
         try:
             yield

@@ -21,7 +21,7 @@ class RunResult:
 
     is_dry: bool = False
     interval: float | None = None
-    """Seconds between two looks of a run that followed; None: it did not."""
+    """Seconds between two looks at the database, of a run that followed; None: it did not."""
 
     @property
     def waiting_reasons(self) -> dict[str, int]:

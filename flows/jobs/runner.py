@@ -22,15 +22,15 @@ from flows.terminal.unforeseen import error_for
 from operators.spill import SpillError
 
 EPOCH = timedelta(days=10_000)
-"""There is one epoch: at its end the sink writes what it holds, and each time that is done before
-all rows have been read, pages are written twice. Only Bytewax's recovery needs more of them."""
+"""Longer than any run, so that there is one epoch. At its end the sink writes what it holds, and if
+rows are still to come then, pages are written twice. Only Bytewax's recovery needs more epochs."""
 
 SWITCH_SECONDS = 0.0005
-"""How long a thread may keep the interpreter from another: a tenth of the usual, because the
-threads that read and write need it often but shortly. A run took 4 % less time."""
+"""After so long a thread hands the interpreter to another that waits: a tenth of the usual, because
+the threads that read and write need it often and for moments. A run took 4 % less time."""
 
 LAST_BATCH_SECONDS = 1.0
-"""How long a signal lets the batch that is being written come to its end."""
+"""How long a signal waits for the batch that is being written."""
 
 
 Kept: TypeAlias = Callable[[RunState], str]
@@ -45,7 +45,7 @@ def batches_kept(run_state: RunState) -> str:
 
 
 def _counted(number: int, noun: str, plural: str | None = None) -> str:
-    """As in an error: the value in backticks."""
+    """A number with its noun, as errors say it: the value in backticks."""
     return f"`{number}` {noun if number == 1 else plural or noun + 's'}"
 
 
@@ -80,7 +80,7 @@ def run_flow(
 
 
 def require_complete(run_state: RunState, *, partitions: int, kept: Kept = batches_kept) -> None:
-    """Check that every partition was read, and what has become of every event.
+    """Check that every partition was read, and that each event was delivered or left with a reason.
 
     Raises:
         InterruptedRunError: the flow ended before its input did; its parts say what is `kept`.
@@ -133,7 +133,7 @@ def error_of(
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """What a step raised: our own error, or else the first of the chain."""
+    """What a step raised: our own error, or else the first in the chain of causes."""
     while error.__cause__ is not None and not isinstance(error, CeramicOrderError | SpillError):
         error = error.__cause__
     return error

@@ -124,11 +124,11 @@ class StuckStreamDocument(TypedDict):
     stream: str
     events: int
     reason: str
-    """Of most of them."""
+    """The reason of most of these events."""
     cause: str
-    """The event that most of those are missing or wait for."""
+    """The event that most of those with this reason wait for, or that is rejected itself."""
     waits: str | None
-    """An event that waits; None if none does."""
+    """The first event of the stream that waits; None: none does."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from operators.encoding.cid import cid_text, multihash
 from operators.schemas import RAW, Reason
 
 PAGE_EVENTS = 1000
-"""Events of a chain that are judged together: a tenth of the time of one by one."""
+"""Events of a chain that are judged in one batch: that takes a tenth of the time of one by one."""
 
 
 def why(database: Path, text: str, *, check_node: bool = True) -> Why:
@@ -74,9 +74,9 @@ def _find_cause(path: Path, cid: bytes, events: EventReader, check: NodeCheck | 
     for event, reason in _judged(events.climb(cid), check):
         steps.append(Step.of(event))
         itself = below is None
-        # of what is not to be delivered now, the node's note counts
+        # of an event that a run would not deliver, the stream that the node noted counts
         is_ordered = reason is None and not event.is_delivered
-        # the run decodes an event outside the flow only where its note would reject the one below
+        # a run decodes such an event only where its noted stream would reject the one below
         trusted = not is_ordered and below is not None and event.noted == below.stream
         stream = event.noted if trusted else event.stream or event.noted or None
         if below is not None and stream not in {None, below.stream}:

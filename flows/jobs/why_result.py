@@ -53,7 +53,7 @@ _REASONS: dict[Reason, tuple[str, str]] = {
     ),
     Reason.WITNESS_PATH: ("has a path that does not lead from its proof to its prev", _LOST),
 }
-"""What an event is like that is rejected for this reason, and what to do."""
+"""For each reason: what is wrong with an event that is rejected for it, and what to do."""
 
 Verdict = Literal["delivered", "deliverable", "waiting", "rejected"]
 
@@ -104,9 +104,9 @@ class Why:
     cause_reason: Reason | None = None
     """Why the cause, or else the event itself, is rejected."""
     undelivered: int = 0
-    """Of the stream that this event begins, if it is a delivered init event."""
+    """Undelivered events of the stream that this event begins, if it is a delivered init event."""
     stuck: "Why | None" = None
-    """Of one of these events, the first that no run would deliver if there is one."""
+    """What decides of one of these: the first that no run would deliver, if there is one."""
 
     @property
     def sentence(self) -> str:
@@ -132,7 +132,7 @@ class Why:
         return f"{who} {_REASONS[self.cause_reason][0]}."
 
     def _of_stream(self) -> str:
-        """What is to be said of the rest of its stream; empty: all of it is delivered."""
+        """The sentence on the rest of its stream; empty: all of it is delivered."""
         if self.stuck is None:
             return ""
         events = counted(self.undelivered, "event")

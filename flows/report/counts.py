@@ -10,13 +10,13 @@ from connectors.report import FILES
 from flows.report.digest import MEMORY_BYTES, order_files, spilling_to
 
 ROWID_BINS = 120
-"""Bars of the picture of rowids."""
+"""How many bars the picture of rowids has."""
 
 LONGEST = 10
-"""Streams that are listed."""
+"""How many of the longest streams are listed."""
 
 EXACT = 4
-"""Up to this number each has a bar of its own; above, a bar reaches up to a power of two."""
+"""Each number up to this has a bar of its own; above it, each bar reaches up to a power of two."""
 
 
 class LabelledCount(NamedTuple):

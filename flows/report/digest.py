@@ -27,7 +27,7 @@ from connectors.paths import plain_folder
 from flows.verify.memory import FLUSH, THREAD_BYTES
 
 MEMORY_BYTES = 2 * 10**9
-"""Of DuckDB, enough for about 10 million events; what does not fit goes to temporary files."""
+"""Memory of DuckDB, enough for about 10 million events; what does not fit goes to files."""
 
 _DIGEST = """
     WITH hashed AS (
@@ -50,7 +50,7 @@ _DIGEST = """
 
 @contextmanager
 def spilling_to(folder: Path, memory_bytes: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB in so much memory that puts what does not fit there into files in `folder`.
+    """A DuckDB with this much memory, which puts what does not fit into files in `folder`.
 
     Raises:
         InterruptedRunError: what it was asked failed, for example because there is no room for

@@ -10,11 +10,10 @@ from math import floor, log10
 from typing import NamedTuple
 
 LEAST_SHARE = 0.8
-"""Percent of a picture's width or height that every shape takes that stands for something: three
-pixels where its picture has 400."""
+"""The least percent of a picture's width or height for a number above 0: three of 400 pixels."""
 
 MOST_TICKS = 5
-"""Labels at one axis; more do not fit beside each other on a telephone."""
+"""The most labels at one axis: more do not fit on a telephone."""
 
 SIZE = 1000
 """Units of a picture with axes, in each direction; whole numbers of them are exact enough."""
@@ -133,7 +132,7 @@ def ticks(top: float) -> list[float]:
 
 
 def _share(number: float, whole: float) -> float:
-    """Percent of the whole, and never so few that nothing is seen of it."""
+    """Percent of the whole: for a number above 0 at least so many that a shape can be seen."""
     return max(100 * number / whole, LEAST_SHARE) if number else 0.0
 
 

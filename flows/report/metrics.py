@@ -17,7 +17,7 @@ from flows.report.profile import Profile
 from operators.schemas import WAITING, Reason
 
 LOOPBACK = "127.0.0.1"
-"""Where it listens if no address is given: only programs of this machine reach it."""
+"""The address where it listens if none is given: only programs of this machine reach it."""
 
 PREFIX = "ceramic_order_"
 """How the name of every metric starts."""
@@ -30,7 +30,7 @@ class RunMetrics(Collector):
         self._wal = Path(f"{database.resolve()}-wal")
         self._profile = profile
         self.run_state = RunState()
-        """Of the run, once it has started."""
+        """The state of the run, once it has started."""
 
     def collect(self) -> Iterable[Metric]:
         """All metrics; the counters start at 0 with the process."""
@@ -65,7 +65,7 @@ class RunMetrics(Collector):
 
     @contextmanager
     def watch(self, run_state: RunState) -> Iterator[None]:
-        """Look at this run from now on, also when the block has ended."""
+        """Show the counts of this run from now on, also after the block has ended."""
         self.run_state = run_state
         yield
 

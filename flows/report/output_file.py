@@ -13,7 +13,7 @@ VIOLATIONS = "violations.parquet"
 """The file of `verify --report`."""
 
 OF_DATABASE = ("", "-wal", "-shm", "-journal", "-order-lock")
-"""What is added to a database's name in the names of its files."""
+"""What is appended to a database's name in the names of the files beside it."""
 
 
 def require_writable(
@@ -88,4 +88,4 @@ def _umask() -> int:
 
 
 _UMASK = _umask()
-"""What is taken from the rights of new files; asked for once, while there is one thread."""
+"""The umask, which new files do not get as rights; read once, while there is one thread."""

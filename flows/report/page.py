@@ -21,16 +21,17 @@ from operators.encoding.cid import cid_text
 AnswerState = Literal["good", "bad", "open"]
 
 SIGNS: Mapping[AnswerState, str] = {"good": "✓", "bad": "✗", "open": "?"}
-"""A state is never told by its colour alone."""
+"""The sign of each state: its colour alone would not be enough."""
 
 FEWEST_SAMPLES = 4
-"""A line through fewer points says nothing."""
+"""The least points of a line: fewer say nothing."""
 
 LONGEST_WORD = 30
-"""Letters; whatever is longer and has no space in it is a CID, a path or a digest."""
+"""Letters: a longer text without a space is a CID, a path or a digest, and may be broken anywhere.
+"""
 
 LONGEST_SHORT = 30
-"""Letters; whatever is shorter stays on one line."""
+"""Letters: a text of at most so many stays on one line."""
 
 FATES = (("delivered", "delivered"), ("waiting", "waiting"), ("rejected", "rejected"))
 """Label and colour of what can become of an event."""
@@ -54,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class PageContent:
-    """All that a page shows; whatever is empty leaves no trace on it."""
+    """All that a page shows; what is empty is left out."""
 
     title: str
     answers: Sequence[Answer]
@@ -63,7 +64,7 @@ class PageContent:
     fates_title: str = "What became of the undelivered events"
     samples: Sequence[Sample] = ()
     log: LogFacts | None = None
-    """None: nothing but the counts of the run is known."""
+    """What is in the log; None: it was not counted, or there is none."""
     details: Mapping[str, str] | None = None
     """What was done with what, by name."""
 

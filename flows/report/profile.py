@@ -19,11 +19,11 @@ from flows.report.output_file import write_whole
 from operators.schemas import Measured
 
 MOST_SLOTS = 200
-"""Slots of the timeline: as many as a picture can show."""
+"""The most slots of the timeline: as many as a picture can show."""
 
 FIRST_SLOT_SECONDS = 0.01
-"""Length of a slot at first: a run of a second fills half of the slots. It doubles whenever the run
-has lasted longer than all slots together."""
+"""Seconds of a slot at first, so that a run of a second fills half of the slots. They double
+whenever the run has lasted longer than all slots together."""
 
 PROCESS = "process"
 """The timeline's name for the processor time of all threads, those of Arrow and Bytewax too."""
@@ -118,9 +118,9 @@ class _ThisThread(threading.local):
 
     def __init__(self) -> None:
         self.stages: list[str] = []
-        """The innermost one is the last."""
+        """The stages that it is in, the innermost one last."""
         self.wall = self.cpu = 0.0
-        """Both clocks when the innermost stage was last counted."""
+        """What both clocks showed when the innermost stage was last counted."""
 
 
 class Profile:

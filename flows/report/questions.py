@@ -17,7 +17,7 @@ HOW_LONG = "How long did it take, and how much memory?"
 
 
 def cost(seconds: float, events: int, done: str) -> Answer:
-    """How long it took, how many events were `done` in that time, and with how much memory."""
+    """The answer on time and memory; `done` is what was done with the events, as in "read"."""
     rate = f", {events / seconds:,.0f} events {done} a second" if seconds and events else ""
     own, children = peak_memory()
     of_children = f" and {children / MEBIBYTE:,.0f} MiB in its largest child" if children else ""

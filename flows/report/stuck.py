@@ -13,10 +13,10 @@ from operators.encoding.cid import cid_text
 from operators.schemas import Reason
 
 DUCKDB_MEMORY = "500MB"
-"""For DuckDB, which goes on in temporary files beyond it."""
+"""Memory of DuckDB; what does not fit goes to temporary files."""
 
 SHOWN = 10
-"""Streams, and missing events, that are named."""
+"""How many streams, and how many missing events, are named."""
 
 
 class StuckStream(NamedTuple):
@@ -25,7 +25,7 @@ class StuckStream(NamedTuple):
     stream: str
     events: int
     reason: str
-    """Of most of them."""
+    """The reason of most of them."""
     cause: str
     """The event that most of them wait for, or that is rejected itself."""
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from connectors.run_state import RunState
 
 MOST_SAMPLES = 600
-"""As many points as a picture can show. At this number every other sample is dropped, and from
-then on they are taken half as often."""
+"""The most samples: as many points as a picture can show. At this number every other one is
+dropped, and they are taken half as often from then on."""
 
 FIRST_SECONDS = 0.05
-"""Between two samples at first: a run of a second still gives 20 points."""
+"""Seconds between two samples at first: a run of a second then has 20 points."""
 
 
 class Sample(NamedTuple):

@@ -39,12 +39,12 @@ from operators.encoding.layouts import Places
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 
 BUDGET_BYTES = 64 * 1024 * 1024
-"""For what is remembered, unless the run says otherwise: enough for 500,000 shared blocks."""
+"""What the check may remember, in bytes, unless the run says otherwise: 500,000 shared blocks."""
 
 STORE_SHARE, ASIDE_SHARE, HEADERS_SHARE, BESIDE_SHARE = 5 / 8, 1 / 8, 1 / 8, 1 / 16
-"""Of the budget: for the shared blocks of the usual forms; for events that are put aside; for the
-capabilities that protected headers name; and for blocks in other forms, of each of two
-generations."""
+"""Shares of the budget: for shared blocks of the usual forms; for events that are put aside; for
+the capabilities that protected headers name; for each of two generations of blocks in other forms.
+"""
 
 _READABLE = frozenset({INIT, UNSIGNED_INIT, DATA, TIME})
 
@@ -52,14 +52,14 @@ _LARGEST_KEPT = pa.scalar(SMALL, pa.int32())
 
 
 class CheckedBatch(NamedTuple):
-    """What is said of a batch of events."""
+    """What the check says of a batch of events."""
 
     failures: Failures
     """The rows that a node could not serve, each with the reason."""
     aside: Rows
-    """Of each need in `needs` the row of its event, in rising order."""
+    """For each need in `needs` the row of its event; the rows rise."""
     needs: Needs
-    """Of those events that can't be judged yet, because blocks that they share are not at hand."""
+    """What those events need that can't be checked yet, because shared blocks are not at hand."""
 
 
 class NodeCheck:
@@ -106,7 +106,7 @@ class NodeCheck:
         )
         """Judges events that are put aside; None: none are."""
         self.alone = 0
-        """Events that were looked at alone, because they are not in the usual form or not right."""
+        """Events that were looked at alone: they are not in the usual form, or not right."""
 
     def check(
         self,
@@ -116,7 +116,7 @@ class NodeCheck:
         plain: Mask,
         times: Sequence[Places],
     ) -> CheckedBatch:
-        """The rows that a node could not serve, and those of which that can't be said yet.
+        """Find the rows that a node could not serve, and those for which it is too early to say.
 
         Args:
             raw: n events of schema RAW, with the event blocks of each.
@@ -141,7 +141,7 @@ class NodeCheck:
                     *(pass_times(self._store, raw, places, passed) for places in times),
                 ]
             )
-            # these have other things the matter with them
+            # these can't pass: they are looked at alone
             small = _are_small(raw)
             open_ones = open_ones.only(small[open_ones.rows] & ~np.isin(open_ones.rows, odd))
             aside = self._look_up(open_ones, passed)
@@ -158,7 +158,7 @@ class NodeCheck:
             return CheckedBatch(failed, aside.rows, aside.needs)
 
     def _turn_page(self, beside: pa.Table) -> None:
-        """Take in what was read beside a batch, and forget what was not wanted for long."""
+        """Keep the blocks that were read beside a batch, and forget those not wanted for long."""
         small = pc.less_equal(pc.binary_length(beside["bytes"]), _LARGEST_KEPT)
         beside = beside.filter(small).combine_chunks()
         for shared in (self._capabilities, self._proofs, self._nodes):
@@ -174,7 +174,7 @@ class NodeCheck:
         self._recent.add(multihashes.filter(others), contents.filter(others))
 
     def _look_up(self, open_ones: OpenNeeds, passed: Mask) -> OpenNeeds:
-        """Fetch what open events need, and pass those that have it; those that are put aside."""
+        """Fetch what open events need, and pass those that have it; returns those put aside."""
         multihashes = multihashes_of(open_ones.needs)
         odd = self._at_hand(set(multihashes))
         if odd:
@@ -197,7 +197,7 @@ class NodeCheck:
         return OpenNeeds.none()
 
     def _at_hand(self, multihashes: set[bytes]) -> set[bytes]:
-        """Which blocks that are not in the store were read or looked up before.
+        """Those of some blocks, none of them in the store, that were read or looked up before.
 
         They are in another form, or there is none: their events are looked at alone.
         """

@@ -16,7 +16,7 @@ from operators.encoding.typed import Value
 from operators.schemas import Reason
 
 FetchEventBlocks = Callable[[pa.Array], pa.Array]
-"""From distinct CIDs of events to all event blocks of each, packed."""
+"""A function from distinct CIDs of events to all event blocks of each, packed."""
 
 Needed = dict[int, list[Cid]]
 """The CIDs of the blocks that events need, each event's own first, by row."""
@@ -37,7 +37,7 @@ class EventCheck:
     """None: the event blocks that come with the events are all there are."""
 
     def fail_signed(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
-        """Those of the rows, signed events, that a node could not serve."""
+        """Check signed events one by one: those that a node could not serve."""
         failed: Failures = {}
         needed: Needed = {}
         named: dict[int, bytes] = {}
@@ -64,7 +64,7 @@ class EventCheck:
         return self._unserved(raw, needed) | failed
 
     def fail_time(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
-        """Those of the rows, time events, that a node could not serve."""
+        """Check time events one by one: those that a node could not serve."""
         failed: Failures = {}
         for first in range(0, len(rows), WAYS_TOGETHER):
             failed |= self._fail_some_times(raw, rows[first : first + WAYS_TOGETHER])
@@ -90,7 +90,7 @@ class EventCheck:
         return self._unserved(raw, needed) | failed
 
     def fail_unsigned(self, raw: pa.RecordBatch, rows: Rows) -> Failures:
-        """Those of the rows, unsigned init events, that a node could not serve."""
+        """Check unsigned init events: those that a node could not serve."""
         own = _own(raw, rows)
         failed = {
             row: Reason.BLOCK_TOO_LARGE
@@ -133,7 +133,7 @@ class EventCheck:
         return failed | self._spare_failures(spare)
 
     def _spare_failures(self, spare: dict[int, set[bytes]]) -> Failures:
-        """The rows that list a block which nothing needs and a node can't read nevertheless."""
+        """The rows that list a block that they do not need and that a node can't read."""
         failed: Failures = {}
         blocks = sorted(set().union(*spare.values()))
         for first in range(0, len(blocks), SPARE_TOGETHER):
@@ -147,17 +147,18 @@ class EventCheck:
 
 
 SPARE_TOGETHER = 16
-"""Blocks that nothing needs which are fetched in one look-up: they may have megabytes each."""
+"""Blocks that no event needs, fetched in one look-up: each may have megabytes."""
 
 WAYS_TOGETHER = 32
-"""Time events that go down their trees at the same time: a node of each is in memory, and may have
-megabytes."""
+"""Time events that go down their trees at the same time. One node of each is in memory, and may
+have megabytes."""
 
 MOST_STEPS = 1024
-"""Indices of a path, each a look-up of up to a millisecond: no tree of events is so deep."""
+"""The most indices of a path. Each costs a look-up of up to a millisecond, and no tree of events is
+so deep."""
 
 _NO_INDEX = 2**64
-"""No list is so long."""
+"""Stands for an index that is none: no list is so long."""
 
 
 @dataclass(slots=True)
@@ -265,7 +266,7 @@ def _index(part: str) -> int:
 
 
 _MOST_DIGITS = 20
-"""Of an index that fits 64 bits, without zeros before it."""
+"""The most digits of an index that fits 64 bits, without zeros before it."""
 
 
 def _own(raw: pa.RecordBatch, rows: Rows) -> list[Cid]:

@@ -7,11 +7,11 @@ import pyarrow as pa
 from operators.check.shared_blocks import FetchBlocks
 
 FEWEST_FETCHED, MOST_FETCHED = 64, 512
-"""Blocks that are fetched in one look-up: more once they turn out to be small, because they may
-have megabytes each."""
+"""Blocks that are fetched in one look-up. Each may have megabytes, so there are few until they turn
+out to be small."""
 
 SMALL = 1024
-"""Bytes; a capability has about 700, a proof less than 200."""
+"""The most bytes of a small block: a capability has about 700, a proof less than 200."""
 
 
 def fetched(fetch: FetchBlocks, multihashes: Sequence[bytes]) -> Iterator[dict[bytes, bytes]]:

@@ -9,7 +9,7 @@ from operators.encoding.layouts import CBOR_CID
 _BEGIN, _BEHIND, _END = b'{"alg":"EdDSA","cap":"ipfs://b', b'","kid":"', b'"}'
 _ALPHABET = b"abcdefghijklmnopqrstuvwxyz234567"
 _CHARACTERS = -(-(len(CBOR_CID) + DIGEST) * 8 // 5)
-"""Of a CID in base32."""
+"""Characters of a CID in base32."""
 
 _NO_CHARACTER = 0xFF
 _VALUE = np.full(256, _NO_CHARACTER, dtype=np.uint8)

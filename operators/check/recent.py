@@ -24,7 +24,7 @@ class _Generation:
 
 
 class RecentBlocks:
-    """Blocks until somebody asks for them, or until so many bytes of others have come."""
+    """Keeps blocks until somebody takes them, or until a budget of newer ones has come."""
 
     def __init__(self, fetch: FetchBlocks, budget_bytes: int) -> None:
         """Keep so many bytes in each of two generations; find what is not here by `fetch`."""
@@ -56,7 +56,7 @@ class RecentBlocks:
                 if len(block) <= SMALL:
                     self._looked_up[key] = block
                 else:
-                    # it is fetched again by whoever looks at its event alone
+                    # it is fetched again when its event is looked at alone
                     del self._looked_up[key]
 
     def take(self, multihashes: pa.Array) -> dict[bytes, bytes]:
@@ -66,7 +66,7 @@ class RecentBlocks:
             if wanted in self._looked_up:
                 block = self._looked_up[wanted]
             else:
-                # whoever asks for a block keeps what is in it
+                # it is asked for once: the reader remembers what is in it
                 block = self._newer.contents.pop(wanted, None)
                 block = block or self._older.contents.pop(wanted, None)
                 if block is None:

@@ -32,8 +32,8 @@ HEADER_BYTES = 250
 """What Python takes for the entry of a protected header, beside the header itself."""
 
 LARGEST_ENVELOPE = 1024
-"""Bytes; one that names a capability has about 450. The headers of a page are laid out together,
-with eight bytes for each of theirs."""
+"""The most bytes of an envelope that is checked here; one that names a capability has about 450.
+The headers of a page are copied, and take eight bytes for each of theirs."""
 
 
 class SignedCheck:
@@ -50,7 +50,7 @@ class SignedCheck:
 
     def pass_usual(self, raw: pa.RecordBatch, rows: Rows, passed: Mask) -> OpenNeeds:
         """Pass those of the rows, plain envelopes, that a node can serve; what stays open."""
-        # what is larger is read one by one
+        # larger ones are looked at alone
         _, begin, end = spans(raw["root"])
         rows = rows[(end - begin)[rows] <= LARGEST_ENVELOPE]
         own, is_jose = own_digests(raw, rows, JOSE_CID)
@@ -79,10 +79,10 @@ class SignedCheck:
         return pass_met(self._store, rows[named], needs_of_signed(capability[named]), passed)
 
     def _named_capabilities(self, headers: pa.Array) -> tuple[Digests, Mask, Mask]:
-        """For each of n protected headers what it names as its capability.
+        """What each of n protected headers names as its capability.
 
-        That is the digest in the name, whether it names one, and whether it names one in the usual
-        form or none.
+        Three columns: the digest in the name; whether there is a name; whether the name is in the
+        usual form, or there is none.
         """
         digest, usual = usual_capabilities(headers)
         names_one, may_be = usual.copy(), usual.copy()
@@ -120,7 +120,7 @@ class SignedCheck:
 
 
 def _may_name_capability(headers: pa.Array) -> Mask:
-    """Which protected headers hold what a capability's name begins with, or an escape."""
+    """Which protected headers hold `ipfs`, as the name of a capability does, or an escape."""
     data, start, _ = spans(headers)
     found = np.zeros(len(headers), dtype=np.bool_)
     for sign in (b"ipfs", b"\\"):

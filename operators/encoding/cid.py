@@ -21,16 +21,17 @@ _VERSION_0_BYTES = 34
 _VERSION_0_TEXT = 46
 """Characters of such a CID as a text, which begins with `Qm`."""
 _IN_A_PATH = "/ipfs/"
-"""What stands behind this in a text is the CID."""
+"""In a text the CID stands behind this."""
 
 _TWO_BYTES = pa.scalar(b"\x80", pa.binary())
 """From this byte on a codec goes on in the next byte."""
 
 _LONGEST = 1 << 30
-"""Bytes; Arrow's slice kernel fails without an end ("Negative buffer resize")."""
+"""An end for slices, in bytes, beyond every CID: Arrow's kernel fails without one ("Negative buffer
+resize")."""
 
 LONGEST_DIGEST = 64
-"""Bytes of a digest; a node reads no CID with a longer one."""
+"""The most bytes of a digest: a node reads no CID with a longer one."""
 
 _VARINT_BYTES = 10
 _LARGEST_NUMBER = (1 << 64) - 1
@@ -40,9 +41,9 @@ class Cid(NamedTuple):
     """A CID, read as a node reads it."""
 
     binary: bytes
-    """Without what stood behind it."""
+    """The CID without the bytes that stood behind it."""
     codec: int | None
-    """None: of version 0, under which a node finds no block."""
+    """None: the CID is of version 0, by which a node finds no block."""
     multihash: bytes
 
 

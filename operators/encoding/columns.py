@@ -24,17 +24,19 @@ _WORD = 8
 """Bytes of a word."""
 
 _WORDS = 32
-"""Of a value that count in its hash: identifiers of a hundred bytes have fewer."""
+"""The words of a value that count in its hash, from its end on: an identifier of a hundred bytes
+has thirteen."""
 
 _FACTORS = np.array(
     [pow(0x9E3779B97F4A7C15, 2 * place + 1, 2**64) for place in range(_WORDS + 2)], dtype=np.uint64
 )
-"""Powers of 2^64 by the golden ratio: of each word from the end on, of the length, and of the
-first word."""
+"""Factors of the words from the end on, of the length, and of the first word: odd powers of 2^64
+divided by the golden ratio, modulo 2^64."""
 
 
 _SECRETS = np.array([[secrets.randbits(32) for _ in range(4)] for _ in range(2)], dtype=np.uint32)
-"""Of `short`: for each of its two words one for each quarter of the second half of a digest."""
+"""Random numbers of this process for `short`: for each of its two words, four, one for each quarter
+of the second half of a digest."""
 
 
 def spans(column: pa.Array) -> tuple[Bytes, Starts, Starts]:
@@ -73,7 +75,7 @@ def occurrences(data: Bytes, wanted: bytes) -> Starts:
 
 
 def holds(data: Bytes, starts: Starts, expected: bytes) -> NDArray[np.bool_]:
-    """At which of n starts these bytes stand; there must be as many."""
+    """At which of n starts these bytes stand; so many bytes must lie within `data` from each on."""
     same: NDArray[np.bool_] = pieces(data, starts, len(expected)) == np.void(expected)
     return same
 
@@ -96,10 +98,11 @@ def digests(data: Bytes, starts: Starts) -> Digests:
 def short(digests: Digests) -> NDArray[np.uint64]:
     """Digests in 16 bytes each, to be compared in this process alone: the last axis has length 2.
 
-    All 32 bytes count, in a way that nobody can know who writes a link: else a link to a block that
-    is not there could pass for one that begins alike. To each word of the first half is added what
-    the hash NH, of the message authentication code UMAC, makes of the second: two digests, however
-    chosen, are alike in one word with a chance of 2^-32, and in both with one of 2^-64.
+    All 32 bytes count, by secrets of this process. Otherwise somebody could write a link to a block
+    that is not there, and it would pass for one that begins alike. To each word of the first half
+    is added what the hash NH, of the message authentication code UMAC, makes of the second: two
+    digests, however chosen, are alike in one word with a chance of 2^-32, and in both with one of
+    2^-64.
     """
     quarters = np.ascontiguousarray(digests[..., 2:]).view(np.uint32)
     added = (quarters[..., None, :] + _SECRETS).astype(np.uint64)

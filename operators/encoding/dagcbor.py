@@ -27,12 +27,12 @@ MANY = 16
 """Values to come from which on looking for many of one byte pays."""
 
 LARGEST_IN_HEAD = 23
-"""A larger argument follows the first byte."""
+"""The largest argument that stands in the first byte itself; a larger one follows it."""
 _WIDTHS = {24: Struct(">B"), 25: Struct(">H"), 26: Struct(">I"), 27: Struct(">Q")}
 _SIZES = {**dict.fromkeys(SIMPLE, 1), **{byte: 1 + of.size for byte, of in FLOATS.items()}}
 """Bytes of a value of the last major type, by its head."""
 _VALUES_INSIDE = {LIST: 1, MAP: 2}
-"""For each unit of the argument of a head."""
+"""Values inside a list or map, for each unit of its argument."""
 
 
 def head(block: bytes, at: int) -> tuple[int, int, int]:

@@ -23,11 +23,11 @@ class Envelope(NamedTuple):
     """What a node needs of an envelope."""
 
     payload: Cid | None
-    """None: no CID."""
+    """None: what it names is no CID."""
     signatures: int
-    """How many there are."""
+    """How many signatures there are."""
     protected: bytes
-    """The protected header of the first; empty: none."""
+    """The protected header of the first signature; empty: it has none."""
 
 
 def read_envelope(root: Value) -> Envelope | None:

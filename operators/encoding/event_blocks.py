@@ -2,7 +2,7 @@
 
 A node builds an event anew from these rows: it finds each block by its codec and multihash
 together, and takes the one flagged as root for the event itself. So each row is kept whole, as one
-entry behind the other:
+entry; the entries are concatenated:
 
     codec      8 bytes, little-endian and signed; NO_CODEC: the node can't read the row
     root       1 byte: 1 where the row is flagged as root, else 0

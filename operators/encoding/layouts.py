@@ -49,7 +49,7 @@ class Layout:
     tails: tuple[bytes, ...] = (b"",)
     """What can stand at the end of the block, encoded, or before the digest of a proof."""
     has_proof: bool = False
-    """Whether a digest is the end."""
+    """Whether the block ends with the digest of a proof."""
 
 
 DATA_LAYOUT = Layout(3, b"\x64data", middle_is_text=False, kind=DATA)
@@ -81,14 +81,14 @@ _SIGNATURE = b"\x69signature\x58\x40"
 SIGNATURE_FROM_END = len(_SIGNATURE) + 64
 
 _FEW = 16
-"""Events among which one can't be read alike: each is read alone."""
+"""When so many events or fewer can't be read alike, each is read alone."""
 
 _GROUP_BYTES = 4 * 1024 * 1024
-"""Of blocks that are read alike: they are laid out anew three times."""
+"""The most bytes of blocks that are read alike: they are copied three times."""
 
 
 class Places(NamedTuple):
-    """Where some events of a batch stand in their streams: columns of one length."""
+    """Events of a batch that were read: their streams and parents, as columns of one length."""
 
     rows: Rows
     """Their indices in the batch."""

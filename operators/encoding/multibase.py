@@ -8,7 +8,7 @@ import numpy as np
 from libipld import decode_multibase
 
 _LONG = 4096
-"""Characters: up to here it takes a millisecond."""
+"""The most characters that `libipld` decodes here: that takes a millisecond."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _BASE36 = f"0123456789{_LETTERS}"
 _UPPER_58, _LOWER_58 = "ABCDEFGHJKLMNPQRSTUVWXYZ", "abcdefghijkmnopqrstuvwxyz"

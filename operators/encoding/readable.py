@@ -35,21 +35,21 @@ from operators.encoding.dagcbor import (
 )
 
 LARGEST_DECODED = 128 * 1024
-"""Bytes of a block of which objects are made: they take up to 9 MB."""
+"""The most bytes of a block that is decoded into objects: these take up to 9 MB."""
 
 MAX_DEPTH = 127
-"""Lists and maps inside each other that a node can read where it does not know the types before:
-its decoder takes 256 steps, two for each of them and one for what they hold."""
+"""The most lists and maps inside each other that a node reads where it does not know the types
+before. Its decoder takes 256 steps: two for each of them, one for what the innermost holds."""
 
 MAX_TYPED_DEPTH = 255
-"""Likewise where it knows the types, and in fields that it skips: one step for each."""
+"""The same where it knows the types, and in fields that it skips: one step for each."""
 
 MOST_NEGATIVE = 1 << 63
-"""Where a node does not know the types before, it reads no integer below the negative of this."""
+"""A node reads no integer below -2^63 where it does not know the types before."""
 
 VERY_NEGATIVE = (0x3B, 0x80)
-"""How an integer below that begins: this byte, and one as large as that. In other bytes it means
-nothing."""
+"""How an integer below -2^63 begins: with this byte, and then one at least as large as the second.
+Elsewhere in a block such bytes mean nothing."""
 
 _MAY_BE_VERY_NEGATIVE = re.compile(b"\x3b[\x80-\xff]")
 
@@ -57,7 +57,7 @@ _ALL_BUT_CONTAINERS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range
 """Bytes that can't begin a list or map with something in it."""
 
 _MANY_KEYS = 1024
-"""From here on numpy compares keys faster than Python does."""
+"""For more keys than this numpy is faster than a set of Python."""
 
 
 class Reading(Enum):
@@ -242,7 +242,7 @@ class _MapKeys:
         self._hashes.append(hash(key))
 
     def require_distinct(self) -> None:
-        """Raise a ValueError if two are alike; their hashes have 64 bits and a secret."""
+        """Raise a ValueError if two are alike, by hashes of 64 bits that a secret goes into."""
         if self._rise:
             return
         many = len(self._hashes) > _MANY_KEYS

@@ -27,9 +27,9 @@ from operators.encoding.readable import MAX_DEPTH, Reading, read, value_end
 
 _LARGEST_BYTE = 255
 _TEXT, _LONG_TEXT = 0x60, 0x78
-"""The heads of texts whose length is in it."""
+"""The heads of texts whose length is in the head: from the first on, below the second."""
 _MOST_FIELDS = 8
-"""Fields of a map that may be named by their numbers."""
+"""The most fields of a map, any of which may be named by its number."""
 
 _NAMES = {
     name.encode(): name
@@ -193,7 +193,7 @@ class _MapEntries:
         return None
 
     def named(self, names: tuple[str, ...]) -> dict[str, int] | None:
-        """Where those of these fields are that are there, None if a node can't tell."""
+        """Where in the block each of these fields is that the map has; None: a node can't tell."""
         if self._is_odd or self._repeated or self._has_numbers:
             return self._named_oddly(names)
         return {name: self._at[name] for name in names if name in self._at}

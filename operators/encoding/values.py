@@ -22,20 +22,21 @@ freed before the next are: all those of a page in one call took four times as lo
 
 _SEPARATOR_BYTES = 16
 BEFORE_EACH = 1 + _SEPARATOR_BYTES + 1
-"""Bytes of a separator and the head of a list of one; in all layouts more stand before a value."""
+"""Bytes of a separator with its head, and of the head of a list of one. They are written over what
+stands before a value, which is longer in all layouts."""
 
 _EIGHT = 8
-"""Bytes that are counted together."""
+"""Bytes whose marks are counted together."""
 
 _EMPTY_LIST = 0x80
-"""Larger bytes alone begin a list or map with something in it."""
+"""A list or map with something in it begins with a larger byte than this."""
 
 _TEXT, _TEXT_OF_ONE_BYTE = 0x60, 0x78
 """The head of an empty text, and that of one whose length takes one more byte; between them, the
 head holds it."""
 
 _NO_ASCII = 0x80
-"""From here on a byte is none, and the length of a text takes one byte below."""
+"""The first byte that is not ASCII; also, texts of fewer bytes have a length of one byte."""
 
 
 def are_values(
@@ -43,7 +44,7 @@ def are_values(
 ) -> bool:
     """Whether each of these is BEFORE_EACH bytes and one value that a node can read.
 
-    With `are_texts` it must be a text. So many are decoded in one call.
+    With `are_texts` it must be a text. `together` of them are decoded in one call.
     """
     data, start, end = spans(encoded)
     # each value is put into a list of one: in its block it stands inside a map, and the decoder

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from operators.encoding.columns import spans
 
 DEEPEST = 32
-"""A tree of so many levels anchors all events there are."""
+"""The most levels of a tree: with so many it can anchor all events there are."""
 
 _TEXT, _TEXT_OF_ONE_BYTE = 0x60, 0x78
 """The head of an empty text, and that of one whose length takes one more byte; between them, the
