@@ -121,8 +121,8 @@ def _print(verification: Verification) -> None:
             print_result(f"  and {finding.violations - len(shown):,} more")
     if verification.unknown_hashes:
         print_result(
-            f"\nThe hash function of {verification.unknown_hashes:,} blocks is not known, "
-            "so their bytes were not compared with it."
+            f"\nThe hash function of {counted(verification.unknown_hashes, 'block')} is not known, "
+            "so the bytes there were not compared with the hash."
         )
 
 

@@ -30,6 +30,7 @@ from flows.jobs.runner import (
 )
 from flows.terminal.console import print_error, print_message
 from flows.terminal.signals import STOPS
+from flows.terminal.words import counted
 
 INCOMPLETE = 1
 """The exit code of a flow that did not do all its work; Bytewax's own, too."""
@@ -205,7 +206,8 @@ def _wait_for_first(opened: Opened, run_state: RunState) -> str:
         }
     )
     (first,) = opened.cluster.wait_for_ends()
-    return f"{run_state.discovered:,} events read for process 0, which says: {first['said']}"
+    read = counted(run_state.discovered, "event")
+    return f"{read} read for process 0, which says: {first['said']}"
 
 
 def complete_in_place(held: Claim, run_state: RunState, partitions: int) -> str:
@@ -226,7 +228,7 @@ def complete_in_place(held: Claim, run_state: RunState, partitions: int) -> str:
 
 def outcome(run_state: RunState) -> str:
     """What was delivered, and what was left and why, as a clause for people."""
-    said = f"{run_state.delivered:,} events delivered"
+    said = f"{counted(run_state.delivered, 'event')} delivered"
     if run_state.first_number is not None:
         said += f", numbers {run_state.first_number:,} to {run_state.last_number:,}"
     if run_state.reasons:
@@ -238,5 +240,5 @@ def outcome(run_state: RunState) -> str:
             f"so {run_state.wal_bytes:,} bytes stay in its WAL"
         )
     if run_state.wrong_notes:
-        said += f"; {len(run_state.wrong_notes):,} wrong notes of streams did not count"
+        said += f"; {counted(len(run_state.wrong_notes), 'wrong note')} of streams did not count"
     return said

@@ -10,6 +10,7 @@ from connectors.source import COUNT_UNDELIVERED, HIGHEST_ROWID, UndeliveredSourc
 from connectors.sqlite import DATABASE_ERRORS, Connection, scalar
 from flows.amounts import MEGABYTE
 from flows.memory import EVENT_BYTES, Memory, memory_there_is
+from flows.terminal.words import counted
 
 ROW_BYTES = """
     SELECT coalesce(avg(length(CAST(order_key AS BLOB)) + length(CAST(cid AS BLOB))), 0)
@@ -82,7 +83,7 @@ class Plan:
         parts.append(f"a WAL of {_size(self.wal_bytes)} at most")
         parts.append(f"{_size(self.disk_free_bytes)} of disk free")
         if self.batch_rows is not None:
-            parts.append(f"transactions of {self.batch_rows:,} events")
+            parts.append(f"transactions of {counted(self.batch_rows, 'event')}")
         if self.seconds is not None:
             parts.append(f"about {_duration(self.seconds)}")
         return ", ".join(parts)

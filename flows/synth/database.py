@@ -35,8 +35,8 @@ after a migration."""
 
 BATCH_EVENTS = 16_384
 CACHE_KIB = 256 * 1024
-"""Of SQLite while the database is filled: the leaf pages of all indices, of a million events and
-more."""
+"""Page cache of SQLite while the database is filled: enough for the leaf pages of all indices of
+more than a million events."""
 
 DISCOVERED = "2025-01-01 00:00:00"
 """When all synthetic events were discovered: a fixed time, so that the same options make the
@@ -100,12 +100,12 @@ class Counts:
 
     events: int = 0
     missing: int = 0
-    """Left out."""
+    """Events that were left out."""
     delivered: int = 0
     deliverable: int = 0
-    """Not delivered, with everything above them present."""
+    """Events that are not delivered, and whose ancestors are all there."""
     waiting: int = 0
-    """Below an event that is missing."""
+    """Events below a missing one."""
 
 
 def write_database(
@@ -190,7 +190,7 @@ def _clear(folder: Path, path: Path) -> str:
 def _fast_interpreter() -> Iterator[None]:
     """Switch threads more often, and turn off the search for cycles.
 
-    Events have no cycles, and looking for some takes 7 of 24 us an event.
+    Events have no cycles, and looking for cycles takes 7 of 24 us an event.
 
     The writer takes the interpreter's lock a few times for each statement, and each time waits for
     one interval while events are made in the main thread: with Python's 5 ms 200,000 events take

@@ -59,7 +59,7 @@ PACKED = EVENT.append(pa.field("blocks", pa.list_(_LISTED), nullable=False))
 """One row an event, with all its blocks in their order."""
 
 SORT_MEMORY = "1GB"
-"""Of DuckDB while it sorts; the rest goes to files."""
+"""Memory of DuckDB while it sorts; what does not fit goes to files."""
 
 
 class TableRows(NamedTuple):

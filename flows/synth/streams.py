@@ -38,17 +38,18 @@ wrote."""
 UNSIGNED_INITS = 0.1
 WITH_HEADER = 0.05
 TREE_DEPTH = 10
-"""Of an anchor's tree: up to 1,024 events share one proof, as with the public anchor service."""
+"""Levels of an anchor's tree: up to 1,024 events share one proof, as with the public anchor
+service."""
 STREAMS_OF_A_CONTROLLER = 4
 CONTROLLERS_WITH_CAPABILITY = 4
 """One in so many controllers is an Ethereum account that signs through a capability, one for all
 its events."""
 MODELS = 16
 GROWING_EVENTS = 65_536
-"""Events of the streams that grow at the same time: bounds the memory for their CIDs (80 bytes
-an event) to some MB."""
+"""The most events of the streams that grow at the same time: at 80 bytes for each CID, some MB."""
 GROWING_STREAMS = 256
-"""At least so many streams grow at the same time, or anchors of long ones would share nothing."""
+"""The fewest streams that grow at the same time: with fewer, anchors of long ones would share
+nothing."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz     "
 _TEXT = "".join(Random(0).choices(_LETTERS, k=4096))  # noqa: S311 # filler, the same everywhere

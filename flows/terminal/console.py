@@ -26,8 +26,8 @@ can't show; not line feed and tab."""
 def open_closed_descriptors() -> None:
     """Open /dev/null in place of stdin, stdout and stderr where they are closed.
 
-    Cron and daemons leave them so. Otherwise a file of ours would get such a number, and whoever
-    prints would write into it.
+    Cron and daemons leave them so. Otherwise a file of ours would get such a number, and what is
+    printed would be written into it.
     """
     for descriptor in range(3):
         try:
@@ -74,7 +74,7 @@ def print_json(document: Mapping[str, object]) -> None:
 def print_result(result: str | RenderableType) -> None:
     """Print a result on stdout: text, or a table of rich's.
 
-    A reader of stdout that has gone, as `head` does, wants no more of it: that is no error.
+    A reader of stdout that has ended, as `head` does, wants no more: that is no error.
 
     Raises:
         InterruptedRunError: it can't be written, though the job is done.
@@ -103,7 +103,7 @@ def drop_stdout() -> None:
 
 
 WriteLog = Callable[[str, str, Mapping[str, object]], None]
-"""Takes a level, the name of an event, and its fields."""
+"""A function that writes one event: its level, its name, and its fields."""
 
 
 class _JsonLog:

@@ -14,7 +14,7 @@ from flows.terminal import console, signals
 from operators.encoding.cid import cid_text
 
 LOGGER = logging.getLogger("ceramic_order")
-"""Whoever uses ceramic-order as a library can add handlers to it."""
+"""The logger; a program that uses ceramic-order as a library can add handlers to it."""
 
 
 class _Formatter(logging.Formatter):
@@ -24,7 +24,7 @@ class _Formatter(logging.Formatter):
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at that moment: a flow lends it meanwhile."""
+    """Writes to what `sys.stderr` is at that moment: a running flow replaces it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr

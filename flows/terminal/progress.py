@@ -24,7 +24,7 @@ START_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class ProgressSettings:
-    """How often a display shows something."""
+    """How often the display is shown or drawn anew."""
 
     line_seconds: float = 5.0
     """Seconds between two plain lines: a log of an hour's run stays below 1,000 lines."""
@@ -38,7 +38,7 @@ BAR_COLUMNS = 20
 """Columns of the bar, where there is room for one."""
 
 MOST_SECONDS_LEFT = 99 * 3600
-"""Above this a time left is a guess that nobody can use."""
+"""Seconds: a longer time left is not shown, because it is a guess."""
 
 GAP = "  "
 
@@ -78,7 +78,7 @@ def _draw(
         parts = _parts(phases, time.monotonic() - began)
         return Text(fitted(parts, console.width), no_wrap=True, overflow="crop")
 
-    # a flow lends and takes back sys.stderr meanwhile, so rich must not
+    # a running flow replaces sys.stderr, so rich must not
     with Live(
         console=console,
         get_renderable=line,
@@ -103,7 +103,7 @@ def _print_lines(
 
 
 def _fields(phases: Phases, elapsed: float) -> dict[str, object]:
-    """The same for programs."""
+    """The same as an event with fields, for programs."""
     name, done, total, _ = phases.current()
     fields: dict[str, object] = {"phase": name, "done": done, "total": total}
     if isinstance(phases, RunState):

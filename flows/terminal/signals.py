@@ -22,10 +22,10 @@ Finish = Callable[[], str]
 sentences."""
 
 LATEST_SECONDS = 1.9
-"""After this time the process ends whatever happens."""
+"""Seconds after which the process ends whatever happens."""
 
 OWN_END_SECONDS = 1.2
-"""How long a job that ends by itself on a signal has for that; then it is ended."""
+"""Seconds that a job has that ends by itself on a signal; then it is ended."""
 
 SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 """Clears the line of a live display and shows the cursor that it hid."""
@@ -80,7 +80,7 @@ def stopped_by_signals(finish: Finish, *, retry: bool = True) -> Iterator[None]:
 def stop_event() -> Iterator[threading.Event]:
     """While the block runs and for the rest of the process, a signal only sets this event.
 
-    Who has done so much that a stop is a good end looks at it and ends by itself; if that takes too
+    A job that is so far that a stop is a good end looks at it and ends by itself. If that takes too
     long, the process is ended by way of `finish`. The exit code is 0 then, too.
     """
     _Stop.wanted = threading.Event()

@@ -97,7 +97,7 @@ def _folders() -> Iterator[str]:
 
 
 def _lack(cause: BaseException) -> tuple[str, str, str] | None:
-    """What the machine lacks: what, why and advice; None: `cause` is no such thing."""
+    """What the machine lacks, by this exception: what, why and advice; None: nothing known."""
     said = str(cause).splitlines()[0].rstrip(".") if str(cause) else type(cause).__name__
     number: int | None = None
     if isinstance(cause, OSError):

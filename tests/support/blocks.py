@@ -164,5 +164,5 @@ HEADER = b"\x66header\xa0"
 
 
 def short_bytes(digest: bytes) -> bytes:
-    """What stands for a digest in this process."""
+    """The two words that stand for a digest in this process."""
     return short(np.frombuffer(digest, dtype=np.uint64)).tobytes()

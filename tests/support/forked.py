@@ -21,7 +21,7 @@ from typing import NoReturn
 from tests.support.program import ROOT, Ended, python
 
 SECONDS = 60
-"""After this time a command counts as hanging, and ends by SIGALRM."""
+"""Seconds after which a command counts as hanging, and is ended by SIGALRM."""
 
 
 class Forks:

@@ -13,7 +13,7 @@ from subprocess import Popen
 from tests.support.program import Argument, kill, read_line, run, start
 
 NAMES = ("zero", "one", "two")
-"""Of the machines, in their order."""
+"""The names of the machines, in their order."""
 
 HOLD = ("sh", "-c", "echo there; cat")
 """Holds namespaces until its stdin is closed."""
@@ -26,9 +26,9 @@ class Machine:
     name: str
     address: str
     site: Popen[str]
-    """Has the bridge."""
+    """The process whose namespaces have the bridge."""
     holder: Popen[str]
-    """Has the namespaces of this machine."""
+    """The process that has the namespaces of this machine."""
 
     def command(self, *command: Argument) -> list[str]:
         """The command line that runs a program on this machine."""
@@ -39,7 +39,7 @@ class Machine:
         run(self.command("sh", "-ec", script))
 
     def unplug(self) -> None:
-        """Draw its cable: nothing says so to anybody."""
+        """Cut its network off, as by a cable that is drawn: no packet says so."""
         self._set_cable("down")
 
     def plug(self) -> None:

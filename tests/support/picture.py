@@ -25,7 +25,7 @@ FONT = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
 TIMES = re.compile(r"(seconds|events a second) │ [\d,.]+")
 PLAN = re.compile(r"(a run [\d,]+ undelivered events).*?disk free", re.DOTALL)
 WIDTHS = re.compile("[─━]+|(&#160;)+")
-"""What differs from run to run and between machines: times, memory and disk, widths of tables."""
+"""What differs from run to run and between machines: times, memory, disk and widths of tables."""
 
 
 def picture() -> str:

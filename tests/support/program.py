@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 """The checkout."""
 HANG_SECONDS = 120
-"""After this time a program counts as hanging. Longer than any of them takes on a busy machine."""
+"""Seconds after which a program counts as hanging: longer than any takes on a busy machine."""
 KEPT = re.compile(r"`(\d+)` events? in `(\d+)` whole batch(?:es)? (?:is|are) delivered")
 
 _MEASURED = """
@@ -56,7 +56,7 @@ class Ended:
         return document
 
     def kept(self) -> int | None:
-        """How many events it reports as delivered and kept; None: it does not say."""
+        """How many events it says are delivered and kept; None: it does not say."""
         found = KEPT.search(self.err)
         return int(found[1]) if found else None
 
