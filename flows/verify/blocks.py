@@ -18,9 +18,9 @@ from cbrrr import decode_dag_cbor
 from flows.verify.capability import is_capability
 from flows.verify.cids import Link, cid_at_start, read_link
 from flows.verify.event_fields import event_readings, time_reading
-from flows.verify.loose import Cbor, Reader, links_of_list, untagged_content
+from flows.verify.loose import Cbor, LooseReader, links_of_list, untagged_content
 from flows.verify.protected import capability_cid
-from flows.verify.readings import READINGS, Reading, Row
+from flows.verify.readings import READINGS, BlockReading, Row
 from flows.verify.walk import NOT_WALKED
 
 DEEP = 127
@@ -30,7 +30,7 @@ on what the block is read as."""
 LARGEST_DECODED = 128 * 1024
 """Bytes of a block of which objects are made: they take up to seventy times as much."""
 
-_SHAPELESS: Reading = ("block_other", ("no block of an event has this shape",))
+_SHAPELESS: BlockReading = ("block_other", ("no block of an event has this shape",))
 
 _ALL_BUT_HEADS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
 """Bytes that can't begin a list or map with something in it."""
@@ -66,7 +66,7 @@ def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
     )
 
 
-def read_block(block: bytes) -> list[Reading]:
+def read_block(block: bytes) -> list[BlockReading]:
     """Everything that a block can be: names of `READINGS`, each with the cells after `multihash`.
 
     There is always one.
@@ -92,7 +92,7 @@ def _may_be_deep(block: bytes) -> bool:
     return len(block) > DEEP and len(block.translate(None, _ALL_BUT_HEADS)) > DEEP
 
 
-def _usual_reading(content: Cbor, block: bytes) -> Reading | None:
+def _usual_reading(content: Cbor, block: bytes) -> BlockReading | None:
     """The one reading of a block in a flat layout that nodes write; None: it has another layout."""
     if type(content) is list:
         return _node(content) if {*map(type, content)} == {Link} else None
@@ -114,9 +114,9 @@ def _usual_reading(content: Cbor, block: bytes) -> Reading | None:
     return None
 
 
-def _exact_readings(block: bytes) -> list[Reading]:
+def _exact_readings(block: bytes) -> list[BlockReading]:
     """The readings of a block that is large, no strict DAG-CBOR, or at a limit of the decoder."""
-    readings: list[Reading] = []
+    readings: list[BlockReading] = []
     try:
         content = untagged_content(block)
     except NOT_WALKED:
@@ -131,7 +131,7 @@ def _exact_readings(block: bytes) -> list[Reading]:
     return readings
 
 
-def _other_readings(content: Cbor, block: bytes) -> Iterator[Reading]:
+def _other_readings(content: Cbor, block: bytes) -> Iterator[BlockReading]:
     """The readings of a block of strict DAG-CBOR as what is not an event itself."""
     if type(content) is list:
         yield _node(content)
@@ -142,13 +142,13 @@ def _other_readings(content: Cbor, block: bytes) -> Iterator[Reading]:
             yield "block_capability", ()
 
 
-def _node(items: list[Cbor]) -> Reading:
+def _node(items: list[Cbor]) -> BlockReading:
     links = [(place, item) for place, item in enumerate(items) if isinstance(item, Link)]
     return "block_node", ([place for place, _ in links], [link for _, link in links])
 
 
-def _exact_proof(block: bytes) -> Iterator[Reading]:
-    proof = Reader(block)
+def _exact_proof(block: bytes) -> Iterator[BlockReading]:
+    proof = LooseReader(block)
     links, texts = ("root", "txHash"), ("chainId", "txType")
     readers: dict[str, Callable[[], str | Link]] = {
         **dict.fromkeys(links, proof.link),

@@ -7,7 +7,7 @@ https://github.com/ceramicnetwork/rust-ceramic.
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from flows.verify.loose import Reader
+from flows.verify.loose import LooseReader
 from flows.verify.walk import NOT_WALKED
 
 _HEADERS = {"eip4361", "caip122"}
@@ -30,7 +30,7 @@ Part: TypeAlias = Mapping[str, str | None]
 
 def is_capability(block: bytes) -> bool:
     """Whether these bytes have all fields of a capability, each of its type."""
-    reader = Reader(block)
+    reader = LooseReader(block)
     readers: dict[str, Callable[[], Part]] = {
         "h": lambda: reader.fields({"t": reader.variant}),
         "p": lambda: _payload(reader),
@@ -50,7 +50,7 @@ def is_capability(block: bytes) -> bool:
     )
 
 
-def _payload(reader: Reader) -> Part:
+def _payload(reader: LooseReader) -> Part:
     return reader.fields(
         {
             **dict.fromkeys((*_TEXTS, "iat"), reader.text),
@@ -60,7 +60,7 @@ def _payload(reader: Reader) -> Part:
     )
 
 
-def _signature(reader: Reader) -> Part:
+def _signature(reader: LooseReader) -> Part:
     return reader.fields(
         {
             "m": lambda: reader.optional(reader.untagged_value),

@@ -60,7 +60,7 @@ _BLOCKS = f"""
 _BLOCK = "SELECT CAST(coalesce(bytes, x'') AS BLOB) FROM ceramic_one_block WHERE rowid = ?"
 
 
-class Decoded(NamedTuple):
+class DecodedPart(NamedTuple):
     """What was decoded from some thousand blocks.
 
     `tables` are those of `READINGS` and `wrong_hash`, by name, `blocks` is how many there are, and
@@ -72,7 +72,7 @@ class Decoded(NamedTuple):
     unknown_hashes: int
 
 
-class _Page(NamedTuple):
+class _BlockPage(NamedTuple):
     id: list[int]
     multihash: list[bytes]
     bytes: list[bytes]
@@ -80,7 +80,7 @@ class _Page(NamedTuple):
 
 def decoded(
     path: Path, part: int = 0, parts: int = 1, *, hashes: bool
-) -> Generator[Decoded, None, None]:
+) -> Generator[DecodedPart, None, None]:
     """Read and decode one of equal `parts` of all blocks.
 
     Raises:
@@ -108,34 +108,36 @@ def decoded(
             yield _joined(held, rows, unknown)
 
 
-def _joined(parts: list[dict[str, pa.Table]], blocks: int, unknown_hashes: int) -> Decoded:
+def _joined(parts: list[dict[str, pa.Table]], blocks: int, unknown_hashes: int) -> DecodedPart:
     by_name: dict[str, list[pa.Table]] = {}
     for tables in parts:
         for name, table in tables.items():
             by_name.setdefault(name, []).append(table)
     whole = {name: pa.concat_tables(tables) for name, tables in by_name.items()}
-    return Decoded(whole, blocks, unknown_hashes)
+    return DecodedPart(whole, blocks, unknown_hashes)
 
 
-def _pages(connection: Connection, first: int, last: int) -> Iterator[_Page]:
+def _pages(connection: Connection, first: int, last: int) -> Iterator[_BlockPage]:
     with stream(connection, _BLOCKS, (first, last)) as batches:
         for page in map(_page, batches):
             while b"" in page.bytes:
                 row = page.bytes.index(b"")
                 page.bytes.pop(row)
                 rowid = page.id.pop(row)
-                yield _Page(
+                yield _BlockPage(
                     [rowid], [page.multihash.pop(row)], [scalar(connection, _BLOCK, (rowid,))]
                 )
             yield page
 
 
-def _page(batch: pa.RecordBatch) -> _Page:
+def _page(batch: pa.RecordBatch) -> _BlockPage:
     # by way of numpy: Arrow itself makes a Python object for each value twice
-    return _Page(*(batch[name].to_numpy(zero_copy_only=False).tolist() for name in _Page._fields))
+    return _BlockPage(
+        *(batch[name].to_numpy(zero_copy_only=False).tolist() for name in _BlockPage._fields)
+    )
 
 
-def _wrong_hashes(page: _Page) -> pa.Table:
+def _wrong_hashes(page: _BlockPage) -> pa.Table:
     wrong: list[tuple[int, bytes, str]] = []
     for rowid, multihash, block in zip(*page, strict=True):
         function = _HASHES.get(multihash[:2])

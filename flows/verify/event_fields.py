@@ -7,16 +7,16 @@ from cbrrr import CID, DagCborTypes, encode_dag_cbor
 from flows.verify.cids import Link, cid_at_start
 from flows.verify.loose import BadLink, Cbor, Items, Map, is_map, is_value
 from flows.verify.protected import capability_cid
-from flows.verify.readings import Reading, Row
+from flows.verify.readings import BlockReading, Row
 
 
-def time_reading(block: bytes, stream: bytes, prev: bytes, proof: bytes, path: str) -> Reading:
+def time_reading(block: bytes, stream: bytes, prev: bytes, proof: bytes, path: str) -> BlockReading:
     """The reading of a block as a time event with these fields."""
     fields: DagCborTypes = {"id": CID(stream), "prev": CID(prev), "proof": CID(proof), "path": path}
     return "block_time", (stream, prev, proof, path, encode_dag_cbor(fields) == block)
 
 
-def event_readings(content: Cbor, block: bytes) -> Iterator[Reading]:
+def event_readings(content: Cbor, block: bytes) -> Iterator[BlockReading]:
     """The readings of a root or payload block."""
     time = _fields(content, ("id", "prev", "proof", "path"))
     if time:

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from connectors.errors import InterruptedRunError
-from flows.verify.decoder import UNREADABLE, Decoded, decoded
+from flows.verify.decoder import UNREADABLE, DecodedPart, decoded
 from flows.verify.readings import READINGS
 from flows.verify.rows import EVENT_BLOCKS, EVENTS, OTHER_NUMBERS, connect_immutable, rowids, stream
 
@@ -144,7 +144,7 @@ def load_database(
 
 def _sources(
     path: Path, processes: int, *, hashes: bool, least_blocks: int
-) -> tuple[list[Generator[Decoded, None, None]], int]:
+) -> tuple[list[Generator[DecodedPart, None, None]], int]:
     with closing(connect_immutable(path)) as connection:
         expected = rowids(connection, "ceramic_one_block").span
     if expected < least_blocks or not processes:
@@ -160,7 +160,7 @@ def _load_rows(tables: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _keep(
-    tables: duckdb.DuckDBPyConnection, source: Generator[Decoded, None, None], loading: _Loading
+    tables: duckdb.DuckDBPyConnection, source: Generator[DecodedPart, None, None], loading: _Loading
 ) -> None:
     # many small inserts into a table that has rows cost four times as much if each is a transaction
     tables.begin()
@@ -177,7 +177,7 @@ def _keep(
 
 def _decoded_elsewhere(
     path: Path, part: int, parts: int, *, hashes: bool
-) -> Generator[Decoded, None, None]:
+) -> Generator[DecodedPart, None, None]:
     # -P: a folder `flows` where the user stands must not be taken for ours
     command = [sys.executable, "-P", "-m", "flows.verify.decoder", str(path), str(part), str(parts)]
     if hashes:
@@ -194,9 +194,9 @@ def _decoded_elsewhere(
                 table = pa.ipc.open_stream(out).read_all()
                 name = table.schema.metadata[b"table"].decode()
                 yield (
-                    Decoded({}, *table["counts"].to_pylist())
+                    DecodedPart({}, *table["counts"].to_pylist())
                     if name == "counted"
-                    else Decoded({name: table}, 0, 0)
+                    else DecodedPart({name: table}, 0, 0)
                 )
             words = errors.read().decode(errors="replace").strip()
             code = process.wait()

@@ -40,7 +40,7 @@ from flows.verify.walk import (
     value_end,
 )
 
-Value = TypeVar("Value")
+FieldValue = TypeVar("FieldValue")
 
 _BYTE = re.compile(
     rb"[\x00-\x17]|\x18.|\x19\x00.|\x1a\x00{3}.|\x1b\x00{7}.".join((rb"(?:", rb")*+")), re.DOTALL
@@ -206,7 +206,7 @@ def content_at(block: bytes, at: int) -> Cbor:
     return float(number)
 
 
-class Reader:
+class LooseReader:
     """Reads the fields that a type asks for from a block, and steps over all others."""
 
     def __init__(self, block: bytes) -> None:
@@ -237,7 +237,7 @@ class Reader:
         """Read over a value that the node makes of it untagged, and can encode again."""
         self._at = value_end(self._block, self._at, Rules.VALUE, self._steps)
 
-    def optional(self, read: Callable[[], Value]) -> Value | None:
+    def optional(self, read: Callable[[], FieldValue]) -> FieldValue | None:
         """Read null, or what `read` reads."""
         if self._block[self._at] == NULL:
             self._at += 1
@@ -267,10 +267,10 @@ class Reader:
             self.text()
         self._step(-1)
 
-    def fields(self, readers: Mapping[str, Callable[[], Value]]) -> dict[str, Value]:
+    def fields(self, readers: Mapping[str, Callable[[], FieldValue]]) -> dict[str, FieldValue]:
         """Read a map with these fields; any others are stepped over."""
         self._step(1)
-        found: dict[str, Value] = {}
+        found: dict[str, FieldValue] = {}
         for _ in range(self._length(MAP)):
             name = self.text()
             if name in found:

@@ -57,4 +57,4 @@ four kinds of event)."""
 
 Cell: TypeAlias = "bytes | str | int | list[int] | Sequence[bytes] | None"
 Row = tuple[Cell, ...]
-Reading = tuple[str, Row]
+BlockReading = tuple[str, Row]

@@ -56,7 +56,7 @@ def connect_immutable(path: Path) -> Connection:
     return connect(path, "ro", immutable=True)
 
 
-class Rowids(NamedTuple):
+class RowidRange(NamedTuple):
     """Where the rows of a table are; between the ends there may be none."""
 
     first: int
@@ -68,13 +68,13 @@ class Rowids(NamedTuple):
         return self.last - self.first + 1
 
 
-def rowids(connection: Connection, table: str) -> Rowids:
+def rowids(connection: Connection, table: str) -> RowidRange:
     """The ends of a table."""
     # SQLite looks up one end of a table, but scans for both in one SELECT
     first, last = (
         scalar(connection, f"SELECT {end}(rowid) FROM {table}") for end in ("min", "max")
     )  # a table of ours
-    return Rowids(0, -1) if first is None else Rowids(first, last)
+    return RowidRange(0, -1) if first is None else RowidRange(first, last)
 
 
 @contextmanager

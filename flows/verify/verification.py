@@ -6,7 +6,7 @@ from typing import Literal
 
 from flows.verify.rules import Rule
 
-Status = Literal["passed", "failed", "skipped"]
+RuleStatus = Literal["passed", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Finding:
     """The input that the rule needs was not given."""
 
     @property
-    def status(self) -> Status:
+    def status(self) -> RuleStatus:
         """Old damage alone does not make a rule fail."""
         if self.is_skipped:
             return "skipped"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from operators.check.shared_blocks import LARGEST_BLOCK, FetchBlocks, Link, Node, SharedBlocks
+from operators.check.shared_blocks import LARGEST_BLOCK, FetchBlocks, Node, SharedBlocks
 from operators.encoding.cid import CBOR, Cid, is_multihash, read_cid, read_cid_text
 from operators.encoding.columns import Rows
 from operators.encoding.dagcbor import encode_head
@@ -29,7 +29,7 @@ class EventCheck:
     """Checks events one by one; what they share is fetched and read for all of them together."""
 
     capabilities: SharedBlocks[bool]
-    proofs: SharedBlocks[Link]
+    proofs: SharedBlocks[Cid]
     nodes: SharedBlocks[Node]
     fetch: FetchBlocks
     """Finds blocks that are listed though nothing needs them."""
@@ -198,7 +198,7 @@ class _Way:
         self.failure = reason
         self.path.clear()
 
-    def begin(self, root: "Link | Reason") -> None:
+    def begin(self, root: "Cid | Reason") -> None:
         if self.failure is not None:
             return
         if isinstance(root, Reason):

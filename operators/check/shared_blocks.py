@@ -36,8 +36,6 @@ _SMALL = 1024
 """Bytes; a capability has about 700, a proof less than 200."""
 
 Content = TypeVar("Content")
-Link = Cid
-"""What a link leads to."""
 
 
 @dataclass(slots=True)
@@ -157,7 +155,7 @@ def _is_one_of(value: Value | None, texts: frozenset[str]) -> bool:
     return value is not None and value.kind == TEXT and value.text() in texts
 
 
-def read_proof(block: bytes) -> Link | Reason:
+def read_proof(block: bytes) -> Cid | Reason:
     """The root that a proof `{chainId: text, root: link, txHash: link, txType: text}` names."""
     if not _readable(block):
         return Reason.PROOF_UNREADABLE
@@ -184,7 +182,7 @@ class Node:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def link(self, index: int) -> Link | None:
+    def link(self, index: int) -> Cid | None:
         """The link at this index, None if there is none."""
         if index >= len(self._offsets):
             return None
