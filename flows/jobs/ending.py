@@ -20,7 +20,6 @@ from flows.cluster.database import Opened
 from flows.jobs.completeness import checkpoint, require_all_seen
 from flows.jobs.invocation import under_bytewax
 from flows.jobs.runner import (
-    LAST_BATCH_SECONDS,
     Kept,
     batches_kept,
     captured_stderr,
@@ -29,7 +28,7 @@ from flows.jobs.runner import (
     require_complete,
 )
 from flows.terminal.console import print_error, print_message
-from flows.terminal.signals import STOPS
+from flows.terminal.signals import LAST_BATCH_SECONDS, STOPS
 from flows.terminal.words import counted
 
 INCOMPLETE = 1

@@ -16,6 +16,7 @@ from connectors.numbers import highest_number
 from connectors.run_state import RunState
 from connectors.sink import other_numbers
 from connectors.sqlite import execute, sqlite_errors
+from flows.allocator import give_back_large_pieces
 from flows.jobs.completeness import checkpoint
 from flows.jobs.ending import outcome
 from flows.jobs.job import Job, planned, scratch_of_run, show_plan
@@ -87,6 +88,7 @@ def follow(
         InterruptedRunError: it stopped otherwise; whole batches are kept.
     """
     started = time.monotonic()
+    give_back_large_pieces()
     path = locate(database, writable=True)
     run_state = RunState(measure=options.measure)
     rounds: Rounds | None = None

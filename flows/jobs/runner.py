@@ -17,7 +17,7 @@ from connectors.errors import (
     InterruptedRunError,
 )
 from connectors.run_state import RunState
-from flows.terminal.signals import Finish
+from flows.terminal.signals import Finish, batch_seconds
 from flows.terminal.unforeseen import error_for
 from operators.spill import SpillError
 
@@ -28,9 +28,6 @@ rows are still to come then, pages are written twice. Only Bytewax's recovery ne
 SWITCH_SECONDS = 0.0005
 """After so long a thread hands the interpreter to another that waits: a tenth of the usual, because
 the threads that read and write need it often and for moments. A run took 4 % less time."""
-
-LAST_BATCH_SECONDS = 1.0
-"""How long a signal waits for the batch that is being written."""
 
 
 Kept: TypeAlias = Callable[[RunState], str]
@@ -183,7 +180,7 @@ def finish_by(
 
     def finish() -> str:
         # held until the process ends, so that no further batch is begun
-        run_state.writing.acquire(timeout=LAST_BATCH_SECONDS)
+        run_state.writing.acquire(timeout=batch_seconds())
         release()
         return kept(run_state)
 

@@ -27,6 +27,12 @@ LATEST_SECONDS = 1.9
 OWN_END_SECONDS = 1.2
 """Seconds that a job has that ends by itself on a signal; then it is ended."""
 
+LAST_BATCH_SECONDS = 1.0
+"""How long a signal lets the batch that is being written come to its end."""
+
+LATE_BATCH_SECONDS = 0.3
+"""The same where the job had time to end by itself."""
+
 SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 """Clears the line of a live display and shows the cursor that it hid."""
 
@@ -90,6 +96,11 @@ def stop_event() -> Iterator[threading.Event]:
 def format_with(format_line: Callable[[str], str]) -> None:
     """Have the line of a signal written in another form."""
     _Stop.format = staticmethod(format_line)
+
+
+def batch_seconds() -> float:
+    """How long whoever finishes a job waits for the batch that is being written."""
+    return LAST_BATCH_SECONDS if _Stop.wanted is None else LATE_BATCH_SECONDS
 
 
 def what_is_kept() -> str:

@@ -44,29 +44,6 @@ def test_three_processes_do_what_one_does(sample: Sample, tmp_path: Path) -> Non
     assert sample.digest(path) == sample.wanted
 
 
-WAYS = {
-    "two workers": python("-m", "bytewax.run", "FLOW", "-w", 2),
-    "-p 2": python("-m", "bytewax.testing", "FLOW", "-p", 2),
-    "-p 2 -w 2": python("-m", "bytewax.testing", "FLOW", "-p", 2, "-w", 2),
-    "small epochs": python("-m", "bytewax.run", "FLOW", "-w", 2, "-s", 0),
-}
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("way", WAYS)
-def test_however_bytewax_starts_it_the_same_is_delivered(
-    way: str, sample: Sample, tmp_path: Path
-) -> None:
-    path = sample.copy(tmp_path / "here")
-    flow = order_of(path, wait_seconds=PATIENCE)
-    command = [flow if argument == "FLOW" else argument for argument in WAYS[way]]
-    # `-p` has fixed ports: in a network of its own nobody else has them
-    if program.run(["unshare", "-rn", "true"], code=None).code:
-        pytest.skip("this user can't make a network")
-    program.run(["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command])
-    assert sample.digest(path) == sample.wanted
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
 @pytest.mark.parametrize(
     ("killed", "number"),

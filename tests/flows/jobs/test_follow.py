@@ -1,107 +1,27 @@
 """`run --follow`: whatever other programs insert is delivered once its parent is."""
 
 import json
-import os
 import re
-import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from random import Random
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
-from subprocess import Popen
-from typing import NamedTuple
 from urllib.request import urlopen
 
 import pytest
 
-from connectors.sqlite import connect, scalar
-from flows.synth.database import create_database
-from flows.synth.events import Event
-from tests.support.insert import insert_events
+from tests.support.following import (
+    PATIENCE,
+    UNDELIVERED,
+    check_followed,
+    empty,
+    following,
+    insert,
+    stop,
+    until,
+)
 from tests.support.job import chain, store
 from tests.support.oracle import check, read
 from tests.support.other_programs import execute_elsewhere, holding
-from tests.support.program import Ended, ceramic_order, end, kill, python, run, start
-
-INGEST = Path(__file__).parents[2] / "support" / "ingest.py"
-UNDELIVERED = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
-PATIENCE = 60.0
-"""Seconds: longer than anything here takes on a busy machine."""
-
-
-@contextmanager
-def following(
-    path: Path,
-    *options: str,
-    interval: float = 0.05,
-    environment: dict[str, str] | None = None,
-    module: str = "flows",
-) -> Iterator[Popen[str]]:
-    """A program that follows the database and has said that it is ready."""
-    follow = ("--follow", "--interval", str(interval))
-    command = ceramic_order("run", path, *follow, *options, module=module)
-    child = start(command, environment=environment)
-    try:
-        await_ready(child)
-        yield child
-    finally:
-        kill(child)
-
-
-def await_ready(child: Popen[str]) -> None:
-    """Wait for the line on stderr that says so."""
-    assert child.stderr is not None
-    seen = []
-    for line in child.stderr:
-        seen.append(line)
-        if "ready" in line.lower():
-            return
-    raise AssertionError(seen, end(child))
-
-
-def stop(child: Popen[str], number: Signals = SIGTERM) -> Ended:
-    """End it by a signal, which takes two seconds at most."""
-    child.send_signal(number)
-    ended = end(child)
-    assert ended.code == 0, ended
-    return ended
-
-
-def until(path: Path, sql: str, value: object) -> None:
-    """Wait until a query has this answer."""
-    deadline = time.monotonic() + PATIENCE
-    with closing(connect(path)) as connection:
-        while (found := scalar(connection, sql)) != value:
-            assert time.monotonic() < deadline, (sql, found, value)
-            time.sleep(0.01)
-
-
-def insert(path: Path, events: Sequence[Event]) -> None:
-    """Insert events, all undelivered, by this process."""
-    with closing(connect(path, "rw")) as connection:
-        insert_events(connection, events, [None] * len(events))
-
-
-def check_followed(path: Path, highest: int) -> set[bytes]:
-    """Hold what was delivered above a number to the promises of a run on all that is there now."""
-    after = read(path)
-    numbers = {
-        cid: number if number is not None and number <= highest else None
-        for cid, number in after.numbers.items()
-    }
-    return check(replace(after, numbers=numbers), after)
-
-
-def empty(path: Path) -> Path:
-    create_database(path).close()
-    return path
-
-
-def streams(count: int, length: int) -> list[Event]:
-    return [event for seed in range(count) for event in chain(length, seed)]
+from tests.support.program import ceramic_order, end, run
 
 
 def test_the_first_look_is_a_run(tmp_path: Path) -> None:
@@ -215,64 +135,6 @@ def test_an_event_that_is_deleted_while_it_waits_is_forgotten(tmp_path: Path) ->
     assert document["discovered"] == document["delivered"] + document["follow"]["gone"]
 
 
-@pytest.mark.parametrize("number", [SIGINT, SIGHUP])
-def test_a_signal_is_a_good_end(tmp_path: Path, number: Signals) -> None:
-    path = store(tmp_path / "node.db", chain(5))
-    with following(path) as child:
-        ended = stop(child, number)
-    assert "delivered" in ended.out
-
-
-def check_ingest(
-    tmp_path: Path,
-    seed: int,
-    *,
-    count: int,
-    seconds: int,
-    kills: int = 0,
-    module: str = "flows",
-) -> None:
-    """Follow what an ingest process inserts; nothing deliverable is left."""
-    rng = Random(seed)  # to be repeated
-    whole = store(tmp_path / "whole.db", streams(count, 8))
-    old = streams(2, 5)
-    path = store(tmp_path / "node.db", old, [*range(1, 4), None, None, *range(5, 8), None, None])
-    ingest = start(python(INGEST, path, whole, seed, seconds))
-    for _ in range(kills):
-        with following(path, module=module) as child:
-            time.sleep(seconds / (kills + 1) * rng.random())
-            child.send_signal(SIGKILL)
-    with following(path, "--json", module=module) as child:
-        assert end(ingest).code == 0
-        until(path, UNDELIVERED, 0)
-        ended = stop(child)
-    document = json.loads(ended.out)
-    assert document["waiting"] == document["rejected"] == 0
-    gone = document["follow"]["gone"]
-    if module == "flows":
-        assert document["discovered"] == document["delivered"] + gone
-    delivered = check_followed(path, 7)
-    assert len(delivered) == 8 * count - 6
-    execute_elsewhere(path, "UPDATE ceramic_one_event SET delivered = NULL WHERE delivered > 7")
-    run(ceramic_order("run", path, "--quiet"))
-    assert check_followed(path, 7) == delivered
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_what_an_ingest_process_inserts_in_any_order_is_delivered(
-    tmp_path: Path, seed: int
-) -> None:
-    check_ingest(tmp_path, seed, count=25, seconds=1)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("seed", range(10))
-def test_where_too_many_wait_to_be_kept_all_are_delivered_nevertheless(
-    tmp_path: Path, seed: int
-) -> None:
-    check_ingest(tmp_path, seed, count=60, seconds=3, module="tests.flows.jobs.crowded")
-
-
 @pytest.mark.soak
 def test_a_block_that_is_mended_in_place_is_seen(tmp_path: Path) -> None:
     events = chain(3)
@@ -383,30 +245,6 @@ def test_a_program_that_has_the_database_open_is_no_reason_not_to_start(tmp_path
     assert len(check_followed(path, 1)) == 3
 
 
-@pytest.mark.parametrize("name", ["notify", "@abstract"])
-def test_systemd_is_notified(tmp_path: Path, name: str) -> None:
-    path = store(tmp_path / "node.db", chain(2))
-    name = str(tmp_path / name) if name[0] != "@" else f"{name}-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
-        service.bind(name.replace("@", "\0"))
-        service.settimeout(PATIENCE)
-        with following(path, environment={"NOTIFY_SOCKET": name}) as child:
-            assert service.recv(100) == b"READY=1"
-            stop(child)
-        assert service.recv(100) == b"STOPPING=1"
-
-
-def test_a_signal_before_it_is_ready_ends_it_as_any_run(tmp_path: Path) -> None:
-    path = store(tmp_path / "node.db", chain(2))
-    with holding(path, "BEGIN IMMEDIATE"):
-        child = start(ceramic_order("run", path, "--follow"))
-        time.sleep(2)
-        child.send_signal(SIGTERM)
-        ended = end(child)
-    assert ended.code == 128 + SIGTERM, ended
-    assert read(path).highest == 1
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -426,64 +264,3 @@ def test_a_replay_has_no_follow(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(2))
     refused = run(ceramic_order("replay", path, "--out", tmp_path / "o", "--follow"), code=2)
     assert "No such option '--follow'" in refused.err
-
-
-SETTLED = 0.3
-"""From this part of the time on a program has the memory and the files that it needs."""
-MORE_MEMORY, MORE_WAL = 24_000, 16_000_000
-"""KiB and bytes that may come on top of that: what differs between one round and another."""
-
-
-class Sizes(NamedTuple):
-    """What a program has at one moment."""
-
-    memory: int
-    descriptors: int
-    threads: int
-    wal: int
-
-
-def sizes(child: Popen[str], path: Path) -> Sizes:
-    status = Path(f"/proc/{child.pid}/status").read_text()
-    memory, threads = (
-        int(found[1])
-        for name in ("RssAnon", "Threads")
-        if (found := re.search(rf"{name}:\s+(\d+)", status))
-    )
-    descriptors = len(list(Path(f"/proc/{child.pid}/fd").iterdir()))
-    return Sizes(memory, descriptors, threads, path.with_name(f"{path.name}-wal").stat().st_size)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("minutes", [1, 60])
-def test_memory_descriptors_and_wal_stay_flat(tmp_path: Path, minutes: int) -> None:
-    count = 500 * minutes
-    whole = store(tmp_path / "whole.db", streams(count, 8))
-    path = empty(tmp_path / "node.db")
-    seen: list[Sizes] = []
-    with following(path, "--json", interval=0.1) as child:
-        ingest = start(python(INGEST, path, whole, 1, 60 * minutes))
-        while ingest.poll() is None:
-            seen.append(sizes(child, path))
-            time.sleep(0.5)
-        assert end(ingest).code == 0
-        until(path, UNDELIVERED, 0)
-        stop(child)
-    assert len(check_followed(path, 0)) == 8 * count
-    first, rest = seen[: int(len(seen) * SETTLED)], seen[int(len(seen) * SETTLED) :]
-    print(first[-1], *(max(column) for column in zip(*rest, strict=True)))  # noqa: T201
-    for name, more in (
-        ("memory", MORE_MEMORY),
-        ("wal", MORE_WAL),
-        ("descriptors", 8),
-        ("threads", 8),
-    ):
-        assert max(getattr(each, name) for each in rest) <= more + max(
-            getattr(each, name) for each in first
-        )
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("seed", range(20))
-def test_what_kills_interrupt_is_delivered_by_the_next(tmp_path: Path, seed: int) -> None:
-    check_ingest(tmp_path, seed, count=60, seconds=10, kills=3)

@@ -1,0 +1,137 @@
+"""`run --follow` beside a program that inserts events, for a second, a minute or an hour."""
+
+import json
+import re
+import time
+from pathlib import Path
+from random import Random
+from signal import SIGKILL
+from subprocess import Popen
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.following import (
+    INGEST,
+    UNDELIVERED,
+    check_followed,
+    empty,
+    following,
+    stop,
+    streams,
+    until,
+)
+from tests.support.job import store
+from tests.support.other_programs import execute_elsewhere
+from tests.support.program import ceramic_order, end, python, run, start
+
+
+def check_ingest(
+    tmp_path: Path,
+    seed: int,
+    *,
+    count: int,
+    seconds: int,
+    kills: int = 0,
+    module: str = "flows",
+) -> None:
+    """Follow what an ingest process inserts; nothing deliverable is left."""
+    rng = Random(seed)  # to be repeated
+    whole = store(tmp_path / "whole.db", streams(count, 8))
+    old = streams(2, 5)
+    path = store(tmp_path / "node.db", old, [*range(1, 4), None, None, *range(5, 8), None, None])
+    ingest = start(python(INGEST, path, whole, seed, seconds))
+    for _ in range(kills):
+        with following(path, module=module) as child:
+            time.sleep(seconds / (kills + 1) * rng.random())
+            child.send_signal(SIGKILL)
+    with following(path, "--json", module=module) as child:
+        assert end(ingest).code == 0
+        until(path, UNDELIVERED, 0)
+        ended = stop(child)
+    document = json.loads(ended.out)
+    assert document["waiting"] == document["rejected"] == 0
+    gone = document["follow"]["gone"]
+    if module == "flows":
+        assert document["discovered"] == document["delivered"] + gone
+    delivered = check_followed(path, 7)
+    assert len(delivered) == 8 * count - 6
+    execute_elsewhere(path, "UPDATE ceramic_one_event SET delivered = NULL WHERE delivered > 7")
+    run(ceramic_order("run", path, "--quiet"))
+    assert check_followed(path, 7) == delivered
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_an_ingest_process_inserts_in_any_order_is_delivered(
+    tmp_path: Path, seed: int
+) -> None:
+    check_ingest(tmp_path, seed, count=25, seconds=1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+def test_where_too_many_wait_to_be_kept_all_are_delivered_nevertheless(
+    tmp_path: Path, seed: int
+) -> None:
+    check_ingest(tmp_path, seed, count=60, seconds=3, module="tests.flows.jobs.crowded")
+
+
+SETTLED = 0.3
+"""From this part of the time on a program has the memory and the files that it needs."""
+MORE_MEMORY, MORE_WAL = 24_000, 16_000_000
+"""KiB and bytes that may come on top of that: what differs between one round and another."""
+
+
+class Sizes(NamedTuple):
+    """What a program has at one moment."""
+
+    memory: int
+    descriptors: int
+    threads: int
+    wal: int
+
+
+def sizes(child: Popen[str], path: Path) -> Sizes:
+    status = Path(f"/proc/{child.pid}/status").read_text()
+    memory, threads = (
+        int(found[1])
+        for name in ("RssAnon", "Threads")
+        if (found := re.search(rf"{name}:\s+(\d+)", status))
+    )
+    descriptors = len(list(Path(f"/proc/{child.pid}/fd").iterdir()))
+    return Sizes(memory, descriptors, threads, path.with_name(f"{path.name}-wal").stat().st_size)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("minutes", [1, 60])
+def test_memory_descriptors_and_wal_stay_flat(tmp_path: Path, minutes: int) -> None:
+    count = 500 * minutes
+    whole = store(tmp_path / "whole.db", streams(count, 8))
+    path = empty(tmp_path / "node.db")
+    seen: list[Sizes] = []
+    with following(path, "--json", interval=0.1) as child:
+        ingest = start(python(INGEST, path, whole, 1, 60 * minutes))
+        while ingest.poll() is None:
+            seen.append(sizes(child, path))
+            time.sleep(0.5)
+        assert end(ingest).code == 0
+        until(path, UNDELIVERED, 0)
+        stop(child)
+    assert len(check_followed(path, 0)) == 8 * count
+    first, rest = seen[: int(len(seen) * SETTLED)], seen[int(len(seen) * SETTLED) :]
+    print(first[-1], *(max(column) for column in zip(*rest, strict=True)))  # noqa: T201
+    for name, more in (
+        ("memory", MORE_MEMORY),
+        ("wal", MORE_WAL),
+        ("descriptors", 8),
+        ("threads", 8),
+    ):
+        assert max(getattr(each, name) for each in rest) <= more + max(
+            getattr(each, name) for each in first
+        )
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(20))
+def test_what_kills_interrupt_is_delivered_by_the_next(tmp_path: Path, seed: int) -> None:
+    check_ingest(tmp_path, seed, count=60, seconds=10, kills=3)
