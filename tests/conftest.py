@@ -5,6 +5,7 @@ import signal
 import socket
 
 import pytest
+from hypothesis import settings
 
 TERMINAL = {"TERM": "xterm", "COLUMNS": None, "LINES": None, "NO_COLOR": None, "FORCE_COLOR": None}
 TERMINAL |= {
@@ -25,6 +26,9 @@ def pytest_configure() -> None:
             os.environ[name] = value
     # under nohup it is ignored, and whatever is started would inherit that
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # no example has a time limit of its own: it would depend on the machine
+    settings.register_profile("on any machine", deadline=None, print_blob=True)
+    settings.load_profile("on any machine")
 
 
 @pytest.fixture(params=[1, 2], ids=["1 worker", "2 workers"])

@@ -3,16 +3,27 @@
 Each is fetched and read about once; what is remembered of them is bounded in bytes.
 """
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import pyarrow as pa
 
 from operators.encoding.cid import Cid, read_cid
-from operators.encoding.dagcbor import LIST, TAG, TEXT, item_offsets, link_at
-from operators.encoding.readable import MAX_DEPTH, MAX_TYPED_DEPTH, can_read
-from operators.encoding.typed import Value, given
+from operators.encoding.dagcbor import LIST, item_offsets, link_at, skip
+from operators.encoding.known_fields import (
+    Read,
+    fields_of,
+    link,
+    one_of,
+    optional,
+    read_known,
+    text,
+    texts,
+    untagged,
+)
+from operators.encoding.readable import Reading, read, value_end
 from operators.schemas import Reason
 
 FetchBlocks = Callable[[pa.Array], dict[bytes, bytes]]
@@ -91,9 +102,8 @@ def _bytes_of(content: object) -> int:
     return ENTRY_BYTES + (content.size if isinstance(content, Node) else 0)
 
 
-def _readable(block: bytes, most: int = MAX_TYPED_DEPTH) -> bool:
-    """Whether a block is a value that is neither too large nor too deep for a node."""
-    return len(block) + _CID_BYTES <= LARGEST_BLOCK and can_read(block, most, untagged=False)
+def _is_too_large(block: bytes) -> bool:
+    return len(block) + _CID_BYTES > LARGEST_BLOCK
 
 
 _CID_BYTES = 36
@@ -116,67 +126,54 @@ _GRANT = ("aud", "domain", "iat", "iss", "nonce", "version")
 _MAYBE_GRANT = ("exp", "nbf", "requestId", "statement")
 """Texts of it that may be null or absent."""
 
-_METADATA_DEPTH = 126
-"""Lists and maps inside each other in the metadata of a capability's signature: they are read
-untagged, three steps deep."""
+_CAPABILITY: dict[str, Read[Mapping[str, str | None]]] = {
+    "h": fields_of({"t": one_of(_HEADER_TYPES)}),
+    "p": fields_of(
+        {
+            **dict.fromkeys(_GRANT, text),
+            **dict.fromkeys(_MAYBE_GRANT, optional(text)),
+            "resources": optional(texts),
+        }
+    ),
+    "s": fields_of({"t": one_of(_SIGNATURE_TYPES), "s": text, "m": optional(untagged)}),
+}
+_NEEDED = {"h": {"t"}, "p": {*_GRANT}, "s": {"t", "s"}}
+"""The fields of each part that must be there."""
 
 
 def read_capability(block: bytes) -> bool | Reason:
     """Whether a block is a capability (FORMAT.md, The four kinds of event)."""
-    return (_readable(block) and _is_capability(Value(block))) or Reason.CAPABILITY_UNREADABLE
+    parts = None if _is_too_large(block) else read_known(block, _CAPABILITY)
+    if parts is None or not all(
+        parts.get(part, {}).keys() >= names for part, names in _NEEDED.items()
+    ):
+        return Reason.CAPABILITY_UNREADABLE
+    return True
 
 
-def _is_capability(capability: Value) -> bool:
-    header, grant, signature = (
-        parts.map_fields(names) if parts is not None else {}
-        for parts, names in zip(
-            map(capability.map_fields(("h", "p", "s")).get, ("h", "p", "s")),
-            (("t",), (*_GRANT, *_MAYBE_GRANT, "resources"), ("m", "s", "t")),
-            strict=True,
-        )
-    )
-    resources, metadata = given(grant.get("resources")), signature.get("m")
-    return (
-        _is_one_of(header.get("t"), _HEADER_TYPES)
-        and _is_one_of(signature.get("t"), _SIGNATURE_TYPES)
-        and _is_text(signature.get("s"))
-        and all(_is_text(grant.get(name)) for name in _GRANT)
-        and all(given(grant.get(name)) is None or _is_text(grant[name]) for name in _MAYBE_GRANT)
-        and (resources is None or resources.is_texts())
-        and (metadata is None or metadata.is_any(_METADATA_DEPTH))
-    )
-
-
-def _is_text(value: Value | None) -> bool:
-    return value is not None and value.is_text()
-
-
-def _is_one_of(value: Value | None, texts: frozenset[str]) -> bool:
-    return value is not None and value.kind == TEXT and value.text() in texts
+_PROOF: dict[str, Read[Cid | str]] = {
+    "chainId": text,
+    "root": link,
+    "txHash": link,
+    "txType": text,
+}
 
 
 def read_proof(block: bytes) -> Cid | Reason:
     """The root that a proof `{chainId: text, root: link, txHash: link, txType: text}` names."""
-    if not _readable(block):
+    fields = None if _is_too_large(block) else read_known(block, _PROOF)
+    if fields is None or fields.keys() < _PROOF.keys():
         return Reason.PROOF_UNREADABLE
-    names = ("chainId", "root", "txHash", "txType")
-    fields = Value(block).map_fields(names)
-    readable = (
-        len(fields) == len(names)
-        and fields["chainId"].is_text()
-        and fields["txType"].is_text()
-        and fields["root"].kind == fields["txHash"].kind == TAG
-    )
-    root = fields["root"].cid() if readable else None
-    return root or Reason.PROOF_UNREADABLE
+    root = fields["root"]
+    return root if isinstance(root, Cid) else Reason.PROOF_UNREADABLE
 
 
 class Node:
     """The items of a witness node: its block, and where in it each item begins."""
 
-    def __init__(self, block: bytes) -> None:
+    def __init__(self, block: bytes, offsets: "array[int]") -> None:
         self._block = block
-        self._offsets = item_offsets(block)
+        self._offsets = offsets
         self.size = len(block) + self._offsets.itemsize * len(self._offsets)
 
     def __len__(self) -> int:
@@ -192,5 +189,13 @@ class Node:
 
 def read_node(block: bytes) -> Node | Reason:
     """The items of a witness node, a list."""
-    is_list = _readable(block, MAX_DEPTH) and Value(block).kind == LIST
-    return Node(block) if is_list else Reason.WITNESS_UNREADABLE
+    reading = Reading.NOTHING if _is_too_large(block) else read(block, untagged=False)
+    if reading is Reading.NOTHING or block[0] >> 5 != LIST:
+        return Reason.WITNESS_UNREADABLE
+    # a value that is read with all types known may have a key or a link in parts
+    item_end = skip if reading is Reading.STRICT else _lax_end
+    return Node(block, item_offsets(block, item_end))
+
+
+def _lax_end(block: bytes, at: int) -> int:
+    return value_end(block, at, untagged=False) or len(block)

@@ -6,6 +6,7 @@ link and for a byte string.
 
 import re
 from array import array
+from collections.abc import Callable
 from struct import Struct
 
 UNSIGNED, NEGATIVE, BYTES, TEXT, LIST, MAP, TAG, OTHER = range(8)
@@ -25,6 +26,13 @@ ONE_BYTE = re.compile(rb"[\x00-\x17\x20-\x37\x40\x60\x80\xa0\xf4-\xf6]+")
 
 MANY = 16
 """Values to come from which on looking for many of one byte pays."""
+
+MAX_STEPS = 256
+"""How many steps a node takes into a block: two for each list or map of which it makes a value, one
+for each part of a string, and one for the value in all of them."""
+
+WITHOUT_LENGTH, BREAK = 0x1F, 0xFF
+"""The argument of a value that goes on to a break, and the break."""
 
 LARGEST_IN_HEAD = 23
 """The largest argument that stands in the first byte itself; a larger one follows it."""
@@ -51,6 +59,39 @@ def head(block: bytes, at: int) -> tuple[int, int, int]:
         (argument,) = width.unpack_from(block, at)
         at += width.size
     return major, argument, at
+
+
+def head_as(block: bytes, at: int, major: int) -> tuple[int, int]:
+    """The argument of the value at `at`, read as one of this major type, and the index behind it.
+
+    Where a node knows the type, it takes the bits of that type off the head and does not look
+    which ones were there: so it takes some values of another type.
+    """
+    argument = block[at] & ~(major << 5)
+    if argument <= LARGEST_IN_HEAD:
+        return argument, at + 1
+    width = _WIDTHS.get(argument)
+    if width is None:
+        raise ValueError("a value of another type, or without a length")
+    (argument,) = width.unpack_from(block, at + 1)
+    return argument, at + 1 + width.size
+
+
+def string(block: bytes, at: int, major: int, steps: int) -> tuple[bytes, int]:
+    """The content of a string, which may come in parts, and the index behind it."""
+    if block[at] != major << 5 | WITHOUT_LENGTH:
+        length, at = head_as(block, at, major)
+        if at + length > len(block):
+            raise ValueError("cut off")
+        return block[at : at + length], at + length
+    at += 1
+    parts = []
+    while block[at] != BREAK:
+        if not steps:
+            raise ValueError("too deep")
+        part, at = string(block, at, major, steps - 1)
+        parts.append(part)
+    return b"".join(parts), at + 1
 
 
 def encode_head(major: int, argument: int) -> bytes:
@@ -80,18 +121,25 @@ def skip(block: bytes, at: int) -> int:
             major, argument, at = head(block, at - 1)
         if major in STRINGS:
             at += argument
-        elif major >= LIST:
-            unread += _VALUES_INSIDE[major] * argument if major != TAG else 1
+        elif major in CONTAINERS:
+            unread += _VALUES_INSIDE[major] * argument
+        elif major == TAG:
+            _, at = string(block, at, BYTES, MAX_STEPS)
     return at
 
 
-def item_offsets(block: bytes) -> "array[int]":
-    """Where in a block that is a list each of its items begins."""
+def item_offsets(block: bytes, item_end: Callable[[bytes, int], int] = skip) -> "array[int]":
+    """Where in a block that is a list each of its items begins; `item_end` says where one ends."""
     _, items, at = head(block, 0)
     offsets = array("I")
-    for _ in range(items):
-        offsets.append(at)
-        at = skip(block, at)
+    while len(offsets) < items:
+        run = ONE_BYTE.match(block, at, at + items - len(offsets))
+        if run is not None:
+            offsets.extend(range(at, run.end()))
+            at = run.end()
+        else:
+            offsets.append(at)
+            at = item_end(block, at)
     return offsets
 
 
@@ -100,5 +148,5 @@ def link_at(block: bytes, at: int) -> bytes | None:
     if block[at] >> 5 != TAG:
         return None
     _, _, at = head(block, at)
-    _, length, at = head(block, at)
-    return block[at + 1 : at + length]
+    content, _ = string(block, at, BYTES, MAX_STEPS)
+    return content[1:]

@@ -24,6 +24,7 @@ from operators.encoding.dagcbor import (
     LIST,
     MANY,
     MAP,
+    MAX_STEPS,
     NEGATIVE,
     ONE_BYTE,
     OTHER,
@@ -32,6 +33,7 @@ from operators.encoding.dagcbor import (
     TAG,
     TEXT,
     head,
+    string,
 )
 
 LARGEST_DECODED = 128 * 1024
@@ -40,9 +42,6 @@ LARGEST_DECODED = 128 * 1024
 MAX_DEPTH = 127
 """The most lists and maps inside each other that a node reads where it does not know the types
 before. Its decoder takes 256 steps: two for each of them, one for what the innermost holds."""
-
-MAX_TYPED_DEPTH = 255
-"""The same where it knows the types, and in fields that it skips: one step for each."""
 
 MOST_NEGATIVE = 1 << 63
 """A node reads no integer below -2^63 where it does not know the types before."""
@@ -70,12 +69,11 @@ class Reading(Enum):
     """One value, all of which it can encode anew."""
 
 
-def read(block: bytes, most: int = MAX_DEPTH, *, untagged: bool = True) -> Reading:
+def read(block: bytes, *, untagged: bool = True) -> Reading:
     """What a node can read of a block.
 
     Args:
         block: its bytes.
-        most: lists and maps inside each other.
         untagged: whether the node does not know the types before. It then looks into no link
             and at no key before it needs them; else what is there must be right.
     """
@@ -86,15 +84,15 @@ def read(block: bytes, most: int = MAX_DEPTH, *, untagged: bool = True) -> Readi
             pass  # a node takes more than this decoder
         else:
             least = -MOST_NEGATIVE if untagged else None
-            is_beyond = _may_be_beyond(block, most) and _is_beyond(content, most, least)
+            is_beyond = _may_be_beyond(block) and _is_beyond(content, least)
             return Reading.NOTHING if is_beyond else Reading.STRICT
-    end = value_end(block, 0, most, untagged=untagged, strict=not untagged)
+    end = value_end(block, 0, untagged=untagged, strict=not untagged)
     return Reading.LAX if end == len(block) else Reading.NOTHING
 
 
-def can_read(block: bytes, most: int = MAX_DEPTH, *, untagged: bool = True) -> bool:
+def can_read(block: bytes, *, untagged: bool = True) -> bool:
     """Whether a block is one value that a node can read; the arguments are those of `read`."""
-    return read(block, most, untagged=untagged) is not Reading.NOTHING
+    return read(block, untagged=untagged) is not Reading.NOTHING
 
 
 def is_beyond_node(block: bytes, content: object) -> bool:
@@ -102,17 +100,19 @@ def is_beyond_node(block: bytes, content: object) -> bool:
 
     That is one nested more than MAX_DEPTH deep, or with an integer below -2^63.
     """
-    return _may_be_beyond(block, MAX_DEPTH) and _is_beyond(content, MAX_DEPTH, -MOST_NEGATIVE)
+    return _may_be_beyond(block) and _is_beyond(content, -MOST_NEGATIVE)
 
 
-def _may_be_beyond(block: bytes, most: int) -> bool:
-    """False: certainly nothing in a block is more than so deep, or below -2^63."""
-    is_deep = len(block) > most and len(block.translate(None, _ALL_BUT_CONTAINERS)) > most
+def _may_be_beyond(block: bytes) -> bool:
+    """False: certainly nothing in a block is more than MAX_DEPTH deep, or below -2^63."""
+    is_deep = len(block) > MAX_DEPTH and (
+        len(block.translate(None, _ALL_BUT_CONTAINERS)) > MAX_DEPTH
+    )
     return is_deep or _MAY_BE_VERY_NEGATIVE.search(block) is not None
 
 
-def _is_beyond(content: object, most: int, least: int | None) -> bool:
-    """Whether lists and maps are more than `most` deep, or an integer is below `least`."""
+def _is_beyond(content: object, least: int | None) -> bool:
+    """Whether lists and maps are more than MAX_DEPTH deep, or an integer is below `least`."""
     level, depth = [content], 0
     while level:
         if least is not None and any(type(item) is int and item < least for item in level):
@@ -124,25 +124,25 @@ def _is_beyond(content: object, most: int, least: int | None) -> bool:
             for inner in (item.values() if isinstance(item, dict) else item)
         ]
         depth += bool(filled)
-        if depth > most:
+        if depth > MAX_DEPTH:
             return True
     return False
 
 
 def value_end(
-    block: bytes, at: int, most: int = MAX_DEPTH, *, untagged: bool = True, strict: bool = True
+    block: bytes, at: int, steps: int = MAX_STEPS, *, untagged: bool = True, strict: bool = True
 ) -> int | None:
     """Where the value at `at` ends, None if a node can't read it.
 
     Args:
         block: what it is in.
         at: where it begins.
-        most: lists and maps inside each other.
+        steps: that the node has left.
         untagged: no integer may be below -2^63.
         strict: keys are texts, no two alike, links are CIDs, and numbers are finite.
     """
     try:
-        return _Walk(block, most, untagged=untagged, strict=strict).end(at)
+        return _Walk(block, steps, untagged=untagged, strict=strict).end(at)
     except (ValueError, IndexError, error):
         return None
 
@@ -150,13 +150,15 @@ def value_end(
 class _Walk:
     """A way over a value without recursion: hostile blocks nest deeply."""
 
-    def __init__(self, block: bytes, most: int, *, untagged: bool, strict: bool) -> None:
-        self._block, self._most = block, most
+    def __init__(self, block: bytes, steps: int, *, untagged: bool, strict: bool) -> None:
+        self._block, self._steps = block, steps
         self._untagged, self._strict = untagged, strict
 
     def end(self, at: int) -> int:  # noqa: C901, PLR0912 # one loop, for speed
         """The index behind the value at `at`."""
         block, size = self._block, len(self._block)
+        # two steps for each list or map, and one for a value in the last of them
+        most, most_filled = self._steps // 2, (self._steps - 1) // 2
         unread, keys = 1, None
         above: list[tuple[int, _MapKeys | None]] = []
         while True:
@@ -166,14 +168,16 @@ class _Walk:
                 if not above:
                     return at
                 unread, keys = above.pop()
-            if unread >= MANY and keys is None:
+            if unread >= MANY and keys is None and len(above) < most:
                 run = ONE_BYTE.match(block, at, at + unread)
                 if run is not None:
                     unread, at = unread - len(run[0]), run.end()
                     continue
-            is_key = keys is not None and not unread % 2
             unread -= 1
-            if block[at] >> 5 == OTHER and not is_key:
+            if keys is not None and unread % 2:
+                at = self._key_end(at, keys, len(above))
+                continue
+            if block[at] >> 5 == OTHER:
                 at = self._other_end(at)
                 continue
             major, argument = block[at] >> 5, block[at] & 31
@@ -184,31 +188,38 @@ class _Walk:
                 begin, at = at, at + argument
                 if at > size:
                     raise ValueError("cut off")
-                if major == TEXT or is_key:
+                if major == TEXT:
                     block[begin:at].decode()
-                if is_key and keys is not None:
-                    keys.add(block[begin:at])
-            elif is_key:
-                raise ValueError("a key that is no text")
             elif major in CONTAINERS:
                 count = argument if major == LIST else 2 * argument
-                if count and (len(above) >= self._most or count > size - at):
+                if len(above) >= (most_filled if count else most) or count > size - at:
                     raise ValueError("too deep, or cut off")
                 above.append((unread, keys))
                 unread, keys = count, _MapKeys() if self._strict and major == MAP else None
             elif major == TAG:
-                at = self._link_end(argument, at)
+                at = self._link_end(argument, at, len(above))
             elif major == NEGATIVE and self._untagged and argument >= MOST_NEGATIVE:
                 raise ValueError("an integer below -2^63")
 
-    def _link_end(self, tag: int, at: int) -> int:
-        major, length, begin = head(self._block, at)
-        end = begin + length
-        if tag != LINK_TAG or major != BYTES or end > len(self._block):
+    def _key_end(self, at: int, keys: "_MapKeys", depth: int) -> int:
+        kind = TEXT
+        if self._untagged:
+            # as a value by itself
+            kind, _, _ = head(self._block, at)
+            if kind not in STRINGS:
+                raise ValueError("a key that is no text")
+        key, at = string(self._block, at, kind, self._steps - 2 * depth)
+        key.decode()
+        keys.add(key)
+        return at
+
+    def _link_end(self, tag: int, at: int, depth: int) -> int:
+        if tag != LINK_TAG or self._block[at] >> 5 != BYTES:
             raise ValueError("a tag other than that of a link")
-        if length < 2 or self._block[begin]:  # noqa: PLR2004 # a zero and something
+        content, end = string(self._block, at, BYTES, self._steps - 2 * depth - 1)
+        if len(content) < 2 or content[0]:  # noqa: PLR2004 # a zero and something
             raise ValueError("a link without its zero")
-        if self._strict and read_cid(self._block[begin + 1 : end]) is None:
+        if self._strict and read_cid(content[1:]) is None:
             raise ValueError("a link that is no CID")
         return end
 

@@ -23,7 +23,7 @@ from operators.encoding.dagcbor import (
     link_at,
     skip,
 )
-from operators.encoding.readable import MAX_DEPTH, Reading, read, value_end
+from operators.encoding.readable import Reading, read, value_end
 
 _LARGEST_BYTE = 255
 _TEXT, _LONG_TEXT = 0x60, 0x78
@@ -80,10 +80,6 @@ class Value:
         if not fewest <= count <= len(names):
             return None
         return dict(zip(names, self._items(), strict=False))
-
-    def map_fields(self, names: tuple[str, ...]) -> "dict[str, Value]":
-        """The fields of a map; none if it is something else."""
-        return (self.fields(names, 0) or {}) if self.kind == MAP else {}
 
     def items(self) -> "Iterator[Value] | None":
         """The items of a list."""
@@ -143,9 +139,9 @@ class Value:
         """Whether it is a CID."""
         return self.cid() is not None
 
-    def is_any(self, depth: int = MAX_DEPTH) -> bool:
-        """Whether a node can keep it: it encodes such fields anew. It may be so deep."""
-        return self.is_strict or value_end(self.block, self.at, depth) is not None
+    def is_any(self) -> bool:
+        """Whether a node can keep it: it encodes such fields anew."""
+        return self.is_strict or value_end(self.block, self.at) is not None
 
     def is_any_map(self) -> bool:
         """Whether it is a map of such values."""

@@ -18,6 +18,7 @@ from flows.synth.events import (
     time_event,
 )
 from tests.hostile.form_blocks import proof_and_way, protected_event, sign_by
+from tests.support.blocks import link
 
 _CAP = capability("did:pkh:eip155:1:0x0", 1).block
 _NAME = b"ipfs://" + encode_multibase("b", _CAP.cid).encode()
@@ -85,6 +86,27 @@ _GRANT: dict[str, Any] = {
     "iss": "did:pkh:x",
     "version": "1",
 }
+
+STEPPED_OVER: dict[str, tuple[bool, bytes]] = {
+    "-2^64": (True, b"\x3b" + b"\xff" * 8),
+    "a list without a length": (True, b"\x9f\x01\x9f\xff\xff"),
+    "a map without a length": (True, b"\xbf\x01\x02\x61a\xbf\xff\xff"),
+    "a map without a length that ends behind a key": (False, b"\xbf\x01\xff"),
+    "bytes in parts that are none": (True, b"\x5f\x01\x61a\xff"),
+    "tag 43": (True, b"\xd8\x2b\xc1\x01"),
+    "a link to nothing": (True, b"\xd8\x2a\x40"),
+    "undefined": (True, b"\xf7"),
+    "a simple value": (False, b"\xf8\x20"),
+    "a float of 16 bits": (True, b"\xf9\x3c\x00"),
+    "not a number": (True, b"\xfb\x7f\xf8" + bytes(6)),
+    "a key twice": (True, b"\xa2\x61a\x01\x61a\x02"),
+    "a key that is a list": (True, b"\xa1\x81\x01\x02"),
+    "a text that is no UTF-8": (True, b"\x62\xff\xfe"),
+    "a text that is cut off": (False, b"\x7a\xff\xff\xff\xff"),
+    "tags, 240 deep": (True, b"\xc1" * 240 + b"\x01"),
+    "tags, 260 deep": (False, b"\xc1" * 260 + b"\x01"),
+}
+"""Values of a field that a node does not ask for, in a proof or a capability."""
 
 _TIMES = (
     *("2024-08-23T10:00:00Z", "2024-08-23T10:00:00.123456789Z", "2024-08-23T10:00:00+14:00"),
@@ -156,16 +178,29 @@ def _capability_forms(stream: Stream, prev: bytes) -> Iterator[tuple[str, Event,
         "lists 126 deep": (True, b"\x81" * 126 + b"\x01"),
         "lists 127 deep": (False, b"\x81" * 127 + b"\x01"),
         "lists 128 deep": (False, b"\x81" * 128 + b"\x01"),
+        "lists 126 deep, with nothing": (True, b"\x81" * 125 + b"\x80"),
+        "lists 127 deep, with nothing": (False, b"\x81" * 126 + b"\x80"),
+        "a link in parts": (True, b"\xd8\x2a\x5f" + link(prev)[2:] + b"\xff"),
     }
     for what, (taken, value) in values.items():
         name = f"whose metadata is {what}"
         yield *signed(name, metadata(name, value)), taken
-    name = "with -2^64 in an unknown field"
-    whole = encoded(name, z="here").replace(b"\x64here", b"\x3b" + b"\xff" * 8)
-    yield *signed(name, whole), True
+    for what, (taken, value) in STEPPED_OVER.items():
+        name = f"with {what} in an unknown field"
+        yield *signed(name, encoded(name, z="here").replace(b"\x64here", value)), taken
+    name = "with a text in parts"
+    parts = b"\x7f\x62ap\x7f\x69p.example\xff\xff"
+    yield *signed(name, encoded(name).replace(b"\x6bapp.example", parts)), True
+    name = "whose type is in a map"
+    yield *signed(name, encoded(name).replace(b"\x67eip4361", b"\xa1\x67eip4361")), True
 
 
 def _proof_forms(stream: Stream, prev: bytes) -> Iterator[tuple[str, Event, bool]]:
+    for what, (taken, value) in STEPPED_OVER.items():
+        name = f"proof with {what} in an unknown field"
+        proof, path, nodes = proof_and_way(prev, name, lambda fields: {**fields, "zz": "here"})
+        content = proof.content.replace(b"\x64here", value)
+        yield name, time_event(stream, prev, Witness(block(content), path, nodes)), taken
     for depth, taken in ((254, True), (256, False), (300, False)):
         name = f"proof with a field {depth} deep"
         proof, path, nodes = proof_and_way(prev, name, lambda fields: {**fields, "zz": "deep"})
@@ -173,10 +208,15 @@ def _proof_forms(stream: Stream, prev: bytes) -> Iterator[tuple[str, Event, bool
         witness = Witness(block(content), path, nodes)
         yield name, time_event(stream, prev, witness), taken
     # a node's decoder takes the length of a key from its head, and looks for few other bits there
-    for head, like in ((0x06, "a number"), (0x26, "a negative one"), (0x46, "bytes")):
-        name = f"proof with a key whose head is that of {like}"
+    for key, like in (
+        (b"\x06txHash", "whose head is that of a number"),
+        (b"\x26txHash", "whose head is that of a negative one"),
+        (b"\x46txHash", "whose head is that of bytes"),
+        (b"\x7f\x62tx\x64Hash\xff", "in parts"),
+    ):
+        name = f"proof with a key {like}"
         proof, path, nodes = proof_and_way(prev, name, lambda fields: fields)
-        content = proof.content.replace(b"\x66txHash", bytes([head]) + b"txHash")
+        content = proof.content.replace(b"\x66txHash", key)
         yield name, time_event(stream, prev, Witness(block(content), path, nodes)), True
     name = "proof with a tail"
     proof, path, nodes = proof_and_way(prev, name, lambda fields: fields)
@@ -234,6 +274,10 @@ def _witness_forms(stream: Stream, prev: bytes) -> Iterator[tuple[str, Event, bo
         "lists 128 deep": (False, b"\x81" * 128 + b"\x01"),
         "a text": (True, b"\x61a"),
         "not a number": (False, b"\xfb\x7f\xf8" + bytes(6)),
+        "a key whose head is that of a number": (True, b"\xa1\x01a\x01"),
+        "a key in parts": (True, b"\xa1\x7f\x61a\x61b\xff\x01"),
+        "a key twice": (False, b"\xa2\x61a\x01\x01a\x01"),
+        "a link in parts": (True, b"\xd8\x2a\x5f" + link(prev)[2:] + b"\xff"),
     }
     for name, (taken, item) in items.items():
         content = encode_dag_cbor(["item", CID(prev)]).replace(b"\x64item", item)

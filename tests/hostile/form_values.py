@@ -16,6 +16,8 @@ VALUES: dict[str, tuple[bool, bytes]] = {
     "a list with a long head": (True, b"\x98\x01\x01"),
     "a map with a long head": (True, b"\xb8\x01\x61a\x01"),
     "a link with a long tag": (True, b"\xd9\x00\x2a" + _LINK[2:]),
+    "a link in parts": (True, b"\xd8\x2a\x5f\x41\x00\x58\x24\x01\x71" + _DIGEST + b"\xff"),
+    "a link in parts of parts": (True, b"\xd8\x2a\x5f\x5f" + _LINK[2:] + b"\xff\xff"),
     "a float of 16 bits": (False, b"\xf9\x3c\x00"),
     "a float of 32 bits": (True, b"\xfa\x3f\x80\x00\x00"),
     "not a number": (False, b"\xfb\x7f\xf8" + bytes(6)),

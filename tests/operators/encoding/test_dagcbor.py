@@ -40,7 +40,7 @@ keys = st.sampled_from(["id", "prev", "proof", "data", "", "k" * 30, "k" * 300])
 @given(st.dictionaries(keys, values, max_size=7))
 def test_the_fields_of_a_map_are_what_a_decoder_finds(fields: dict[str, DagCborTypes]) -> None:
     names = tuple(name for name in ("id", "prev", "proof", "data") if name in fields)
-    found = Value(encode_dag_cbor(fields)).map_fields(names)
+    found = Value(encode_dag_cbor(fields)).fields(names, 0) or {}
     assert [found[name].kind == TAG for name in names] == [
         isinstance(fields[name], CID) for name in names
     ]
@@ -58,7 +58,7 @@ def test_longer_heads_than_necessary_are_walked_over() -> None:
         + b"\x64path\x9a\x00\x00\x00\x01\xfa\x00\x00\x00\x00\x64prev"
         + link
     )
-    found = Value(block).map_fields(("id", "path", "prev"))
+    found = Value(block).fields(("id", "path", "prev"), 0) or {}
     assert [value.kind == TAG for value in found.values()] == [False, False, True]
 
 
@@ -77,8 +77,8 @@ def test_values_are_taken_as_a_node_takes_them(name: str, *, taken: bool) -> Non
     _, value = VALUES[name]
     # in a map, as in a payload
     block = b"\xa1\x64data" + value
-    found = can_read(block) and Value(block).map_fields(("data",))["data"].is_any()
-    assert found == taken
+    fields = (can_read(block) and Value(block).fields(("data",), 0)) or {}
+    assert ("data" in fields and fields["data"].is_any()) == taken
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -101,10 +101,10 @@ def test_large_blocks_are_taken_as_small_ones_are(*, large: bool) -> None:
 
 def test_depth_is_no_obstacle() -> None:
     block = b"\xa2\x62id" + b"\x81" * 200_000 + b"\x01\x64prev" + CBOR_LINK
-    found = Value(block).map_fields(("id", "prev"))
+    found = Value(block).fields(("id", "prev"), 0) or {}
     assert [value.kind == TAG for value in found.values()] == [False, True]
     assert value_end(block, 0) is None
-    assert value_end(block, 0, most=200_001) == len(block)
+    assert value_end(block, 0, steps=500_000) == len(block)
 
 
 @many
