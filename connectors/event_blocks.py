@@ -86,14 +86,14 @@ class EventBlockReader:
         first, last = self._rows_of(cids[0])[0], self._rows_of(cids[-1])[1]
         if first and first <= last <= first + self._rows_an_event * len(cids):
             rows = self._windows.execute(self._range, bound(first, last)).fetch_arrow_table()
-            return joined(rows, cids)
+            return packed_by_event(rows, cids)
         parts, size = [], 0
         for start in range(0, len(cids), FEW_EVENTS):
             few = cids.slice(start, FEW_EVENTS)
             rows = self._events.execute(
                 self._of_event, pa.record_batch([few], names=["event_cid"])
             ).fetch_arrow_table()
-            parts.append(joined(rows, few))
+            parts.append(packed_by_event(rows, few))
             size += parts[-1].nbytes
             if size > self._most_bytes:
                 break
@@ -104,7 +104,7 @@ class EventBlockReader:
         return found["first"][0].as_py(), found["last"][0].as_py()
 
 
-def joined(rows: pa.Table, cids: pa.Array) -> pa.Array:
+def packed_by_event(rows: pa.Table, cids: pa.Array) -> pa.Array:
     """The packed event blocks of each of n distinct events, from rows with COLUMNS."""
     if not rows.num_rows:
         return pa.array([b""] * len(cids), pa.binary())

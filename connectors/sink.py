@@ -20,8 +20,7 @@ from connectors.sqlite import (
     Connection,
     connect,
     execute,
-    rerun_helps,
-    sqlite_says,
+    sqlite_errors,
 )
 from operators.schemas import UNSIGNED_INIT
 
@@ -211,15 +210,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
     def _failing(self) -> Iterator[None]:
         """Turn what fails into the error for it, and note it: Bytewax may not pass it on whole."""
         try:
-            yield
-        except DATABASE_ERRORS as cause:
-            error = InterruptedRunError(
-                f"Writing to `{self._path}` failed",
-                why=sqlite_says(cause),
-                retry=rerun_helps(cause),
-            )
-            self._run_state.fail(error)
-            raise error from cause
+            with sqlite_errors(f"Writing to `{self._path}` failed", advice=None):
+                yield
         except InterruptedRunError as error:
             self._run_state.fail(error)
             raise

@@ -107,15 +107,15 @@ def numbered(
         counts[: len(more)] += more
     next_number = first_number + np.cumsum(counts) - counts
     for rowid, level in _chunks(runs, chunk_rows):
-        place = level - least
-        by_level = np.argsort(place, kind="stable")
-        place = place[by_level]
-        starts = np.flatnonzero(np.diff(place, prepend=-1))
-        sizes = np.diff(starts, append=len(place))
-        within = np.arange(len(place)) - np.repeat(starts, sizes)
-        numbers = np.empty(len(place), dtype=np.int64)
-        numbers[by_level] = next_number[place] + within
-        next_number[place[starts]] += sizes
+        rank = level - least
+        by_level = np.argsort(rank, kind="stable")
+        rank = rank[by_level]
+        starts = np.flatnonzero(np.diff(rank, prepend=-1))
+        sizes = np.diff(starts, append=len(rank))
+        within = np.arange(len(rank)) - np.repeat(starts, sizes)
+        numbers = np.empty(len(rank), dtype=np.int64)
+        numbers[by_level] = next_number[rank] + within
+        next_number[rank[starts]] += sizes
         yield pa.record_batch([pa.array(numbers), pa.array(rowid)], names=["delivered", "rowid"])
 
 

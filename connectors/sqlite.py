@@ -167,7 +167,7 @@ def sqlite_errors(
     kind: type[CeramicOrderError] = InterruptedRunError,
     *,
     unchanged: str | None = None,
-    advice: str = CHECK_DISK,
+    advice: str | None = CHECK_DISK,
 ) -> Iterator[None]:
     """Turn what SQLite, the driver or Arrow raise within the block into the error for it.
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.event_blocks import joined, of_event
+from connectors.event_blocks import of_event, packed_by_event
 from connectors.lookup import (
     BLOCK,
     EVENT_WITH_BLOCKS,
@@ -273,7 +273,7 @@ class LookUps:
 
     def _all_listed(self, cids: pa.Array) -> pa.Array:
         with self._measure("look-up", len(cids)):
-            return joined(self._lists.find(cids), cids)
+            return packed_by_event(self._lists.find(cids), cids)
 
     def close(self) -> None:
         """Close what was opened."""

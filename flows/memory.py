@@ -90,9 +90,9 @@ def _cgroup_limits() -> list[int]:
         else:
             continue
         folder = root / group.lstrip("/")
-        for place in (folder, *folder.parents):
+        for cgroup in (folder, *folder.parents):
             try:
-                text = (place / name).read_text(encoding="ascii").strip()
+                text = (cgroup / name).read_text(encoding="ascii").strip()
             except OSError:
                 continue
             if text.isdecimal():

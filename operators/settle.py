@@ -26,7 +26,7 @@ class Settled:
     """Of each row in `order`, how many of its ancestors are in the table."""
     stuck: Rows
     """The other rows, in the order of the table."""
-    top: Rows
+    topmost: Rows
     """Of each of the n rows its topmost ancestor in the table, itself if it has no parent there;
     NONE in or below a cycle."""
 
@@ -50,33 +50,33 @@ def settle(rowid: Rows, parent: Rows, ready: Mask) -> Settled:
     row has climbed, so there are log2 of the longest chain many, and a row that has not arrived
     after log2(n) rounds never will: it hangs on a cycle.
 
-    An event's turn is the largest rowid on its way up: the moment when a reader of the rows in
-    order has seen it and all its ancestors. Ordered by turn and then by depth, parents come first,
-    and rows that lie parents-first keep their order.
+    An event's last rowid is the largest on its way up: there a reader of the rows in order has seen
+    it and all its ancestors. Ordered by that and then by depth, parents come first, and rows that
+    lie parents first keep their order.
     """
-    top = np.where(parent == NONE, np.arange(len(parent)), parent)
+    topmost = np.where(parent == NONE, np.arange(len(parent)), parent)
     depth = (parent != NONE).astype(np.int32)
-    turn = rowid.astype(np.int64)
+    last_rowid = rowid.astype(np.int64)
     for _ in range(len(parent).bit_length()):
-        above = top[top]
-        np.maximum(turn, turn[top], out=turn)
-        if np.array_equal(above, top):
+        above = topmost[topmost]
+        np.maximum(last_rowid, last_rowid[topmost], out=last_rowid)
+        if np.array_equal(above, topmost):
             break
-        depth += depth[top]
-        top = above
-    top = np.where(parent[top] == NONE, top, NONE)
-    deliverable = (top != NONE) & ready[top]
+        depth += depth[topmost]
+        topmost = above
+    topmost = np.where(parent[topmost] == NONE, topmost, NONE)
+    deliverable = (topmost != NONE) & ready[topmost]
     rows = np.flatnonzero(deliverable)
-    rows = rows[_by_turn(turn[rows], depth[rows])]
-    return Settled(rows, depth[rows], np.flatnonzero(~deliverable), top)
+    rows = rows[_by_last_rowid(last_rowid[rows], depth[rows])]
+    return Settled(rows, depth[rows], np.flatnonzero(~deliverable), topmost)
 
 
-def _by_turn(turn: Rows, depth: NDArray[np.int32]) -> Rows:
-    """The stable order by turn, then depth. One key that holds both sorts twice as fast as two."""
-    if not len(turn):
+def _by_last_rowid(last_rowid: Rows, depth: NDArray[np.int32]) -> Rows:
+    """The stable order by last rowid, then depth: one key of both sorts twice as fast as two."""
+    if not len(last_rowid):
         return np.zeros(0, dtype=np.int64)
     levels = int(depth.max()) + 1
-    largest = max(abs(int(turn.min())), abs(int(turn.max()))) + 1
+    largest = max(abs(int(last_rowid.min())), abs(int(last_rowid.max()))) + 1
     if largest * levels < np.iinfo(np.int64).max:
-        return np.argsort(turn * levels + depth, kind="stable")
-    return np.lexsort((depth, turn))
+        return np.argsort(last_rowid * levels + depth, kind="stable")
+    return np.lexsort((depth, last_rowid))

@@ -152,7 +152,7 @@ def _answers(found: pa.RecordBatch, roots: pa.RecordBatch) -> NDArray[np.int8]:
 
 def explained(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
     """Why each stuck event waits or is rejected, with schema LEFT: it lies at its top ancestor."""
-    top = settled.top[settled.stuck]
+    top = settled.topmost[settled.stuck]
     asked = np.asarray(events["asked"])[top]
     itself = top == settled.stuck
     circular = top == NONE

@@ -33,13 +33,13 @@ _OPTIONS = [
         type=click.IntRange(1, MOST_PARTITIONS),
         default=_DEFAULTS.partitions,
         show_default="half of the cores, at most 8",
-        help="Readers, each of every N-th run of rows.",
+        help="Partitions that are read at the same time, each every N-th run of rows.",
     ),
     click.option(
         "--batch-rows",
         type=click.IntRange(1, MOST_BATCH_ROWS),
-        help="Events that are written together at most. By default all that lie in random order "
-        "are, so that each page is written once.",
+        help="The most events that are written in one transaction. By default all that lie in "
+        "random order are, so that each page is written once.",
     ),
     click.option(
         "--memory-limit",
@@ -52,7 +52,7 @@ _OPTIONS = [
         type=click.Choice(["node", "links"]),
         default="node",
         show_default=True,
-        help="Deliver what a node could serve, or whatever has readable links.",
+        help="Deliver what a node could serve, or all that has readable links.",
     ),
 ]
 

@@ -55,14 +55,14 @@ def _listening_address(
 @click.option(
     "--report",
     type=FOLDER,
-    help="A folder for waiting.parquet and rejected.parquet.",
+    help="A folder for waiting.parquet and rejected.parquet: what is left, with reasons.",
 )
 @page_option
 @click.option(
     "--profile",
     "profile_file",
     type=FILE,
-    help="A file for where the time went, as JSON.",
+    help="A file for a profile, as JSON: where the time went.",
 )
 @click.option(
     "--metrics",
@@ -74,7 +74,7 @@ def _listening_address(
     "--follow",
     "follows",
     is_flag=True,
-    help="Then go on with what other programs insert, until a signal ends it. Not beside a node.",
+    help="Then deliver what other programs insert, until a signal ends it. Not beside a node.",
 )
 @click.option(
     "--interval",

@@ -16,7 +16,9 @@ from flows.terminal.words import counted
 @click.command("status", epilog="Example: ceramic-order status ~/.ceramic-one/db.sqlite3 --reasons")
 @click.argument("database", type=PATH)
 @click.option(
-    "--reasons", is_flag=True, help="Also run the flow dry, to tell why events are not delivered."
+    "--reasons",
+    is_flag=True,
+    help="Also run the flow dry, to find out why events are not delivered.",
 )
 @check_option
 @output_options

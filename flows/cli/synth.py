@@ -44,7 +44,7 @@ SHARE = click.FloatRange(0.0, 1.0)
     type=SHARE,
     default=0.0,
     show_default=True,
-    help="Share of events that name an earlier parent than the latest.",
+    help="Share of events whose parent is not the latest event of their stream.",
 )
 @click.option(
     "--order",

@@ -45,7 +45,7 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
     "--memory-limit",
     default=MEMORY_LIMIT,
     show_default=True,
-    help="For all processes together; the rest goes to files in TMPDIR.",
+    help="Memory of all processes together; the rest goes to files in TMPDIR.",
 )
 @click.option(
     "--report",

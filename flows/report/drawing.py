@@ -92,14 +92,14 @@ def columns(
     y_ticks = ticks(max(sum(column.numbers) for column in all_columns))
     width = SIZE / len(all_columns)
     shapes = []
-    for place, column in enumerate(all_columns):
+    for at, column in enumerate(all_columns):
         bottom = 0.0
         for number, (label, colour) in zip(column.numbers, colours, strict=True):
             if not number:
                 continue
             height = _share(number, y_ticks[-1]) * SIZE / 100
             shapes.append(
-                f'<rect class="{colour}" x="{place * width:.1f}" y="{SIZE - bottom - height:.1f}" '
+                f'<rect class="{colour}" x="{at * width:.1f}" y="{SIZE - bottom - height:.1f}" '
                 f'width="{width:.1f}" height="{height:.1f}">'
                 f"<title>{escape(column.label)}: {number:,} {escape(label)}</title></rect>"
             )

@@ -217,6 +217,4 @@ def _cell(heading: str, text: str) -> str:
 def _prose(text: str) -> str:
     """Sentences, with what stands in backticks as code."""
     parts = [escape(part) for part in text.split("`")]
-    return "".join(
-        f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts)
-    )
+    return "".join(f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts))

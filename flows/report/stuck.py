@@ -49,10 +49,10 @@ _STREAMS = """
         FROM read_parquet($files) WHERE stream IS NOT NULL GROUP BY ALL
     ), ranked AS (
         SELECT stream, reason, cause, sum(events) OVER (PARTITION BY stream) AS all_events,
-               row_number() OVER (PARTITION BY stream ORDER BY events DESC, cause) AS place
+               row_number() OVER (PARTITION BY stream ORDER BY events DESC, cause) AS rank
         FROM stuck
     )
-    SELECT stream, all_events::BIGINT, reason, cause, count(*) OVER () FROM ranked WHERE place = 1
+    SELECT stream, all_events::BIGINT, reason, cause, count(*) OVER () FROM ranked WHERE rank = 1
     ORDER BY all_events DESC, stream LIMIT $shown
 """
 _MISSING = """

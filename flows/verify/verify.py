@@ -88,9 +88,9 @@ def verify(
             shares = share_out(limit, events_at_most(path))
         old_path = opened.enter_context(_unchanging_file(baseline)) if baseline else None
         replayed = None if log is None else Log(log, published=is_log_published)
-        place = prepared_report(report)
-        if place is not None:
-            opened.callback(place.abandon)
+        output = prepared_report(report)
+        if output is not None:
+            opened.callback(output.abandon)
         tables = opened.enter_context(_tables(shares))
         with _explained(database, memory_limit):
             run(tables, sql("macros"))
@@ -128,8 +128,8 @@ def verify(
             findings = check_rules(
                 tables, given, lambda done, total: progress("checking rules", done, total)
             )
-            if place is not None:
-                write_report(tables, place)
+            if output is not None:
+                write_report(tables, output)
             events, delivered = tables.execute(
                 "SELECT count(*), count(*) FILTER (is_numbered) FROM event"
             ).fetchall()[0]

@@ -121,14 +121,14 @@ class Aside:
     def _held_needs(self) -> NDArray[np.void]:
         """What the events in memory need, as records of type _NUMBERED_NEED."""
         column = pa.chunked_array([batch["needs"] for batch in self._held], pa.binary())
-        joined = column.combine_chunks()
-        joined = joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
-        data, start, end = spans(joined)
-        needs = data[start[0] : end[-1]].view(NEED) if len(joined) else np.empty(0, dtype=NEED)
+        whole = column.combine_chunks()
+        whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+        data, start, end = spans(whole)
+        needs = data[start[0] : end[-1]].view(NEED) if len(whole) else np.empty(0, dtype=NEED)
         numbered = np.empty(len(needs), dtype=_NUMBERED_NEED)
         first = self._spilled
         numbered["event"] = np.repeat(
-            np.arange(first, first + len(joined)), (end - start) // NEED.itemsize
+            np.arange(first, first + len(whole)), (end - start) // NEED.itemsize
         )
         numbered["need"] = needs
         return numbered

@@ -45,7 +45,7 @@ def test_settle_agrees_with_climbing_every_chain(
     turns = {row: (max(rowids[above] for above in ways[row]), len(ways[row])) for row in free}
     assert settled.order.tolist() == sorted(free, key=turns.__getitem__)
     assert settled.stuck.tolist() == [row for row in range(len(rowids)) if row not in turns]
-    assert settled.top.tolist() == [way[-1] if way else NONE for way in ways]
+    assert settled.topmost.tolist() == [way[-1] if way else NONE for way in ways]
 
 
 @few
@@ -87,7 +87,7 @@ def test_what_hangs_on_a_cycle_is_stuck_and_the_rest_is_not() -> None:
     settled = settle(np.arange(7), parents, np.ones(7, np.bool_))
     assert settled.order.tolist() == [5, 6]
     assert settled.stuck.tolist() == [0, 1, 2, 3, 4]
-    assert settled.top.tolist() == [NONE, NONE, NONE, NONE, NONE, 5, 5]
+    assert settled.topmost.tolist() == [NONE, NONE, NONE, NONE, NONE, 5, 5]
 
 
 @few
