@@ -18,10 +18,11 @@ FETCH_ROWS = 512
 """Rows that the driver gathers at a time, within a call."""
 
 FEW_MISSES = 8
-"""In a window that could not be read whole, one event in so many may lack its root block."""
+"""A window that could not be read whole is used if at most one event in so many lacks its root
+block there."""
 
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
-"""Rowids."""
+"""The smallest and the largest rowid."""
 
 # in a damaged page there can be values of any type
 COLUMNS = {

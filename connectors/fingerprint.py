@@ -11,7 +11,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Where Linux names this run of the machine, the same in all its containers."""
 
 SAMPLES = 64
-"""Events whose CIDs are compared: each may be an access to the disk."""
+"""How many events have their CIDs compared: each may be an access to the disk."""
 
 COUNTS = """
     SELECT count(*) AS undelivered, coalesce(sum(rowid % 1000000007), 0) AS undelivered_rows,

@@ -25,7 +25,7 @@ JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 WAL_HEADER_BYTES, FRAME_HEADER_BYTES, DATABASE_HEADER_BYTES = 32, 24, 100
 
 CHANGES_AT = 24
-"""Where the first page holds how often it was changed: it grows in every later version of it."""
+"""Offset in the first page of the counter of its changes, which is larger in each later version."""
 
 WHOLE_CHECK_BYTES = 256 << 20
 """Up to this size of a database every index is compared with its table (4 s). In larger ones all

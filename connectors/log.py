@@ -32,14 +32,14 @@ ORDER = pa.schema(
 """The delivered order, a row an event, rising by `delivered`."""
 
 GROUP_ROWS = 1_000_000
-"""Events of a row group, and so of one write, at most."""
+"""The most events of a row group, and so of one write."""
 
 GROUP_BYTES_AN_EVENT = 400
-"""Of memory: for an event that is held, one of the row group that is written, and what the writer
-makes of it."""
+"""Bytes of memory for an event: as it is held, in the row group that is written, and in what the
+writer makes of it."""
 
 FILE_ROWS = 2_000_000
-"""Events of one file, about: at 66 bytes each that is 130 MB."""
+"""About how many events one file has: at 66 bytes each, 130 MB."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ ORDER_NAME = re.compile(r"order-\d{5,}\.parquet")
 """The name of a file of the order."""
 
 REMOVALS = 25
-"""How often to try to remove an unfinished log: half a second."""
+"""How often removing an unfinished log is tried: for half a second."""
 
 
 def is_name_of_log(name: str) -> bool:

@@ -36,7 +36,7 @@ class SinkSettings:
     """When the sink writes, and what it holds until then."""
 
     batch_rows: int | None = None
-    """Events of one transaction at most; None: rows in random order are written in one."""
+    """The most events of one transaction; None: rows in random order are written in one."""
     durable: bool = False
     """Sync the disk at every commit (`synchronous=FULL`), not only at a checkpoint (NORMAL)."""
     run_rows: int = 1_000_000
@@ -44,7 +44,7 @@ class SinkSettings:
     memory_bytes: int = 256 * 1024 * 1024
     """What sorted events may take in memory; more go to files."""
     spill_folder: Callable[[], Path] | None = None
-    """For these files; None: all stay in memory."""
+    """Makes the folder for these files; None: all stay in memory."""
     dense_rows: int = 50_000
     """A batch of so many events is written at once, beside the flow, if its rows lie close
     together: it shares few pages with later ones."""
@@ -54,8 +54,8 @@ class SinkSettings:
     checkpoint_pages: int = 65_536
     """SQLite checkpoints a WAL of so many pages after a commit: 256 MB; 0: never before the end."""
     cache_kib: int = 16_384
-    """Of SQLite, for pages that a transaction has changed. By level and rowid more does not help;
-    with the usual 2 MB the index on `delivered` took 1.3 times as long."""
+    """KiB of SQLite's page cache, for pages that a transaction has changed. By level and rowid more
+    does not help; with the usual 2 MB the index on `delivered` took 1.3 times as long."""
 
 
 @dataclass(frozen=True)

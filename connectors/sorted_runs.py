@@ -41,7 +41,7 @@ class RunFiles:
     memory_bytes: int
     in_memory: int = 0
     written_bytes: int = 0
-    """What has gone to files, over the whole run."""
+    """Bytes that have gone to files, over the whole run."""
     files: int = 0
 
     def keep(self, run: Run) -> Run:

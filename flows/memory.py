@@ -12,19 +12,19 @@ from flows.verify.memory import THREAD_BYTES
 from operators.order import SHARDS
 
 OWN_BYTES = 170 * MEGABYTE
-"""Python and its libraries (60 MB anonymous), and the pages that are being read and decoded."""
+"""Bytes for Python and its libraries (60 MB), and for the pages that are being read and decoded."""
 
 LEAST_DEFAULT, MOST_DEFAULT = 512 * MEGABYTE, 4_000 * MEGABYTE
 """The bounds of the default limit, a quarter of what there is."""
 
 SETTLE_FACTOR = 4
-"""A settle takes so many times the memory of the events that it settles."""
+"""How many times the memory of its events a settle takes."""
 
 EVENT_BYTES = 130
-"""Of a waiting event in memory, and in a file."""
+"""Bytes of a waiting event in memory, and in a file."""
 
 MOST_PARTITIONS = 256
-"""Of the files of a shard: more would make batches of few events."""
+"""The most files of a shard: more would make batches of few events."""
 
 
 @dataclass(frozen=True)

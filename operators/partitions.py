@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from operators.spill import SpillError
 
 PARTITIONS = 64
-"""Parts of all hashes: 15 million blocks, of 100 million events, make parts of 12 MB."""
+"""How many parts the hashes are cut into: 15 million blocks, of 100 million events, make parts of
+12 MB."""
 
 _SHIFT = np.uint64(64 - (PARTITIONS - 1).bit_length())
 

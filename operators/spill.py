@@ -11,13 +11,13 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class SpillSettings:
-    """When a shard of waiting events goes to files, and where."""
+    """When a shard of waiting events goes to files, and where they lie."""
 
     folder: Callable[[], Path]
     """Makes a folder that belongs to this run alone when it is first called; whoever made it
     removes it."""
     shard_bytes: int
-    """What a shard may hold in memory."""
+    """Bytes that a shard may hold in memory."""
     partitions: int
     """Into how many parts a shard is divided by its streams; one after the other is loaded."""
     flush_rows: int = 65_536

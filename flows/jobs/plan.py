@@ -18,30 +18,32 @@ ROW_BYTES = """
 """
 
 OTHER_COLUMNS_BYTES = 130
-"""Of a row beside its key and CID: eight hashes, the time, the init CID, and SQLite's own."""
+"""Bytes of a row beside its key and CID: eight hashes, the time, the init CID, and SQLite's own."""
 
 INDEX_ENTRY_BYTES = 24
-"""Of an event in the index on `delivered`, before and after its number is set."""
+"""Bytes of an event in the index on `delivered`, before and after its number is set."""
 
 FRAME_BYTES = 24
-"""What the WAL holds beside each page."""
+"""Bytes that the WAL holds beside each page."""
 
 SPARE_SHARE = 1 / 4
-"""Of what is needed on a disk, beyond the estimate."""
+"""The share of an estimate of disk that must be free beyond it."""
 
 LEAST_MEMORY = 100 * MEGABYTE
-"""Python and its libraries take 60 MB, and a page of events on its way another 40."""
+"""Bytes of memory below which nothing is started: Python and its libraries take 60 MB, and a page
+of events on its way another 40."""
 
 SAMPLES = 3
-"""Pages that are read for that, far from each other."""
+"""Pages of events, far from each other, that are read to find out how fast reading is."""
 
 OTHER_MICROSECONDS = 6.0
-"""Of an event, for all but reading it, on the machine of the benchmark (examples/how-fast)."""
+"""Microseconds for an event, for all but reading it, on the machine of the benchmark
+(examples/how-fast)."""
 
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """From where on a plan says more, or refuses."""
+    """When a plan times the reading, and when it refuses."""
 
     least_batch_rows: int = 50_000
     """A transaction of fewer events is not worth its checkpoint: with less room nothing is started.
@@ -58,18 +60,18 @@ class Plan:
     database_bytes: int
     memory_limit: int
     spilled_bytes: int
-    """What does not fit in memory and goes to files; 0: all fits."""
+    """Bytes that do not fit in memory and go to files; 0: all fits."""
     scratch: str
     """The folder in which a folder for these files is made."""
     scratch_free_bytes: int
     wal_bytes: int
-    """Of the largest transaction; rows that lie parents first take less."""
+    """Bytes of the WAL of the largest transaction; rows that lie parents first take less."""
     disk_free_bytes: int
-    """Beside the database."""
+    """Free bytes of the disk that the database is on."""
     batch_rows: int | None
-    """Events of a transaction at most; None: all that lie in random order are written in one."""
+    """The most events of a transaction; None: all that lie in random order are written in one."""
     seconds: float | None
-    """About how long it takes, from the speed of this machine's reading; None: not long."""
+    """About how many seconds a run takes, by how fast this machine reads; None: a moment."""
 
     def to_json(self) -> dict[str, object]:
         """What stands under `plan` in the documents of `run` and `status` (flows/cli/README.md)."""

@@ -20,10 +20,10 @@ from operators.check.usual import (
 from operators.partitions import PartitionedFiles
 
 BYTES_A_BLOCK = 77
-"""Of the columns below 61, and of the index at most 16."""
+"""Bytes of a block: 61 of the columns below, and at most 16 of the index."""
 
 FEWEST_BLOCKS = 64
-"""Are kept whatever the budget."""
+"""The fewest blocks that there is room for, whatever the budget."""
 
 NONE = -1
 """Stands for the row of a block that is not kept."""
