@@ -29,6 +29,8 @@ NEW_EVENT_BLOCKS = """
     SELECT rowid, coalesce(CAST(event_cid AS BLOB), x'') AS cid
     FROM ceramic_one_event_block WHERE rowid > ? ORDER BY rowid LIMIT ?
 """
+CID_OF = "SELECT coalesce(CAST(cid AS BLOB), x'') AS cid FROM ceramic_one_event WHERE rowid = ?"
+
 ROOT_CODECS = [pa.scalar(bytes((1, *codec)), pa.binary()) for codec in ((CBOR,), (JOSE, 1))]
 """How the CIDs of events begin; the multihashes of their root blocks follow."""
 _NOTHING_BETWEEN = pa.scalar(b"", pa.binary())
@@ -50,6 +52,7 @@ class News:
         """What there is when this is made is not new."""
         self._connection = connection
         self._version: int | None = None
+        self._schema = schema_version(connection)
         self._undelivered = f"""
             SELECT rowid
             FROM ceramic_one_event {indexed_by(connection, "ceramic_one_event", "delivered")}
@@ -70,6 +73,10 @@ class News:
         version = int(scalar(self._connection, "PRAGMA data_version"))
         has_changed, self._version = version != self._version, version
         return has_changed
+
+    def is_rebuilt(self) -> bool:
+        """Whether tables were changed, or stored anew by `VACUUM`: rows may be others now."""
+        return schema_version(self._connection) != self._schema
 
     def events(self) -> Rowids:
         """The undelivered events above the highest rowid that was seen."""
@@ -123,6 +130,11 @@ class News:
             yield rows
 
 
+def schema_version(connection: Connection) -> int:
+    """Another one after each change of a table, and after `VACUUM`, which may move rows."""
+    return int(scalar(connection, "PRAGMA schema_version"))
+
+
 @dataclass(frozen=True)
 class ListedSource(UndeliveredSource):
     """The events of some rows, as far as they are undelivered; one partition reads all."""
@@ -131,6 +143,17 @@ class ListedSource(UndeliveredSource):
     """Which rows; they rise."""
     read: list[tuple[pa.Array, pa.Array]] = field(default_factory=list)
     """Gets the rowids and the CIDs of the events that were read."""
+
+    def are_there(self, connection: Connection, rowids: pa.Array) -> bool:
+        """Whether these rows still are the events that were read: a rowid may be used again."""
+        read = pa.Table.from_arrays(
+            [pa.chunked_array(column) for column in zip(*self.read, strict=True)], ["rowid", "cid"]
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(CID_OF, pa.record_batch([rowids], names=["rowid"]))
+            found = cursor.fetch_arrow_table()
+        at = pc.index_in(rowids, value_set=read["rowid"].combine_chunks())
+        return bool(found.num_rows and found["cid"].equals(read["cid"].take(at)))
 
     def runs(
         self,

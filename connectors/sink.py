@@ -80,6 +80,9 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
     """The connection that writes, which stays open; None: one of its own."""
     last_number: int | None = None
     """What the highest number must be at the start; None: whatever it is."""
+    are_there: Callable[[Connection, pa.Array], bool] | None = None
+    """Whether these rows still are the events that were read, where another program may write; it
+    is asked inside the transaction."""
 
     def list_parts(self) -> list[str]:
         """The one partition, where the database is."""
@@ -108,6 +111,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         self._runs: list[Run] = []
         self._files = RunFiles(sink.settings.spill_folder, sink.settings.memory_bytes)
         self._last_number = sink.last_number
+        self._are_there = sink.are_there
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
         self._batch: Future[None] | None = None
         with self._failing():
@@ -240,9 +244,11 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         return highest + 1
 
     def _set_delivered(self, numbers: pa.RecordBatch) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.executemany(SET_DELIVERED, numbers)
-            changed = cursor.rowcount
+        changed = 0
+        if self._are_there is None or self._are_there(self._connection, numbers["rowid"]):
+            with self._connection.cursor() as cursor:
+                cursor.executemany(SET_DELIVERED, numbers)
+                changed = cursor.rowcount
         self._run_state.advance_writing(changed)
         if changed != numbers.num_rows:
             raise ChangedRowsError(

@@ -159,6 +159,13 @@ class _Following:
         with sqlite_errors(f"Reading `{self._job.path}` failed"):
             has_come = self._news.has_come()
             rows = self._rows_to_read() if has_come else NO_ROWS
+            is_rebuilt = has_come and self._news.is_rebuilt()
+            if is_rebuilt:
+                self._news = News(self._held.connection)
+        if is_rebuilt:
+            # what is known of rows counts no more
+            self._rounds.deliver_all()
+            return
         if has_come:
             self._scan.is_owed = self._again.is_owed = self._whole.is_owed = True
             self._has_changed = True

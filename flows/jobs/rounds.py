@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 from connectors.claim import Claim
 from connectors.errors import InterruptedRunError
 from connectors.lookup import BLOCK, LookUp
-from connectors.news import ListedSource
+from connectors.news import ListedSource, schema_version
 from connectors.numbers import highest_number
 from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.scratch import Scratch
 from connectors.sink import ChangedRowsError, DeliveredSink
+from connectors.sqlite import Connection
 from flows.jobs.job import Job, order_into, run_into
 from flows.jobs.runner import batches_kept
 from flows.lookups import LookUpSettings
@@ -152,7 +153,7 @@ class Rounds:
         with closing(Scratch(self._job.scratch.parent)) as scratch:
             job = replace(self._job, run_state=state, scratch=scratch)
             settings = LookUpSettings(job.options.memory.check, scratch.folder, scan_share=share)
-            sink = self._sink(job, self._checkpoint_pages)
+            sink = self._sink(job, self._checkpoint_pages, source)
             try:
                 report = self._report(state)
                 order_into(job, sink, report, events=events, settings=settings, source=source)
@@ -183,7 +184,15 @@ class Rounds:
     def _report(self, state: RunState) -> ReportSink:
         return ReportSink(None, LEFT, WAITING, state, kept=self)
 
-    def _sink(self, job: Job, checkpoint_pages: int) -> DeliveredSink:
+    def _sink(
+        self, job: Job, checkpoint_pages: int, source: ListedSource | None = None
+    ) -> DeliveredSink:
+        schema = schema_version(self._held.connection)
+
+        def are_there(connection: Connection, rowids: pa.Array) -> bool:
+            is_same = schema_version(connection) == schema
+            return is_same and (source is None or source.are_there(connection, rowids))
+
         settings = replace(
             job.options.sink,
             batch_rows=job.plan.batch_rows,
@@ -198,6 +207,7 @@ class Rounds:
             settings,
             connection=self._held.connection,
             last_number=self.last_number,
+            are_there=are_there,
         )
 
 

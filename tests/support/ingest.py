@@ -4,7 +4,8 @@
 
 It copies all rows of the database WHOLE to DATABASE, in random order: children before parents,
 blocks long after their events, at rowids of its own, some events twice because they are deleted
-and inserted again. It spreads this over so many seconds, and leaves nothing out. All events come
+and inserted again. Now and then it takes the WAL in, stores all rows anew, which moves them, or
+changes the schema. It spreads this over so many seconds, and leaves nothing out. All events come
 undelivered. It imports nothing of ours: two SQLite libraries in one process drop each other's
 locks.
 """
@@ -32,6 +33,14 @@ EVENT_BLOCKS = """
     SELECT event_cid, block_multihash, codec, idx, root
     FROM whole.ceramic_one_event_block WHERE event_cid = :cid
 """
+UPKEEP = (
+    "PRAGMA wal_checkpoint(TRUNCATE)",
+    "VACUUM",
+    "CREATE TABLE IF NOT EXISTS other (value)",
+    "DROP TABLE IF EXISTS other",
+)
+UPKEEP_SHARE = 0.01
+"""Of the transactions."""
 DELETE = "DELETE FROM ceramic_one_event WHERE cid = :cid AND delivered IS NULL"
 HAS = "SELECT count(*) FROM ceramic_one_event WHERE {} = ?"
 
@@ -56,6 +65,8 @@ def main(database: str, whole: str, seed: str, seconds: str) -> None:
             step()
         connection.execute("COMMIT")
         done += len(some)
+        if rng.random() < UPKEEP_SHARE:
+            connection.execute(rng.choice(UPKEEP))
         time.sleep(max(0.0, started + done * pause - time.monotonic()))
 
 

@@ -21,7 +21,7 @@ from tests.support.following import (
 from tests.support.job import chain, store
 from tests.support.oracle import check, read
 from tests.support.other_programs import execute_elsewhere, holding
-from tests.support.program import ceramic_order, end, run
+from tests.support.program import ceramic_order, end, python, ready, run, write_line
 
 
 def test_the_first_look_is_a_run(tmp_path: Path) -> None:
@@ -115,6 +115,55 @@ def test_rows_come_at_any_rowid(tmp_path: Path) -> None:
         until(path, UNDELIVERED, 0)
         stop(child)
     assert len(check_followed(path, 1)) == 10
+
+
+def test_rows_that_a_vacuum_moves_are_found(tmp_path: Path) -> None:
+    first, second = chain(5), chain(5, 1)
+    path = store(tmp_path / "node.db", [*first[:1], *second[:1], *first[2:], *second[2:]])
+    with following(path) as child:
+        # what is left moves to the rowids of others
+        execute_elsewhere(
+            path,
+            "UPDATE ceramic_one_event SET rowid = rowid * 3 WHERE delivered IS NULL",
+            "VACUUM",
+        )
+        insert(path, second[1:2])
+        until(path, UNDELIVERED, 3)
+        execute_elsewhere(path, "CREATE TABLE other (value)")
+        insert(path, first[1:2])
+        until(path, UNDELIVERED, 0)
+        stop(child)
+    assert len(check_followed(path, 2)) == 8
+
+
+SWAP = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for sql in sys.argv[2:]:
+    connection.execute(sql)
+print("held", flush=True)
+sys.stdin.readline()
+connection.execute("UPDATE ceramic_one_event SET rowid = -rowid WHERE delivered IS NULL")
+connection.execute("UPDATE ceramic_one_event SET rowid = 7 + rowid WHERE rowid < 0")
+connection.execute("COMMIT")
+"""
+"""Lets rows be read, and gives them to other events before they can be written."""
+
+
+def test_rows_that_become_other_events_before_they_are_written_are_read_again(
+    tmp_path: Path,
+) -> None:
+    path, whole = store(tmp_path / "node.db", chain(1)), store(tmp_path / "whole.db", chain(5))
+    tables = ("ceramic_one_block", "ceramic_one_event_block", "ceramic_one_event")
+    come = [f"INSERT OR IGNORE INTO {each} SELECT * FROM whole.{each}" for each in tables]
+    program = python("-c", SWAP, path, f"ATTACH '{whole}' AS whole", *come, "BEGIN IMMEDIATE")
+    with following(path, interval=0.5) as child:
+        with ready(program) as swapping:
+            time.sleep(2)
+            write_line(swapping)
+        until(path, UNDELIVERED, 0)
+        stop(child)
+    assert len(check_followed(path, 1)) == 4
 
 
 def test_an_event_that_is_deleted_while_it_waits_is_forgotten(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def test_a_stop_does_not_wait_for_another_program(tmp_path: Path) -> None:
         with holding(path, f"ATTACH '{whole}' AS whole", *come, "BEGIN IMMEDIATE"):
             time.sleep(2)
             ended = stop(child)
-        assert ended.err.startswith("Stopped by SIGTERM: `0` events in `0` whole batches are deli")
+        assert ended.err.startswith(
+            "Stopped by `SIGTERM`. `0` events in `0` whole batches are deli"
+        )
     run(ceramic_order("run", path, "--quiet"))
     assert len(check_followed(path, 1)) == 4
 
