@@ -100,7 +100,9 @@ class Claim:
             os.close(descriptor)
 
 
-def claim(path: Path, settings: ClaimSettings = ClaimSettings(), *, shared: bool = False) -> Claim:
+def claim(
+    path: Path, settings: ClaimSettings = ClaimSettings(), *, beside_others: bool = False
+) -> Claim:
     """Make every check before a run, and hold the database for it.
 
     Two runs exclude each other by a lock on `<database>-order-lock`, which is removed at the end.
@@ -108,9 +110,9 @@ def claim(path: Path, settings: ClaimSettings = ClaimSettings(), *, shared: bool
     Args:
         path: as `locate` gives it, for writing. This process must not have it open.
         settings: how long others are waited for, and whether they are kept out.
-        shared: others may have the database open already, and open it at any time. Whether the WAL
-            and the file are whole can't be checked beside them, and is not. Only for a run that
-            finds out whether others give numbers.
+        beside_others: others may have the database open already, and open it at any time. Whether
+            the WAL and the file are whole can't be checked beside them, and is not. Only for a run
+            that finds out whether others give numbers.
 
     Raises:
         CannotStartError: it can't be ordered, or another run or program has it; nothing is changed.
@@ -127,16 +129,16 @@ def claim(path: Path, settings: ClaimSettings = ClaimSettings(), *, shared: bool
     try:
         locks = _opened_locks(path)
         with _lockable(path):
-            if not shared:
+            if not beside_others:
                 _require_alone(locks, path, settings.busy_seconds)
-            is_first = not shared or locks.others_leave(0.0)
+            is_first = not beside_others or locks.others_leave(0.0)
         _require_wal_mode(locks, path)
         if is_first:
             require_own_wal(path)
         connection = _connected(path, settings.busy_seconds)
         schema = read_schema(connection, path)
         with _lockable(path):
-            if settings.keep_out and not shared:
+            if settings.keep_out and not beside_others:
                 _keep_others_out(locks, path, settings.busy_seconds)
         require_orderable(connection, path)
         highest_number(connection, path)

@@ -83,10 +83,10 @@ class CeramicOrderError(Exception):
             retry=self.retry,
         )
 
-    def replaced(self, **others: Unpack[SomeParts]) -> Self:
+    def replaced(self, **some: Unpack[SomeParts]) -> Self:
         """The same error with some other parts."""
         parts = self.parts()
-        parts.update(others)
+        parts.update(some)
         return type(self)(**parts)
 
     def to_json(self) -> dict[str, object]:

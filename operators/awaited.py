@@ -62,11 +62,11 @@ class Awaited:
         """Forget everything, to begin anew."""
         self._entries, self._noted, self.is_full = NOTHING, [], False
 
-    def end_round(self, asked: Rowids, read: Entries) -> Rowids:
+    def end_round(self, given: Rowids, read: Entries) -> Rowids:
         """Count what a flow has noted for some events.
 
         Args:
-            asked: the rows that it was given.
+            given: the rows that it was given.
             read: those of them that were there, of type READ; all that it has not left are
                 delivered.
 
@@ -76,7 +76,7 @@ class Awaited:
         noted = np.concatenate([NOTHING, *self._noted])
         noted = noted[np.argsort(noted["rowid"], kind="stable")]
         self._noted = []
-        others = np.delete(self._entries, self._rows(asked))
+        others = np.delete(self._entries, self._rows(given))
         _hang_below(noted, others)
         _hang_below(others, noted)
         at = np.searchsorted(others["rowid"], noted["rowid"])

@@ -68,7 +68,7 @@ def flow_options(command: Callable[..., int]) -> Callable[..., int]:
         memory_limit: int | None,
         check: str,
         quiet: bool,
-        **others: object,
+        **rest: object,
     ) -> int:
         defaults = click.get_current_context().find_object(RunOptions) or RunOptions()
         options = replace(
@@ -79,7 +79,7 @@ def flow_options(command: Callable[..., int]) -> Callable[..., int]:
             check_node=check == "node",
             quiet=quiet,
         )
-        return command(options=options, **others)
+        return command(options=options, **rest)
 
     for option in reversed(_OPTIONS):
         with_options = option(with_options)

@@ -34,7 +34,7 @@ def command(database: Path, *, reasons: bool, check: str, quiet: bool, as_json: 
         print_json(found.to_json())
         return
     print_result(_kinds(found))
-    print_result(_facts(found))
+    print_result(_lines(found))
     if found.left is not None:
         print_result(_reasons(found.left))
         # no table: a CID is to be copied, so it must never be cut
@@ -64,7 +64,7 @@ def _counts(events: int, undelivered: int) -> tuple[str, str, str]:
     return f"{events:,}", f"{events - undelivered:,}", f"{undelivered:,}"
 
 
-def _facts(found: Status) -> str:
+def _lines(found: Status) -> str:
     highest = "none" if found.highest_number is None else f"{found.highest_number:,}"
     migration = "not recorded" if found.schema.migration is None else str(found.schema.migration)
     if found.chain_proofs is None:

@@ -12,7 +12,7 @@ from connectors.errors import CannotStartError
 LAST_PORT = 65_535
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """What a name stands for: a family of addresses, and one of them."""
 
     family: int
@@ -21,15 +21,15 @@ class Place(NamedTuple):
 
 
 def listen(address: str, until: float) -> socket.socket:
-    """Listen at the first place that can be listened at, as Bytewax does afterwards.
+    """Listen at the first endpoint that can be listened at, as Bytewax does afterwards.
 
     Raises:
         OSError: there is none, or its name is not known in time.
     """
-    *others, last = _places(address, until)
-    for place in others:
+    *others, last = _endpoints(address, until)
+    for endpoint in others:
         try:
-            return socket.create_server(place[1:], family=place.family)
+            return socket.create_server(endpoint[1:], family=endpoint.family)
         except OSError:
             continue
     return socket.create_server(last[1:], family=last.family)
@@ -41,31 +41,31 @@ def reach(address: str, until: float) -> socket.socket:
     Raises:
         OSError: nobody does, or can't be reached in time.
     """
-    places = _places(address, until)
-    for at, place in enumerate(places, 1):
+    endpoints = _endpoints(address, until)
+    for at, endpoint in enumerate(endpoints, 1):
         # the first may be one that does not answer
-        left = (until - time.monotonic()) / (len(places) - at + 1)
+        left = (until - time.monotonic()) / (len(endpoints) - at + 1)
         try:
-            connection = socket.create_connection(place[1:], timeout=max(0.01, left))
+            connection = socket.create_connection(endpoint[1:], timeout=max(0.01, left))
             # where nobody listens the system may connect a port of this machine with itself
             if connection.getsockname() == connection.getpeername():
                 connection.close()
                 raise _error(errno.ECONNREFUSED)
         except OSError:
-            if at == len(places):
+            if at == len(endpoints):
                 raise
         else:
             return connection
     raise _error(errno.EADDRNOTAVAIL)
 
 
-def _places(address: str, until: float) -> list[Place]:
-    """What an address stands for: at least one place.
+def _endpoints(address: str, until: float) -> list[Endpoint]:
+    """What an address stands for: at least one endpoint.
 
     A name server that does not answer is waited for in a thread of its own, which can be left.
     """
     host, port = host_and_port(address)
-    found: list[Place] = []
+    found: list[Endpoint] = []
     failed: list[OSError] = []
 
     def resolve() -> None:
@@ -76,7 +76,7 @@ def _places(address: str, until: float) -> list[Place]:
         except UnicodeError:
             failed.append(_error(errno.EINVAL))
         else:
-            found.extend(Place(info[0], str(info[4][0]), port) for info in infos)
+            found.extend(Endpoint(info[0], str(info[4][0]), port) for info in infos)
 
     thread = Thread(target=resolve, name="resolve", daemon=True)
     thread.start()

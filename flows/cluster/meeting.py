@@ -228,7 +228,7 @@ class Meeting:
 
     def _where(self) -> str:
         # the name of a machine may stand for another address on the machine itself
-        return f" at `{self._listener.place()}`" if self._listener else ""
+        return f" at `{self._listener.address()}`" if self._listener else ""
 
     def _all_agree(self, terms: Values) -> None:
         """Wait until all others have compared the terms.

@@ -49,7 +49,7 @@ class Listener:
                 return
             yield Line(connection)
 
-    def place(self) -> str:
+    def address(self) -> str:
         """Where it listens, as numbers."""
         host, port = self._socket.getsockname()[:2]
         return f"[{host}]:{port}" if self._socket.family == socket.AF_INET6 else f"{host}:{port}"

@@ -97,7 +97,7 @@ def follow(
         return rounds.kept() if rounds else batches_kept(run_state)
 
     with ExitStack() as stack:
-        held = claim(path, options.claim, shared=True)
+        held = claim(path, options.claim, beside_others=True)
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release, kept)))
         stack.callback(held.close)
         execute(held.connection, f"PRAGMA busy_timeout={int(settings.busy_seconds * 1000)}")

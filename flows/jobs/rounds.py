@@ -170,11 +170,11 @@ class Rounds:
         gc.collect()
         return True
 
-    def _take_in(self, state: RunState, asked: Rowids, read: Entries) -> Rowids:
+    def _take_in(self, state: RunState, given: Rowids, read: Entries) -> Rowids:
         """Count what a round has done; who can be delivered because of it."""
-        again = self.awaited.known(asked)
+        again = self.awaited.known(given)
         gone = len(np.setdiff1d(again, read["rowid"], assume_unique=True))
-        woken = self.awaited.end_round(asked, read)
+        woken = self.awaited.end_round(given, read)
         is_full = self.awaited.is_full
         left = self.total.reasons + state.reasons if is_full else self.awaited.counts()
         self.total.add_round(state, len(again), gone, left)

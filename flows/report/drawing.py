@@ -62,8 +62,8 @@ def bars(rows: Sequence[Bar]) -> str:
 def lines(series: Sequence[Polyline], *, x_title: str, y_title: str) -> str:
     """Lines in one picture, both axes from zero."""
     right = max(x for line in series for x, _ in line.points)
-    top = max(y for line in series for _, y in line.points)
-    x_ticks, y_ticks = ticks(right), ticks(top)
+    highest = max(y for line in series for _, y in line.points)
+    x_ticks, y_ticks = ticks(right), ticks(highest)
     shapes = [
         f'<polyline class="{line.colour}" points="{_points(line, right, y_ticks[-1])}"/>'
         for line in series
@@ -115,18 +115,18 @@ def columns(
     return _legend(used) + _axes(shapes, ends, y_ticks, x_title=x_title, y_title=y_title)
 
 
-def ticks(top: float) -> list[float]:
-    """Round numbers from 0 up to the first that is not below `top`, at most MOST_TICKS."""
-    if top <= 0:
+def ticks(highest: float) -> list[float]:
+    """Round numbers from 0 up to the first that is not below `highest`, at most MOST_TICKS."""
+    if highest <= 0:
         return [0, 1]
-    power = 10.0 ** floor(log10(top))
+    power = 10.0 ** floor(log10(highest))
     step = next(
         size * power
         for size in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5)
-        if size * power * (MOST_TICKS - 1) >= top
+        if size * power * (MOST_TICKS - 1) >= highest
     )
     found = [0.0]
-    while found[-1] < top:
+    while found[-1] < highest:
         found.append(len(found) * step)
     return found
 
@@ -136,9 +136,9 @@ def _share(number: float, whole: float) -> float:
     return max(100 * number / whole, LEAST_SHARE) if number else 0.0
 
 
-def _points(line: Polyline, right: float, top: float) -> str:
+def _points(line: Polyline, right: float, highest: float) -> str:
     return " ".join(
-        f"{SIZE * x / (right or 1):.0f},{SIZE - SIZE * y / top:.0f}" for x, y in line.points
+        f"{SIZE * x / (right or 1):.0f},{SIZE - SIZE * y / highest:.0f}" for x, y in line.points
     )
 
 

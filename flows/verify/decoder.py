@@ -103,12 +103,14 @@ def decoded(
                 rows += len(page.id)
                 size += sum(table.nbytes for table in tables.values())
                 if size >= FLUSH_BYTES:
-                    yield _joined(held, rows, unknown)
+                    yield _concatenated(held, rows, unknown)
                     held, rows, size, unknown = [], 0, 0, 0
-            yield _joined(held, rows, unknown)
+            yield _concatenated(held, rows, unknown)
 
 
-def _joined(parts: list[dict[str, pa.Table]], blocks: int, unknown_hashes: int) -> DecodedPart:
+def _concatenated(
+    parts: list[dict[str, pa.Table]], blocks: int, unknown_hashes: int
+) -> DecodedPart:
     by_name: dict[str, list[pa.Table]] = {}
     for tables in parts:
         for name, table in tables.items():

@@ -58,13 +58,13 @@ _PATHS = "SELECT id, event, cid, path FROM long_path WHERE id BETWEEN $first AND
 
 
 class _Node(NamedTuple):
-    places: np.ndarray[tuple[int], np.dtype[np.int64]]
+    indices: np.ndarray[tuple[int], np.dtype[np.int64]]
     links: pa.BinaryArray
 
-    def link(self, place: int) -> bytes | None:
-        """The link at this place, None if there is none."""
-        at = int(np.searchsorted(self.places, place))
-        if at == len(self.places) or self.places[at] != place:
+    def link(self, index: int) -> bytes | None:
+        """The link of this index, None if there is none."""
+        at = int(np.searchsorted(self.indices, index))
+        if at == len(self.indices) or self.indices[at] != index:
             return None
         found: bytes = self.links[at].as_py()
         return found

@@ -105,15 +105,15 @@ class EventCheck:
     def _unserved(self, raw: pa.RecordBatch, needed: Needed) -> Failures:
         """Those of the rows whose event blocks are not what a node needs."""
         found = raw["event_blocks"].take(pa.array(needed.keys(), pa.int64()))
-        failed = self._judge(needed, found)
+        failed = self._why_not_listed(needed, found)
         if not failed or self.fetch_event_blocks is None:
             return failed
         # what was listed at another time than the event was stored does not lie beside it
         cids = raw["cid"].take(pa.array(failed.keys(), pa.int64()))
         again = {row: needed[row] for row in failed}
-        return self._judge(again, self.fetch_event_blocks(cids))
+        return self._why_not_listed(again, self.fetch_event_blocks(cids))
 
-    def _judge(self, needed: Needed, event_blocks: pa.Array) -> Failures:
+    def _why_not_listed(self, needed: Needed, event_blocks: pa.Array) -> Failures:
         """Why the event blocks of these rows are not what a node needs, by row."""
         failed: Failures = {}
         spare: dict[int, set[bytes]] = {}

@@ -90,9 +90,9 @@ class LaterCheck:
     Safe to share between threads: they wait for each other.
     """
 
-    def __init__(self, settings: AsideSettings, budget_bytes: int, shared: SharedParts) -> None:
+    def __init__(self, settings: AsideSettings, budget_bytes: int, parts: SharedParts) -> None:
         """Hold so many bytes of events in memory."""
-        self._settings, self._budget_bytes, self._shared = settings, budget_bytes, shared
+        self._settings, self._budget_bytes, self._parts = settings, budget_bytes, parts
         self._names = count()
 
     def new_aside(self) -> Aside:
@@ -101,12 +101,12 @@ class LaterCheck:
             self._settings.spill_folder,
             f"aside-{next(self._names)}",
             self._budget_bytes,
-            self._shared.store.hashes,
+            self._parts.store.hashes,
         )
 
     def should_settle(self, aside: Aside) -> bool:
         """Whether so many events are aside that reading all blocks in files is worth it."""
-        blocks = self._shared.files.rows
+        blocks = self._parts.files.rows
         return aside.events >= max(
             self._settings.limits.settle_events, int(blocks * self._settings.limits.settle_share)
         )
@@ -128,7 +128,7 @@ class LaterCheck:
             reasons: list[Reason | None] = [None] * len(links)
             if odd.any():
                 rows = np.flatnonzero(odd)
-                with self._shared.lock:
+                with self._parts.lock:
                     found = self._judge_again(links.take(pa.array(rows)))
                 for row, reason in zip(rows.tolist(), found, strict=True):
                     reasons[row] = reason
@@ -141,11 +141,11 @@ class LaterCheck:
         left: list[tuple[NDArray[np.int64], Needs]] = []
         for part, event, needs in aside.needs():
             # a block is in memory or in the files, whenever it is looked for under the lock
-            with self._shared.lock:
-                answers = answers_of_store(needs, self._shared.store)
+            with self._parts.lock:
+                answers = answers_of_store(needs, self._parts.store)
                 unknown = np.flatnonzero(answers == UNKNOWN)
                 if len(unknown):
-                    answers[unknown] = answers_of(needs[unknown], self._shared.files.read(part))
+                    answers[unknown] = answers_of(needs[unknown], self._parts.files.read(part))
             unmet[event[answers == UNMET]] = True
             still = np.flatnonzero(answers == UNKNOWN)
             left.append((event[still], needs[still]))
@@ -166,7 +166,7 @@ class LaterCheck:
                 read_usual(
                     pa.array(found.keys(), pa.binary()), pa.array(found.values(), pa.binary())
                 )[0]
-                for found in fetched(self._shared.fetch, multihashes_of(needs))
+                for found in fetched(self._parts.fetch, multihashes_of(needs))
             ]
             answers = answers_of(needs, np.concatenate(records))
             unmet[event[answers != MET]] = True
@@ -182,8 +182,8 @@ class LaterCheck:
             there = np.asarray(at.is_valid()) if len(raw) else np.zeros(len(some), dtype=np.bool_)
             kind = np.asarray(some["kind"])
             signed = (kind == INIT) | (kind == DATA)
-            failed = self._shared.alone.fail_signed(raw, np.flatnonzero(there & signed))
-            failed |= self._shared.alone.fail_time(raw, np.flatnonzero(there & (kind == TIME)))
+            failed = self._parts.alone.fail_signed(raw, np.flatnonzero(there & signed))
+            failed |= self._parts.alone.fail_time(raw, np.flatnonzero(there & (kind == TIME)))
             # who has removed it meanwhile has removed its blocks
             failed |= dict.fromkeys(np.flatnonzero(~there).tolist(), Reason.ROOT_MISSING)
             reasons += map(failed.get, range(len(some)))

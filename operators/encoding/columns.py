@@ -147,14 +147,14 @@ def hashes(column: pa.Array) -> NDArray[np.uint64]:
 def _add_words(found: NDArray[np.uint64], data: Bytes, first: int, width: int) -> None:
     """Add the words of n values of one width that lie next to each other from `first` on."""
 
-    def column(place: int) -> NDArray[np.uint64]:
+    def column(at: int) -> NDArray[np.uint64]:
         return np.ndarray(
-            (len(found),), dtype=np.uint64, buffer=data, offset=first + place, strides=(width,)
+            (len(found),), dtype=np.uint64, buffer=data, offset=first + at, strides=(width,)
         )
 
     found += _folded(column(0)) * _FACTORS[_WORDS + 1]
-    for factor, place in zip(_FACTORS[:_WORDS], range(width - _WORD, -1, -_WORD), strict=False):
-        found += _folded(column(place)) * factor
+    for factor, at in zip(_FACTORS[:_WORDS], range(width - _WORD, -1, -_WORD), strict=False):
+        found += _folded(column(at)) * factor
 
 
 def _word_at(data: Bytes, starts: Starts) -> NDArray[np.uint64]:
