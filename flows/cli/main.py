@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -192,9 +193,26 @@ def _run(arguments: list[str], defaults: object) -> int:
     """Run one command. Not by click's `main`, which ends with exit code 1 on a closed pipe."""
     if os.environ.get(COMPLETION):
         return _complete(os.environ[COMPLETION])
+    _require_folder()
     with cli.make_context(PROGRAM, arguments, obj=defaults) as context:
         code = cli.invoke(context)
     return code if isinstance(code, int) else 0
+
+
+def _require_folder() -> None:
+    """Check that the current folder is there: libraries ask for it, for absolute names too.
+
+    Raises:
+        CannotStartError: it was removed.
+    """
+    try:
+        Path.cwd()
+    except OSError as cause:
+        raise CannotStartError(
+            "The current folder can't be used",
+            why=cause.strerror,
+            advice="Change to a folder that exists.",
+        ) from cause
 
 
 def _complete(instruction: str) -> int:

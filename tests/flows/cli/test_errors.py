@@ -176,3 +176,17 @@ def test_the_variable_of_completions_can_hold_anything(value: str, tmp_path: Pat
     ended = run(command, code=0 if is_known else 2, environment=environment)
     assert (tmp_path / "made.db").exists() == (value == "")
     assert is_known or f"no completions of the kind `{value}`" in ended.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_a_current_folder_nothing_is_begun(
+    command: str, database: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    leave = "import os, sys; os.rmdir(os.getcwd()); os.execv(sys.argv[1], sys.argv[1:])"
+    arguments = ceramic_order(*arguments_for(command, database))
+    done = run(python("-c", leave, *arguments), code=2, cwd=tmp_path / "gone")
+    assert done.err == (
+        "Error: The current folder can't be used: No such file or directory. Nothing was changed. "
+        "Change to a folder that exists.\n"
+    )
