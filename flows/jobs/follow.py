@@ -53,6 +53,8 @@ class FollowSettings:
     """Between two lines about what was delivered."""
     checkpoint_pages: int = 1000
     """A commit checkpoints a WAL of so many pages, 4 MB, as those of other programs do."""
+    kept_wal_bytes: int = 64_000_000
+    """A WAL of so many bytes was kept from that: the line then says who does so."""
 
 
 class _Share:
@@ -145,8 +147,8 @@ class _Following:
         """The rowid up to which events were judged again."""
         self._has_changed = False
         """Since the first of them was."""
-        self._said = (0, 0)
-        """How many were delivered and left when a line was printed last."""
+        self._said = (0, 0, 0)
+        """Events delivered, left, and bytes kept in the WAL when a line was printed last."""
         self._said_at = time.monotonic()
 
     def look(self) -> None:
@@ -223,16 +225,21 @@ class _Following:
         self._say("ready", text)
 
     def _say_what_was_delivered(self) -> None:
-        state = self._rounds.total
         if time.monotonic() < self._said_at + self._settings.told_seconds:
             return
-        if self._said != (state.delivered, state.reasons.total()):
+        state, path = self._rounds.total, self._job.path
+        wal = path.with_name(f"{path.name}-wal")
+        if state.wal_bytes or wal.stat().st_size > self._settings.kept_wal_bytes:
+            state.wal_bytes = checkpoint(self._held.connection, path, state)
+        if self._said != self._saying():
             self._say("following", f"{outcome(state)}.")
         self._said_at = time.monotonic()
 
     def _say(self, event: str, text: str) -> None:
-        state = self._rounds.total
-        self._said = (state.delivered, state.reasons.total())
+        self._said = delivered, left, _ = self._saying()
         if not self._job.options.quiet:
-            delivered, left = self._said
             print_event(event, text, {"delivered": delivered, "left": left})
+
+    def _saying(self) -> tuple[int, int, int]:
+        state = self._rounds.total
+        return state.delivered, state.reasons.total(), state.wal_bytes

@@ -22,7 +22,7 @@ from tests.support.following import (
     until,
 )
 from tests.support.job import store
-from tests.support.other_programs import execute_elsewhere
+from tests.support.other_programs import execute_elsewhere, holding
 from tests.support.program import ceramic_order, end, python, run, start
 
 
@@ -135,3 +135,24 @@ def test_memory_descriptors_and_wal_stay_flat(tmp_path: Path, minutes: int) -> N
 @pytest.mark.parametrize("seed", range(20))
 def test_what_kills_interrupt_is_delivered_by_the_next(tmp_path: Path, seed: int) -> None:
     check_ingest(tmp_path, seed, count=60, seconds=10, kills=3)
+
+
+@pytest.mark.soak
+def test_a_reader_that_keeps_the_wal_is_named(tmp_path: Path) -> None:
+    whole = store(tmp_path / "whole.db", streams(5000, 10))
+    path = store(tmp_path / "node.db", streams(1, 1))
+    tables = ("ceramic_one_block", "ceramic_one_event_block", "ceramic_one_event")
+    come = [f"INSERT OR IGNORE INTO {each} SELECT * FROM whole.{each}" for each in tables]
+    execute_elsewhere(whole, "UPDATE ceramic_one_event SET delivered = NULL")
+    with following(path) as child:
+        assert child.stderr is not None
+        with holding(path, "BEGIN", "SELECT count(*) FROM ceramic_one_event"):
+            execute_elsewhere(path, f"ATTACH '{whole}' AS whole", *come)
+            while "another program reads the database, so " not in (
+                said := child.stderr.readline()
+            ):
+                assert said
+        # and when it has ended, the next line says so no more
+        while "another program reads the database" in (said := child.stderr.readline()):
+            assert said
+        stop(child)
