@@ -7,8 +7,8 @@ import click
 
 from flows.cli.check_option import check_option
 from flows.cli.paths import PATH
+from flows.jobs.left import left
 from flows.jobs.options import RunOptions
-from flows.jobs.status import left
 from flows.terminal.console import output_options, print_json, print_message, print_result
 from flows.terminal.words import counted
 from operators.schemas import Reason

@@ -7,8 +7,9 @@ from rich.table import Table
 
 from flows.cli.check_option import check_option
 from flows.cli.paths import PATH
+from flows.jobs.left import Left, StuckStreamDocument
 from flows.jobs.options import RunOptions
-from flows.jobs.status import Left, Status, StuckStreamDocument, status
+from flows.jobs.status import Status, status
 from flows.terminal.console import output_options, print_json, print_message, print_result
 from flows.terminal.words import counted
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from flows.jobs.left import left
 from flows.jobs.options import RunOptions
 from flows.jobs.run import run
-from flows.jobs.status import left
 from operators.encoding.cid import cid_text, parse_cid
 from tests.support.job import chain, store
 from tests.support.oracle import read

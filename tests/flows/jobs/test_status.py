@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 
 from connectors.errors import CannotStartError
+from flows.jobs.left import left
 from flows.jobs.options import RunOptions
 from flows.jobs.run import run
-from flows.jobs.status import KindCounts, left, status
+from flows.jobs.status import KindCounts, status
 from flows.synth.events import data_event, init_event, time_event
 from flows.synth.schema import SchemaVersion
 from operators.encoding.cid import cid_text
