@@ -111,7 +111,7 @@ def packed_by_event(rows: pa.Table, cids: pa.Array) -> pa.Array:
     rows = rows.combine_chunks()
     row_cids, multihashes = rows["event_cid"].chunk(0), rows["block_multihash"].chunk(0)
     form = np.asarray(rows["form"].chunk(0))
-    # the rows of an event mostly lie together, so that one comparison each tells them apart
+    # the rows of an event mostly lie together, so one comparison a row finds where each begins
     changes = pc.not_equal(row_cids.slice(1), row_cids.slice(0, len(row_cids) - 1))
     run_starts = np.flatnonzero(np.append(True, changes.to_numpy(zero_copy_only=False)))
     run_rows = np.diff(run_starts, append=len(row_cids))

@@ -1,4 +1,4 @@
-"""What tells whether two processes of a cluster read the same file, or two copies of one state."""
+"""Finds out whether two processes of a cluster read the same file, or two copies of one state."""
 
 import hashlib
 import platform
@@ -32,7 +32,7 @@ Fingerprint = dict[str, int | str]
 
 
 def fingerprint(connection: Connection, path: Path) -> Fingerprint:
-    """What differs between two states of a database, as far as that can be told without reading it.
+    """What differs between two states of a database, as far as can be seen without reading it.
 
     Whatever a node stores or numbers changes a count or the end of a table. Events that have other
     rowids, as behind VACUUM, or another database altogether, are found by samples.

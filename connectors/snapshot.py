@@ -168,7 +168,7 @@ class Reader:
 
 
 def _marks(path: Path) -> Marks:
-    """By name, what tells a change of the database or of a journal beside it that is not empty.
+    """By name, what shows a change of the database or of a journal beside it that is not empty.
 
     Inode, size and time of change.
     """

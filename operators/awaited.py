@@ -1,8 +1,8 @@
 """What the events that a flow left wait for, while it follows a database.
 
 An event that waits names what lies above all of them that wait with it: the prev that is missing,
-or the event that is rejected. So whoever is delivered releases everything below it at once, and
-nobody is asked about each of the others.
+or the event that is rejected. So an event that is delivered releases all that is below it at once,
+without a look-up for each.
 """
 
 from collections import Counter
@@ -132,7 +132,7 @@ def read_entries(rowid: pa.Array, cid: pa.Array) -> Entries:
 def _entries(left: pa.RecordBatch) -> Entries:
     """Events of schema LEFT as type ENTRY, sorted by rowid.
 
-    Who is rejected waits for its own blocks, or where its prev is in another stream, for that.
+    A rejected event waits for its own blocks, or where its prev is in another stream, for its prev.
     """
     entries = np.empty(left.num_rows, dtype=ENTRY)
     entries["rowid"] = np.asarray(left["rowid"])

@@ -14,7 +14,7 @@ class SpillSettings:
     """When a shard of waiting events goes to files, and where they lie."""
 
     folder: Callable[[], Path]
-    """Makes a folder that belongs to this run alone when it is first called; whoever made it
+    """Makes a folder that belongs to this run alone when it is first called; the caller of the flow
     removes it."""
     shard_bytes: int
     """Bytes that a shard may hold in memory."""

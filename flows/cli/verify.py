@@ -146,8 +146,8 @@ def _table(verification: Verification) -> Table:
 
 
 def _status(finding: Finding) -> str:
-    told = f"skipped: no --{finding.rule.needs}" if finding.is_skipped else finding.status
-    return f"[{_COLOURS[finding.status]}]{told}[/]"
+    shown = f"skipped: no --{finding.rule.needs}" if finding.is_skipped else finding.status
+    return f"[{_COLOURS[finding.status]}]{shown}[/]"
 
 
 def _line(violation: Violation) -> str:

@@ -111,7 +111,7 @@ def make_plan(
         scratch: the folder for what does not fit in it.
         batch_rows: events of a transaction at most, if the user has chosen it.
         writes: whether the database is to be written; else nothing is asked of its disk.
-        must_end: whether too little disk is refused; a dry run only tells.
+        must_end: whether too little disk is refused; a dry run only says so.
         settings: from where on it says more, or refuses.
 
     Raises:

@@ -167,7 +167,7 @@ class Replaying:
         found = check()
         if found.is_good:
             return found
-        # only a baseline tells old damage from new, but comparing with one takes half as long again
+        # only a baseline separates old damage from new, but it takes half as long again
         return check(baseline=file)
 
     def abandon(self) -> None:

@@ -184,7 +184,7 @@ class LaterCheck:
             signed = (kind == INIT) | (kind == DATA)
             failed = self._parts.alone.fail_signed(raw, np.flatnonzero(there & signed))
             failed |= self._parts.alone.fail_time(raw, np.flatnonzero(there & (kind == TIME)))
-            # who has removed it meanwhile has removed its blocks
+            # an event that is gone was removed meanwhile, with its blocks
             failed |= dict.fromkeys(np.flatnonzero(~there).tolist(), Reason.ROOT_MISSING)
             reasons += map(failed.get, range(len(some)))
         return reasons
