@@ -82,7 +82,7 @@ class FileLocks:
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Whether a condition comes true in so much time."""
+    """Whether a condition comes true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -44,7 +44,7 @@ class Phases:
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def start_phase(self, name: str, total: int | None = None) -> None:
-        """Start the next part of the work: so many things are to be done in it."""
+        """Start the next part of the work, in which `total` things are to be done."""
         with self._lock:
             self._start(name, total)
 
@@ -53,7 +53,7 @@ class Phases:
         self._phase_started = time.monotonic()
 
     def advance(self, done: int) -> None:
-        """Note that so many more things of this phase are done."""
+        """Note that `done` more things of this phase are done."""
         with self._lock:
             self.phase_done += done
 
@@ -122,7 +122,7 @@ class RunState(Phases):
                     self._start(ORDERING, None)
 
     def start_writing(self, events: int) -> None:
-        """Note that so many events are about to be written.
+        """Note that a batch of `events` is about to be written.
 
         The phase stays `reading` while other events are still being read.
         """
@@ -130,7 +130,7 @@ class RunState(Phases):
             self.start_phase(WRITING, events)
 
     def advance_writing(self, events: int) -> None:
-        """Note that so many more events are written, though not committed yet."""
+        """Note that `events` more are written, though not committed yet."""
         if self.phase == WRITING:
             self.advance(events)
 

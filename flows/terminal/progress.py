@@ -146,7 +146,7 @@ def clock(seconds: float) -> str:
 
 
 def fitted(parts: Sequence[str], columns: int) -> str:
-    """As many of these parts as fit into a line of so many columns, the first ones first."""
+    """As many of these parts as fit into a line of `columns`, the first ones first."""
     said = [part for part in parts if part]
     ends = accumulate(len(part) + len(GAP) for part in said)
     # the last column stays free: some terminals break the line there

@@ -91,7 +91,7 @@ class LaterCheck:
     """
 
     def __init__(self, settings: AsideSettings, budget_bytes: int, parts: SharedParts) -> None:
-        """Hold so many bytes of events in memory."""
+        """Hold `budget_bytes` of events in memory."""
         self._settings, self._budget_bytes, self._parts = settings, budget_bytes, parts
         self._names = count()
 

@@ -27,7 +27,7 @@ class RecentBlocks:
     """Keeps blocks until somebody takes them, or until a budget of newer ones has come."""
 
     def __init__(self, fetch: FetchBlocks, budget_bytes: int) -> None:
-        """Keep so many bytes in each of two generations; find what is not here by `fetch`."""
+        """Keep `budget_bytes` in each of two generations; find what is not here by `fetch`."""
         self._fetch, self._budget_bytes = fetch, budget_bytes
         self._newer, self._older = _Generation(), _Generation()
         self._looked_up: dict[bytes, bytes | None] = {}

@@ -43,7 +43,7 @@ class SignedCheck:
     """
 
     def __init__(self, store: BlockStore, budget_bytes: int) -> None:
-        """Remember so many bytes of headers."""
+        """Remember `budget_bytes` of headers."""
         self._store, self._budget_bytes = store, budget_bytes
         self._names: dict[bytes, Cid | None] = {}
         self._names_bytes = 0

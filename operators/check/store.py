@@ -38,7 +38,7 @@ class BlockStore:
     """Shared blocks as columns, by row; rows change when blocks are dropped."""
 
     def __init__(self, budget_bytes: int, overflow: PartitionedFiles | None = None) -> None:
-        """Keep so many bytes; `overflow` takes what is dropped, as records of type USUAL."""
+        """Keep `budget_bytes`; `overflow` takes what is dropped, as records of type USUAL."""
         self.capacity = max(budget_bytes // BYTES_A_BLOCK, FEWEST_BLOCKS)
         self.kept = 0
         """How many blocks are kept."""
@@ -59,7 +59,7 @@ class BlockStore:
         """A hash table of rows plus one, at most half full; 0: nothing is there."""
 
     def turn_page(self, coming: int) -> None:
-        """Make room for so many shared blocks, which lie beside the next page of events.
+        """Make room for the shared blocks that come with the next page of events: `coming` of them.
 
         Raises:
             SpillError: the scratch folder can't take what is dropped.
