@@ -51,7 +51,7 @@ class News:
     def __init__(self, connection: Connection) -> None:
         """What there is when this is made is not new."""
         self._connection = connection
-        self._version: int | None = None
+        self._version = self._data_version()
         self._schema = schema_version(connection)
         self._undelivered = f"""
             SELECT rowid
@@ -70,9 +70,11 @@ class News:
 
         Costs nothing but a look at the memory that all connections share.
         """
-        version = int(scalar(self._connection, "PRAGMA data_version"))
-        has_changed, self._version = version != self._version, version
-        return has_changed
+        before, self._version = self._version, self._data_version()
+        return self._version != before
+
+    def _data_version(self) -> int:
+        return int(scalar(self._connection, "PRAGMA data_version"))
 
     def is_rebuilt(self) -> bool:
         """Whether tables were changed, or stored anew by `VACUUM`: rows may be others now."""
