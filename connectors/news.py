@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from connectors.plans import indexed_by
-from connectors.source import FIRST, NAMED, UndeliveredSource
+from connectors.source import UndeliveredSource
 from connectors.sqlite import Connection, query, scalar
+from connectors.undelivered import FIRST, NAMED
 from operators.encoding.cid import CBOR, JOSE
 
 EVENT, BLOCK_TABLES = "ceramic_one_event", ("ceramic_one_block", "ceramic_one_event_block")

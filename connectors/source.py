@@ -8,30 +8,23 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from numpy.typing import NDArray
 
-from connectors.blocks import BlockReader
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.event_blocks import EventBlockReader
 from connectors.page_sizes import PageSizes
-from connectors.plans import indexed_by
+from connectors.pages import read_pages
 from connectors.run_state import RunState
 from connectors.sqlite import (
     CHECK_DISK,
     DATABASE_ERRORS,
     Connection,
-    Cursor,
-    bound,
     connect,
     rerun_helps,
     sqlite_says,
 )
-from operators.encoding.cid import root_multihashes
-from operators.encoding.envelope import payload_multihashes
-from operators.schemas import BLOCKS, RAW, Page
+from connectors.undelivered import FIRST, undelivered_runs
+from operators.schemas import Page
 
 PAGES_AHEAD = 1
 """Pages that wait for the flow; a partition reads one more meanwhile."""
@@ -40,9 +33,6 @@ PAGES_A_RELEASE = 16
 """After so many pages of a partition the allocator gives back what it holds for none: a tenth of
 the peak, for 1 % of the time."""
 
-FIRST, LAST = -(2**63), 2**63 - 1
-"""The smallest and the largest rowid that SQLite has."""
-
 STATE = "in the database"
 """What Bytewax's recovery gets to store."""
 
@@ -50,16 +40,6 @@ PARTITIONS = min(8, max(1, (os.cpu_count() or 1) // 2))
 """Partitions of the source: each reads ahead in a thread of its own, while other threads order and
 write. On two cores a second one made a run with its database in memory 10 % slower, and one with a
 cold cache 2 % faster; eight made that 17 % faster."""
-
-COUNT_UNDELIVERED = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
-HIGHEST_ROWID = "SELECT coalesce(max(rowid), 0) FROM ceramic_one_event"
-
-EVENT = {
-    "rowid": "rowid",
-    "cid": "coalesce(CAST(cid AS BLOB), x'')",
-    "order_key": "coalesce(CAST(order_key AS BLOB), x'')",
-}
-NAMED = ", ".join(f"{expression} AS {name}" for name, expression in EVENT.items())
 
 
 @dataclass(frozen=True)
@@ -114,7 +94,18 @@ class UndeliveredSource(FixedPartitionedSource[Page, str]):
 
     def runs(self, connection: Connection, part: str, start: int) -> Iterator[pa.RecordBatch]:
         """The events of a partition from a rowid on, some at a time."""
-        return _runs(connection, part, self.sizes.run_rows, start)
+        return undelivered_runs(connection, part, self.sizes.run_rows, start)
+
+    def pages(
+        self, connection: Connection, part: str, start: int = FIRST
+    ) -> Generator[Page, None, None]:
+        """The pages of the partition `part`, named `i/N`, from the rowid `start` on."""
+        return read_pages(
+            connection,
+            self.runs(connection, part, start),
+            self.sizes,
+            event_blocks=self.event_blocks,
+        )
 
 
 class _Partition(StatefulSourcePartition[Page, str]):
@@ -159,7 +150,7 @@ class _Partition(StatefulSourcePartition[Page, str]):
         try:
             with (
                 closing(self._source.connect(self._source.path)) as connection,
-                closing(read_pages(connection, self._name, self._source)) as pages,
+                closing(self._source.pages(connection, self._name)) as pages,
             ):
                 while (page := self._read(pages)) is not None:
                     where = f"behind rowid `{page.events['rowid'][-1]}`"
@@ -194,142 +185,3 @@ class _Partition(StatefulSourcePartition[Page, str]):
                 continue
             return True
         return False
-
-
-def next_undelivered(connection: Connection) -> str:
-    """The statement for the first undelivered rowid from another on."""
-    return f"""
-        SELECT rowid
-        FROM ceramic_one_event {indexed_by(connection, "ceramic_one_event", "delivered")}
-        WHERE delivered IS NULL AND rowid >= ? ORDER BY rowid LIMIT 1
-    """  # constants and a name
-
-
-def undelivered(connection: Connection) -> str:
-    """The statement for the undelivered events from one rowid to another, both included."""
-    return f"""
-        SELECT {NAMED}
-        FROM ceramic_one_event {indexed_by(connection, "ceramic_one_event", "delivered")}
-        WHERE delivered IS NULL AND rowid >= ? AND rowid <= ? ORDER BY rowid
-    """  # constants and a name
-
-
-def read_pages(
-    connection: Connection, part: str, source: UndeliveredSource, start: int = FIRST
-) -> Generator[Page, None, None]:
-    """The pages of the partition `part`, named `i/N`, from the rowid `start` on.
-
-    Every statement is a read transaction of its own, so the WAL never grows because of it.
-    """
-    sizes = source.sizes
-    with (
-        closing(BlockReader(connection, sizes)) as blocks,
-        closing(EventBlockReader(connection, sizes)) as event_blocks,
-    ):
-        pages = _Pages(blocks, event_blocks if source.event_blocks else None, sizes)
-        few: list[pa.RecordBatch] = []
-        for events in source.runs(connection, part, start):
-            # a page of few events costs as much as one of hundreds
-            if few and sum(map(len, few)) + len(events) > sizes.looked_up_rows:
-                yield from pages.of(pa.concat_batches(few))
-                few = []
-            few.append(events)
-        if few:
-            yield from pages.of(pa.concat_batches(few))
-
-
-def _runs(connection: Connection, part: str, rows: int, start: int) -> Iterator[pa.RecordBatch]:
-    """The undelivered events from a rowid on, of each run of so many rowids that has any."""
-    index, partitions = map(int, part.split("/"))
-    find_next, find = next_undelivered(connection), undelivered(connection)
-    with connection.cursor() as cursor:
-        while (first := _rowid(cursor.execute(find_next, bound(start)))) is not None:
-            run = first // rows
-            run += (index - run) % partitions
-            if run * rows > LAST:
-                return
-            start = max(start, run * rows)
-            last = min((run + 1) * rows - 1, LAST)
-            found = cursor.execute(find, bound(start, last)).fetch_arrow_table()
-            yield from found.combine_chunks().to_batches()
-            if last == LAST:
-                return
-            start = last + 1
-
-
-def _rowid(cursor: Cursor) -> int | None:
-    """The rowid in the first row that a cursor has to give."""
-    found = cursor.fetch_arrow_table()
-    return int(found["rowid"][0].as_py()) if found.num_rows else None
-
-
-class _Pages:
-    """Makes pages of events."""
-
-    def __init__(
-        self, blocks: BlockReader, event_blocks: EventBlockReader | None, sizes: PageSizes
-    ) -> None:
-        self._blocks = blocks
-        self._event_blocks = event_blocks
-        self._sizes = sizes
-
-    def of(self, events: pa.RecordBatch) -> Iterator[Page]:
-        """These events in as many pages as their blocks take."""
-        while events.num_rows:
-            roots = root_multihashes(events["cid"])
-            count = self._blocks.read_window(roots)
-            if not count and events.num_rows > self._sizes.looked_up_rows:
-                # half of them may lie together
-                half = events.num_rows // 2
-                yield from self.of(events.slice(0, half))
-                events = events.slice(half)
-                continue
-            count = count or events.num_rows
-            yield from self._with_blocks(events.slice(0, count), roots.slice(0, count))
-            events = events.slice(count)
-
-    def _with_blocks(self, events: pa.RecordBatch, roots: pa.Array) -> Iterator[Page]:
-        """These events, cut where the blocks of a page have too many bytes."""
-        root = self._blocks.find(roots)
-        # the first page of a window brings what lies beside all its events
-        is_first = True
-        for some in cut(root.size, self._sizes.page_bytes):
-            some_events = events.slice(some.start, some.stop - some.start)
-            some_root = self._blocks.whole(roots[some], root[some])
-            named = payload_multihashes(some_root)
-            payload = self._blocks.find(named)
-            for few in cut(root[some].size + payload.size, self._sizes.page_bytes):
-                few_events = some_events.slice(few.start, few.stop - few.start)
-                few_payload = self._blocks.whole(named[few], payload[few])
-                for raw in self._with_event_blocks(few_events, some_root[few], few_payload):
-                    brings = is_first and self._event_blocks is not None
-                    yield Page(raw, self._blocks.beside() if brings else BLOCKS.empty_table())
-                    is_first = False
-
-    def _with_event_blocks(
-        self, events: pa.RecordBatch, root: pa.Array, payload: pa.Array
-    ) -> Iterator[pa.RecordBatch]:
-        """These events with schema RAW: one batch, or more where their event blocks are many."""
-        rowid, cid, order_key = events.columns
-        start = 0
-        while start < len(cid):
-            packed = (
-                self._event_blocks.read(cid.slice(start))
-                if self._event_blocks
-                else pa.array([b""] * len(cid), pa.binary())
-            )
-            few = slice(start, start + len(packed))
-            columns = [rowid[few], cid[few], root[few], payload[few], order_key[few], packed]
-            yield pa.record_batch(columns, schema=RAW)
-            start = few.stop
-
-
-def cut(size: NDArray[np.int64], most: int) -> Iterator[slice]:
-    """Slices of n values, each of `most` together at most or of one value."""
-    ends = size.cumsum()
-    start = 0
-    while start < len(size):
-        before = ends[start] - size[start]
-        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
-        yield slice(start, stop)
-        start = stop

@@ -27,8 +27,8 @@ from connectors.lookup import (
     undelivered_by_index,
 )
 from connectors.schema import read_schema
-from connectors.source import HIGHEST_ROWID
 from connectors.sqlite import Connection, connect, execute, query, scalar
+from connectors.undelivered import HIGHEST_ROWID
 from operators.check.batch import NodeCheck
 from operators.check.later import AsideLimits, AsideSettings
 from operators.decode import decode_events

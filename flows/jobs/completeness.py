@@ -7,8 +7,8 @@ from pathlib import Path
 from connectors.claim import Claim
 from connectors.errors import InterruptedRunError
 from connectors.run_state import RunState
-from connectors.source import COUNT_UNDELIVERED, HIGHEST_ROWID
 from connectors.sqlite import Connection, query, scalar, sqlite_errors
+from connectors.undelivered import COUNT_UNDELIVERED, HIGHEST_ROWID
 from flows.jobs.runner import batches_kept, interrupted
 
 COUNT_WITHOUT_INDEX = "SELECT count(*) FROM ceramic_one_event NOT INDEXED WHERE delivered IS NULL"

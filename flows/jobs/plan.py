@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from connectors.errors import CannotStartError
-from connectors.source import COUNT_UNDELIVERED, HIGHEST_ROWID, UndeliveredSource, read_pages
+from connectors.source import UndeliveredSource
 from connectors.sqlite import DATABASE_ERRORS, Connection, scalar
+from connectors.undelivered import COUNT_UNDELIVERED, HIGHEST_ROWID
 from flows.amounts import MEGABYTE
 from flows.memory import EVENT_BYTES, Memory, memory_there_is
 from flows.terminal.words import counted
@@ -190,7 +191,7 @@ def _seconds(connection: Connection, source: UndeliveredSource, undelivered: int
     events, started = 0, time.perf_counter()
     try:
         for sample in range(SAMPLES):
-            pages = read_pages(connection, "0/1", source, last * sample // SAMPLES)
+            pages = source.pages(connection, "0/1", last * sample // SAMPLES)
             page = next(pages, None)
             events += page.events.num_rows if page is not None else 0
     except DATABASE_ERRORS:

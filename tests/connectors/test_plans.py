@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connectors import blocks, event_blocks, source
+from connectors import blocks, event_blocks, undelivered
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, delivered_inits, known_event
 from connectors.plans import indexed_by, rows_between
 from connectors.sqlite import connect, execute, query
@@ -40,8 +40,8 @@ STEP_BY_STEP = r"SEARCH \w+ USING INTEGER PRIMARY KEY \(rowid=\?\)"
 Statement = Callable[[Any], str]
 
 PLANS: dict[str, tuple[Statement, str]] = {
-    "the next event": (source.next_undelivered, BY_INDEX.format(r"delivered=\? AND rowid>\?")),
-    "events": (source.undelivered, BY_INDEX.format(r"delivered=\? AND rowid>\? AND rowid<\?")),
+    "the next event": (undelivered.next_undelivered, BY_INDEX.format(r"delivered=\? AND rowid>\?")),
+    "events": (undelivered.undelivered, BY_INDEX.format(r"delivered=\? AND rowid>\? AND rowid<\?")),
     "the row of a block": (lambda _: blocks.ROW, BY_INDEX.format(r"multihash=\?")),
     "a large block": (lambda _: blocks.BLOCK, BY_INDEX.format(r"multihash=\?")),
     "a block": (lambda _: blocks.SIZED_BLOCK.format(1), BY_INDEX.format(r"multihash=\?")),

@@ -27,8 +27,9 @@ from connectors.blocks import BlockReader
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.event_blocks import EventBlockReader
 from connectors.page_sizes import PageSizes
+from connectors.pages import cut
 from connectors.run_state import RunState
-from connectors.source import UndeliveredSource, cut
+from connectors.source import UndeliveredSource
 from connectors.sqlite import connect, execute, query
 from flows.synth.database import create_database
 from flows.synth.events import block, build_event, data_event, init_event, sign

@@ -10,7 +10,7 @@ import pytest
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
 from connectors.run_state import RunState
-from connectors.source import UndeliveredSource, read_pages
+from connectors.source import UndeliveredSource
 from connectors.sqlite import connect, execute
 from flows.synth.events import Event, block, build_event, data_event, init_event
 from tests.support.job import store
@@ -111,6 +111,6 @@ def test_large_blocks_are_read_about_once(tmp_path: Path, lie: str) -> None:
     before = bytes_read()
     with closing(connect(path)) as connection:
         source = UndeliveredSource(path, RunState(), 1)
-        pages = list(read_pages(connection, "0/1", source))
+        pages = list(source.pages(connection, "0/1"))
     assert sum(page.events.num_rows for page in pages) == 100
     assert bytes_read() - before < READ_AGAIN * path.stat().st_size
