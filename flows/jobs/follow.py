@@ -236,9 +236,10 @@ class _Following:
         self._said_at = time.monotonic()
 
     def _say(self, event: str, text: str) -> None:
-        self._said = delivered, left, _ = self._saying()
+        self._said = delivered, left, wal_bytes = self._saying()
         if not self._job.options.quiet:
-            print_event(event, text, {"delivered": delivered, "left": left})
+            fields = {"delivered": delivered, "left": left, "wal_bytes": wal_bytes}
+            print_event(event, text, fields)
 
     def _saying(self) -> tuple[int, int, int]:
         state = self._rounds.total
