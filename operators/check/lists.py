@@ -56,12 +56,15 @@ def lists(
     Args:
         raw: events of schema RAW.
         rows: of the n events.
-        needed: of shape (n, blocks, 2): their digests, as `short` makes them.
+        needed: their digests, of shape (n, blocks, 4); or of (n, blocks, 2), as `short` makes
+            them.
         as_what: what stands before the digest in the entry of each of the blocks.
     """
     blocks = needed.shape[1]
     at, entries = _entries(raw, rows, blocks)
-    its, wanted = short(_digests_of(entries)), needed[at]
+    its, wanted = _digests_of(entries), needed[at]
+    if wanted.shape[2] < its.shape[2]:
+        its = short(its)
     same = (its == wanted).all(axis=(1, 2)) & _begin_with(raw, rows[at], as_what)
     # nodes mostly list them in the order in which they are needed here
     others = np.flatnonzero(~same)

@@ -109,8 +109,8 @@ def _is_too_large(block: bytes) -> bool:
 _CID_BYTES = 36
 """Of the CID under which a node lists nearly every block."""
 
-_HEADER_TYPES = frozenset({"eip4361", "caip122"})
-_SIGNATURE_TYPES = frozenset(
+HEADER_TYPES = frozenset({"eip4361", "caip122"})
+SIGNATURE_TYPES = frozenset(
     {
         "eip191",
         "eip1271",
@@ -121,23 +121,23 @@ _SIGNATURE_TYPES = frozenset(
         "jws",
     }
 )
-_GRANT = ("aud", "domain", "iat", "iss", "nonce", "version")
+GRANT = ("aud", "domain", "iat", "iss", "nonce", "version")
 """Texts of a capability's payload that must be there."""
-_MAYBE_GRANT = ("exp", "nbf", "requestId", "statement")
+MAYBE_GRANT = ("exp", "nbf", "requestId", "statement")
 """Texts of it that may be null or absent."""
 
 _CAPABILITY: dict[str, Read[Mapping[str, str | None]]] = {
-    "h": fields_of({"t": one_of(_HEADER_TYPES)}),
+    "h": fields_of({"t": one_of(HEADER_TYPES)}),
     "p": fields_of(
         {
-            **dict.fromkeys(_GRANT, text),
-            **dict.fromkeys(_MAYBE_GRANT, optional(text)),
+            **dict.fromkeys(GRANT, text),
+            **dict.fromkeys(MAYBE_GRANT, optional(text)),
             "resources": optional(texts),
         }
     ),
-    "s": fields_of({"t": one_of(_SIGNATURE_TYPES), "s": text, "m": optional(untagged)}),
+    "s": fields_of({"t": one_of(SIGNATURE_TYPES), "s": text, "m": optional(untagged)}),
 }
-_NEEDED = {"h": {"t"}, "p": {*_GRANT}, "s": {"t", "s"}}
+_NEEDED = {"h": {"t"}, "p": {*GRANT}, "s": {"t", "s"}}
 """The fields of each part that must be there."""
 
 
