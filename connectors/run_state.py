@@ -15,6 +15,9 @@ READING, ORDERING, WRITING, CHECKPOINT = "reading", "ordering", "writing", "chec
 """The phases of a run, in their order."""
 
 
+END = 2**63 - 1
+"""The largest rowid that there is."""
+
 WRONG_NOTES = 10_000
 """The most events with a wrong note that are counted: 1 MB of CIDs."""
 
@@ -96,6 +99,8 @@ class RunState(Phases):
     """Events that were left, and that another program deleted or delivered afterwards."""
     partitions_read: int = 0
     """Partitions of the source that were read to their end."""
+    _reached: dict[str, int] = field(default_factory=dict, repr=False)
+    """The rowid up to which each partition was read."""
     wal_bytes: int = 0
     """Bytes of the WAL that is left beside the database, because a reader keeps it from a
     checkpoint."""
@@ -134,10 +139,21 @@ class RunState(Phases):
         if self.phase == WRITING:
             self.advance(events)
 
-    def end_partition(self) -> None:
+    def reach_rowid(self, partition: str, rowid: int) -> None:
+        """Note that a partition of the source has read all its events up to this rowid."""
+        with self._lock:
+            self._reached[partition] = rowid
+
+    def end_partition(self, partition: str) -> None:
         """Count a partition that was read to its end."""
         with self._lock:
+            self._reached[partition] = END
             self.partitions_read += 1
+
+    def read_to(self) -> int | None:
+        """Up to which rowid all events were read, END: to the last one; None: none is read here."""
+        with self._lock:
+            return min(self._reached.values(), default=None)
 
     def add_batch(self, events: int, inits: int, first_number: int | None = None) -> None:
         """Count one committed batch.

@@ -115,6 +115,7 @@ class _Partition(StatefulSourcePartition[Page, str]):
         self._pages_read = 0
         self._pages: queue.Queue[Page | BaseException | None] = queue.Queue(PAGES_AHEAD)
         self._stop = threading.Event()
+        source.run_state.reach_rowid(name, FIRST)
         self._reader = threading.Thread(target=self._read_ahead, name=f"read {name}", daemon=True)
         self._reader.start()
 
@@ -127,7 +128,7 @@ class _Partition(StatefulSourcePartition[Page, str]):
             # what pages took is free, but still held: at the end of input the rest is ordered all
             # at once
             pa.default_memory_pool().release_unused()
-            self._source.run_state.end_partition()
+            self._source.run_state.end_partition(self._name)
             raise StopIteration
         if isinstance(page, BaseException):
             self._source.run_state.fail(page)
@@ -174,6 +175,8 @@ class _Partition(StatefulSourcePartition[Page, str]):
         with self._source.run_state.measure("read", 0) as measured:
             page = next(pages, None)
             measured.rows = 0 if page is None else page.events.num_rows
+        if page is not None:
+            self._source.run_state.reach_rowid(self._name, page.events["rowid"][-1].as_py())
         return page
 
     def _hand_over(self, page: Page | BaseException | None) -> bool:

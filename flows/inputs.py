@@ -46,6 +46,7 @@ class Inputs:
             settings=settings,
             found_wrong=lambda cids: self.run_state.add_wrong_notes(cids.to_pylist()),
             counted_hidden=self.run_state.set_hidden,
+            read_to=self.run_state.read_to,
         )
 
     def close(self) -> None:

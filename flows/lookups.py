@@ -4,13 +4,11 @@ They ask for parents that do not come through it, for blocks that events share, 
 that were put aside.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Event
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,14 +19,12 @@ from connectors.lookup import (
     BLOCK,
     EVENT_WITH_BLOCKS,
     LookUp,
-    delivered_inits,
     known_event,
     looking_up,
-    undelivered_by_index,
 )
 from connectors.schema import read_schema
-from connectors.sqlite import Connection, connect, execute, query, scalar
-from connectors.undelivered import HIGHEST_ROWID
+from connectors.sqlite import Connection, connect
+from flows.init_scan import InitScan, ScanSettings
 from operators.check.batch import NodeCheck
 from operators.check.later import AsideLimits, AsideSettings
 from operators.decode import decode_events
@@ -36,12 +32,6 @@ from operators.delivered import DeliveredInits
 from operators.encoding.envelope import payload_multihash
 from operators.order import KNOWN
 from operators.schemas import RAW, Measure, unmeasured
-
-LOWEST_ROWID = "SELECT min(rowid) FROM ceramic_one_event"
-FEW_UNDELIVERED = """
-    SELECT count(*) FROM (SELECT 1 FROM ceramic_one_event WHERE delivered IS NULL LIMIT ?)
-"""
-"""Counts up to a number that it is given, in the index on `delivered`."""
 
 DECODED_TOGETHER = 256
 """Events whose blocks are looked up and decoded in one call: some may have megabytes."""
@@ -63,15 +53,11 @@ class LookUpSettings:
     """When events are put aside rather than that their shared blocks are looked up one by one."""
     inits_share: float = 1 / 4
     """Of the budget, for the delivered init events; 16 MB hold a million."""
-    scan_share: float = 1 / 10
-    """If at least so many of all events are undelivered, the delivered init events are read from
-    all rows in a row. To look a parent up takes five times as long as to read a row, and far more
-    than that where the database is larger than memory. Above 1: never."""
     asked_before_scan: int = 16_384
-    """Parents that are looked up while the scan goes on; then the flow waits for it: in a large
-    database each look-up is an access to the disk."""
-    scan_rows: int = 65_536
-    """Rows of one statement of that scan: some 30 ms."""
+    """Parents that are looked up while the scan goes on; then those that it has not come to are not
+    known yet: in a large database each look-up is an access to the disk."""
+    scan: ScanSettings = field(default_factory=ScanSettings)
+    """Of the delivered init events."""
 
 
 def _ignored(_: object) -> None:
@@ -83,7 +69,8 @@ class LookUps:
 
     `found_wrong` gets the CIDs of events whose blocks say another stream than the node noted;
     `counted_hidden`, where all rows are scanned, how many undelivered events are there that the
-    index on `delivered` does not show.
+    index on `delivered` does not show. `read_to` says how far the flow has read, as
+    `RunState.read_to` does.
     """
 
     def __init__(
@@ -96,11 +83,11 @@ class LookUps:
         settings: LookUpSettings = LookUpSettings(),  # frozen
         found_wrong: Callable[[pa.Array], None] = _ignored,
         counted_hidden: Callable[[int], None] = _ignored,
+        read_to: Callable[[], int | None] | None = None,
     ) -> None:
         self._path = path
         self._measure = measure
         self._found_wrong = found_wrong
-        self._counted_hidden = counted_hidden
         self._connect = connect
         self._settings = settings
         self._blocks = LookUp(path, BLOCK, connect)
@@ -108,13 +95,17 @@ class LookUps:
         self._lists = LookUp(path, of_event, connect)
         self.check = self._node_check() if check_node else None
         """For `operators.decode.decode`; None leaves out what a node would check."""
-        # in a thread of its own: the flow does not wait for it, and asks without it meanwhile
-        self._closing = Event()
         self._asked = 0
-        beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inits")
-        self.delivered_inits: Future[DeliveredInits | None] = beside.submit(self._read_inits)
-        """Ready when the scan is; None where there is none."""
-        beside.shutdown(wait=False)
+        inits_bytes = int(settings.budget_bytes * settings.inits_share)
+        self.init_scan = InitScan(
+            path,
+            connect,
+            DeliveredInits(inits_bytes, settings.spill_folder),
+            settings.scan,
+            has_init_cid=lambda: self._has_init_cid,
+            read_to=read_to,
+            counted_hidden=counted_hidden,
+        )
 
     def _node_check(self) -> NodeCheck:
         settings = self._settings
@@ -146,68 +137,16 @@ class LookUps:
         if by_blocks:
             return self._find(cids, by_blocks=True)
         self._asked += len(cids)
-        is_worth_waiting = self._asked > self._settings.asked_before_scan
-        is_ready = is_worth_waiting or self.delivered_inits.done()
-        inits = self.delivered_inits.result() if is_ready else None
-        if inits is None:
-            return self._find(cids)
-        are_inits = inits.holds(cids)
-        first = cids.filter(pa.array(are_inits))
+        are_many = self._asked > self._settings.asked_before_scan
+        are_inits, is_all_known = self.init_scan.holds(cids, may_wait=are_many)
+        first, others = (cids.filter(pa.array(which)) for which in (are_inits, ~are_inits))
         known = pa.record_batch(
             [first, first, pa.repeat(pa.scalar(value=True), len(first))], schema=KNOWN
         )
-        return pa.concat_batches([known, self._find(cids.filter(pa.array(~are_inits)))])
-
-    def _read_inits(self) -> DeliveredInits | None:
-        """The delivered init events, in one scan; None: look-ups of parents are too few for that.
-
-        After a migration they are all that is delivered, and every stream asks for its own.
-        """
-        settings = self._settings
-        if settings.scan_share > 1 or not self._has_init_cid or not self._many_are_undelivered():
-            return None
-        inits = DeliveredInits(
-            int(settings.budget_bytes * settings.inits_share), settings.spill_folder
-        )
-        for cids in self._scanned_inits():
-            # what fails here is the scratch folder, not the database
-            if self._closing.is_set() or not inits.add(cids):
-                return None
-        inits.seal()
-        return inits
-
-    def _many_are_undelivered(self) -> bool:
-        """Whether so many parents may be asked for that a scan of all rows is worth it."""
-        with looking_up(self._path), closing(self._connect(self._path)) as connection:
-            highest = scalar(connection, HIGHEST_ROWID)
-            enough = max(1, int(highest * self._settings.scan_share))
-            return int(scalar(connection, FEW_UNDELIVERED, (enough,))) >= enough
-
-    def _scanned_inits(self) -> Iterator[pa.Array]:
-        """The CIDs of the delivered init events, some rows at a time.
-
-        The undelivered events are counted on the way, because to read all rows once more takes long
-        where the database is larger than memory.
-        """
-        settings, hidden, last = self._settings, 0, 0
-        with looking_up(self._path), closing(self._connect(self._path)) as connection:
-            lowest = scalar(connection, LOWEST_ROWID) or 0
-            highest = scalar(connection, HIGHEST_ROWID)
-            statement, by_index = delivered_inits(connection), undelivered_by_index(connection)
-            while last < highest:
-                after, last = last, min(last + settings.scan_rows, highest)
-                # both see the same state, whatever the run writes meanwhile
-                execute(connection, "BEGIN")
-                found = query(connection, statement, (after + 1, last))["cid"]
-                shown = int(scalar(connection, by_index, (after + 1, last)))
-                execute(connection, "COMMIT")
-                cids = pa.concat_arrays([pa.array([], pa.binary()), *found.chunks])
-                is_init = pc.greater(pc.binary_length(cids), 0)
-                inits = cids.filter(is_init)
-                hidden += len(cids) - len(inits) - shown
-                yield inits
-        if lowest > 0:
-            self._counted_hidden(hidden)
+        if are_many and not is_all_known:
+            nothing = [pa.nulls(len(others), field.type) for field in list(KNOWN)[1:]]
+            return pa.concat_batches([known, pa.record_batch([others, *nothing], schema=KNOWN)])
+        return pa.concat_batches([known, self._find(others)])
 
     def _find(self, cids: pa.Array, *, by_blocks: bool = False) -> pa.RecordBatch:
         if not len(cids):
@@ -277,8 +216,7 @@ class LookUps:
 
     def close(self) -> None:
         """Close what was opened."""
-        self._closing.set()
-        wait([self.delivered_inits])
+        self.init_scan.close()
         self._blocks.close()
         self._lists.close()
         self._whole_events.close()

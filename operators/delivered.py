@@ -1,6 +1,6 @@
 """Which init events are delivered: a set of CIDs in 16 bytes each, in files beyond a budget."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,14 +19,19 @@ _FORMS = ((CBOR_CID, np.uint64(0)), (JOSE_CID, np.uint64(1)))
 
 
 class DeliveredInits:
-    """A set of CIDs: all are added, then it is sealed, then it can be asked."""
+    """A set of CIDs, which may be asked by other threads while it grows.
+
+    Until it is sealed it may not say of all that were added that it holds them.
+    """
 
     def __init__(self, budget_bytes: int, folder: Callable[[], Path] | None = None) -> None:
         """Keep so many bytes in memory; `folder` makes a folder for what does not fit."""
         self._budget_bytes, self._folder = budget_bytes, folder
-        self._added: list[NDArray[np.void]] = []
+        self._runs: tuple[NDArray[np.void], ...] = ()
+        """Sorted keys in memory, each run at least twice as long as the next, so that each key is
+        moved log2(n) times."""
         self._files = PartitionedFiles(folder, "inits", KEY) if folder else None
-        self._sorted: list[NDArray[np.void]] = []
+        self._parts_in_files: tuple[NDArray[np.void], ...] = ()
 
     def add(self, cids: pa.Array) -> bool:
         """Add some CIDs; those in another form than usual are left out. False: there is no room.
@@ -35,8 +40,12 @@ class DeliveredInits:
             OSError: the disk is full or fails.
         """
         keys, usual = _keys(cids)
-        self._added.append(keys[usual])
-        if sum(map(len, self._added)) * KEY.itemsize <= self._budget_bytes:
+        runs, new = [*self._runs], _sorted(keys[usual])
+        while runs and len(runs[-1]) < 2 * len(new):
+            new = _sorted(np.concatenate([runs.pop(), new]))
+        # in one step: another thread may ask now
+        self._runs = (*runs, new)
+        if sum(map(len, self._runs)) * KEY.itemsize <= self._budget_bytes:
             return True
         if self._files is None:
             return False
@@ -44,45 +53,42 @@ class DeliveredInits:
         return True
 
     def seal(self) -> None:
-        """Sort what was added.
+        """Sort what was added to files; nothing is added any more.
 
         Raises:
             OSError: the disk is full or fails.
         """
         if self._files is None or not self._files.rows:
-            keys = np.concatenate([np.empty(0, dtype=KEY), *self._added])
-            self._added = []
-            self._sorted = [keys[np.argsort(keys["word"])]]
             return
         self._spill(self._files)
+        found = []
         for part in range(PARTITIONS):
-            keys = self._files.read(part)
-            self._files.replace(part, keys[np.argsort(keys["word"])])
-            self._sorted.append(self._files.mapped(part))
+            self._files.replace(part, _sorted(self._files.read(part)))
+            found.append(self._files.mapped(part))
+        self._parts_in_files = tuple(found)
 
     def holds(self, cids: pa.Array) -> NDArray[np.bool_]:
         """Which of n CIDs are in the set."""
         keys, usual = _keys(cids)
         found = np.zeros(len(cids), dtype=np.bool_)
-        for rows, part in self._parts(keys, np.flatnonzero(usual)):
-            found[rows] = _holds(part, keys[rows])
+        rows = np.flatnonzero(usual)
+        for run in self._runs:
+            found[rows] |= _holds(run, keys[rows])
+        if self._parts_in_files:
+            part_of = parts(keys["word"][rows])
+            for part in np.unique(part_of).tolist():
+                some = rows[part_of == part]
+                found[some] |= _holds(self._parts_in_files[part], keys[some])
         return found
 
-    def _parts(
-        self, keys: NDArray[np.void], rows: NDArray[np.intp]
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.void]]]:
-        """The rows to be sought in each sorted part."""
-        if len(self._sorted) <= 1:
-            yield from ((rows, part) for part in self._sorted)
-            return
-        part_of = parts(keys["word"][rows])
-        for part in np.unique(part_of).tolist():
-            yield rows[part_of == part], self._sorted[part]
-
     def _spill(self, files: PartitionedFiles) -> None:
-        for keys in self._added:
+        for keys in self._runs:
             files.add(keys, keys["word"])
-        self._added = []
+        self._runs = ()
+
+
+def _sorted(keys: NDArray[np.void]) -> NDArray[np.void]:
+    return keys[np.argsort(keys["word"], kind="stable")]
 
 
 def _holds(part: NDArray[np.void], keys: NDArray[np.void]) -> NDArray[np.bool_]:

@@ -104,8 +104,8 @@ def order(  # noqa: D417 # step_id is Bytewax's
             to it.
         shards: how many groups of streams there are, each with its own state.
         look_up: tells of parents that do not come through this flow. It is asked once for each
-            prev that has not been seen. Without it only init events start a stream, and every
-            CID that was let out is remembered.
+            prev that has not been seen, and again where it does not know yet. Without it only init
+            events start a stream, and every CID that was let out is remembered.
         columns: those of ORDERED that are let out.
         spill: where a shard goes that does not fit in memory; None: everything stays in memory.
         measure: measures the stages "split" and "order".
@@ -312,6 +312,8 @@ class _Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, _State]):
             asked[unseen] = MISSING
         elif at_end:
             asked[unseen] = look_up_prevs(self.job.look_up, roots.take(pa.array(unseen)))
+            if (asked == UNASKED).any():
+                raise ValueError("at the end of input a look-up must know all that it is asked for")
         elif len(unseen):
             self._ask_what_is_worth_it(self.job.look_up, roots, asked, unseen)
         return asked

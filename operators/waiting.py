@@ -39,7 +39,7 @@ KNOWN = pa.schema(
     [
         pa.field("cid", pa.binary(), nullable=False),
         pa.field("stream", pa.binary()),  # null: unreadable
-        pa.field("delivered", pa.bool_(), nullable=False),
+        pa.field("delivered", pa.bool_()),  # null: not known yet, ask again
     ]
 )
 """What is known of events outside the flow."""
@@ -50,6 +50,9 @@ class LookUp(Protocol):
 
     def __call__(self, cids: pa.Array, /, *, by_blocks: bool = False) -> pa.RecordBatch:
         """Those of some distinct CIDs that exist, in any order, with schema KNOWN.
+
+        Of an event about which it can't be said yet, `delivered` may be null until all input has
+        been read: then the same CID is asked for again.
 
         `by_blocks`: their streams are those that their blocks say, where these can be read; else
         what the node noted will do.
@@ -141,10 +144,11 @@ def _answers(found: pa.RecordBatch, roots: pa.RecordBatch) -> NDArray[np.int8]:
     elsewhere = pc.and_(exists, pc.not_equal(stream, roots["stream"])).fill_null(False)
     unreadable = pc.and_(exists, stream.is_null())
     undelivered = pc.or_(unreadable, pc.invert(delivered).fill_null(False))
-    states = (MISSING, ELSEWHERE, UNDELIVERED, DELIVERED)
+    not_yet = pc.and_(exists, delivered.is_null())
+    states = (MISSING, UNASKED, ELSEWHERE, UNDELIVERED, DELIVERED)
     return np.array(
         pc.case_when(
-            pc.make_struct(pc.invert(exists), elsewhere, undelivered),
+            pc.make_struct(pc.invert(exists), not_yet, elsewhere, undelivered),
             *(pa.scalar(state, pa.int8()) for state in states),
         )
     )

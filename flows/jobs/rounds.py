@@ -22,6 +22,7 @@ from connectors.run_state import RunState
 from connectors.scratch import Scratch
 from connectors.sink import ChangedRowsError, DeliveredSink
 from connectors.sqlite import Connection
+from flows.init_scan import ScanSettings
 from flows.jobs.job import Job, order_into, run_into
 from flows.jobs.runner import batches_kept
 from flows.lookups import LookUpSettings
@@ -149,10 +150,12 @@ class Rounds:
 
     def _flow(self, state: RunState, events: int, source: ListedSource | None = None) -> bool:
         """Run the flow; False: what it read was changed before it could be written."""
-        share = NEVER if source else LookUpSettings().scan_share
+        share = NEVER if source else ScanSettings().least_share
         with closing(Scratch(self._job.scratch.parent)) as scratch:
             job = replace(self._job, run_state=state, scratch=scratch)
-            settings = LookUpSettings(job.options.memory.check, scratch.folder, scan_share=share)
+            settings = LookUpSettings(
+                job.options.memory.check, scratch.folder, scan=ScanSettings(share)
+            )
             sink = self._sink(job, self._checkpoint_pages, source)
             try:
                 report = self._report(state)

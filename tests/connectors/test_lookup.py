@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from flows.init_scan import ScanSettings
 
 from connectors.errors import InterruptedRunError
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
@@ -117,18 +118,20 @@ def test_a_database_that_cannot_be_read_is_reported_when_it_is_asked(tmp_path: P
 
 
 @pytest.mark.parametrize("budget_bytes", [0, 1 << 20])
-@pytest.mark.parametrize("scan_share", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("least_share", [0.0, 0.5, 2.0])
 def test_delivered_inits_are_known_with_and_without_a_scan(
-    tmp_path: Path, scan_share: float, budget_bytes: int
+    tmp_path: Path, least_share: float, budget_bytes: int
 ) -> None:
     inits = [init_event(seed) for seed in range(40)]
     events = [*inits, data_event(INIT.stream, INIT.cid, 1)]
     path = store(tmp_path / "node.db", events, [*range(1, 20), *[None] * 22])
-    settings = LookUpSettings(budget_bytes, lambda: tmp_path, scan_share=scan_share, scan_rows=7)
+    settings = LookUpSettings(
+        budget_bytes, lambda: tmp_path, scan=ScanSettings(least_share, rows=7)
+    )
     with closing(LookUps(path, settings=settings)) as look_ups:
-        scanned = look_ups.delivered_inits.result()
+        is_scanned = look_ups.init_scan.done.result()
         found = look_ups.parents(pa.array([event.cid for event in events], pa.binary()))
-    assert (scanned is not None) == (scan_share < 1)
+    assert is_scanned == (least_share < 1)
     assert {row["cid"]: (row["stream"], row["delivered"]) for row in found.to_pylist()} == {
         event.cid: (event.stream.cid, at < 19) for at, event in enumerate(events)
     }
@@ -136,9 +139,9 @@ def test_delivered_inits_are_known_with_and_without_a_scan(
 
 def test_a_scan_that_is_under_way_ends_when_the_look_ups_are_closed(tmp_path: Path) -> None:
     path = store(tmp_path / "node.db", chain(3000))
-    look_ups = LookUps(path, settings=LookUpSettings(scan_share=0.0, scan_rows=1))
+    look_ups = LookUps(path, settings=LookUpSettings(scan=ScanSettings(0.0, rows=1)))
     look_ups.close()
-    assert look_ups.delivered_inits.result() is None
+    assert not look_ups.init_scan.done.result()
 
 
 def test_a_look_up_that_was_never_used_can_be_closed(tmp_path: Path) -> None:
@@ -164,7 +167,7 @@ def test_a_scan_counts_what_the_index_on_delivered_hides(tmp_path: Path) -> None
         ):
             execute(connection, statement)
     hidden: list[int] = []
-    settings = LookUpSettings(scan_share=0.0, scan_rows=7)
+    settings = LookUpSettings(scan=ScanSettings(0.0, rows=7))
     with closing(LookUps(path, settings=settings, counted_hidden=hidden.append)) as look_ups:
-        assert look_ups.delivered_inits.result() is not None
+        assert look_ups.init_scan.done.result()
     assert hidden == [3]

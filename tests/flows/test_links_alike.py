@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from flows.init_scan import ScanSettings
 
 from flows.lookups import LookUps, LookUpSettings
 from operators.encoding.columns import short
@@ -27,9 +28,9 @@ def test_a_digest_of_16_bytes_tells_apart_what_differs_in_any_byte() -> None:
 def test_a_parent_that_begins_like_a_delivered_init_event_is_not_known(tmp_path: Path) -> None:
     init = chain(2)[0]
     path = store(tmp_path / "node.db", chain(2), [1, None])
-    look_ups = LookUps(path, settings=LookUpSettings(scan_share=0.0))
+    look_ups = LookUps(path, settings=LookUpSettings(scan=ScanSettings(0.0)))
     try:
-        assert look_ups.delivered_inits.result() is not None
+        assert look_ups.init_scan.done.result()
         found = look_ups.parents(pa.array([init.cid, alike(init.cid)], pa.binary()))
     finally:
         look_ups.close()
