@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from connectors.errors import CannotStartError
 from connectors.page_sizes import PageSizes
 from connectors.sqlite import execute
+from flows.init_scan import ScanSettings
+from flows.lookups import LookUpSettings
 from flows.order import get_flow
 from flows.synth.database import create_database
 from flows.synth.events import block, build_event, time_event
@@ -36,6 +38,17 @@ class Cuts(NamedTuple):
     recent_rows: int
     shard_bytes: int | None
     """Above it a shard goes to files; None: it never does."""
+    scan_step: int | None
+    """Rows that the scan of the delivered inits is behind the source, which alone is asked of
+    parents until it has ended; None: they are looked up."""
+
+    @property
+    def look_ups(self) -> LookUpSettings:
+        """Where the flow learns of delivered parents."""
+        if self.scan_step is None:
+            return LookUpSettings()
+        scan = ScanSettings(0.0, rows=7, step=self.scan_step, wait_seconds=0.001)
+        return LookUpSettings(asked_before_scan=0, scan=scan)
 
     def spill(self, folder: Path) -> SpillSettings | None:
         """When shards go to files in this folder."""
@@ -59,6 +72,7 @@ cuts = st.builds(
     settle_rows=st.integers(1, 40),
     recent_rows=st.integers(1, 10),
     shard_bytes=st.none() | st.integers(0, 3_000),
+    scan_step=st.none() | st.integers(1, 40),
 )
 
 
@@ -79,6 +93,7 @@ def test_exactly_the_deliverable_events_are_delivered(
         settings=OrderSettings(settle_rows=cuts.settle_rows, recent_rows=cuts.recent_rows),
         spill=cuts.spill(tmp_path_factory.getbasetemp() / f"spill-{next(_names)}"),
         sizes=PageSizes(run_rows=cuts.page_rows, looked_up_rows=cuts.page_rows),
+        look_ups=cuts.look_ups,
     )
     after = read(path)
     assert run_state.delivered == len(

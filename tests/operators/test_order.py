@@ -14,6 +14,7 @@ import bytewax.operators as op
 import pyarrow as pa
 import pytest
 from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, run_main
 from hypothesis import given
@@ -279,6 +280,42 @@ def test_siblings_ask_for_their_prev_once() -> None:
     run_flow(flow, 1)
     assert known.asked == [[binary(900)]]
     assert sum(batch.num_rows for batch in ordered) == 50
+
+
+@dataclass
+class KnownLater:
+    """A look-up that can't say anything before it was asked so often."""
+
+    calls: int
+    asked: int = 0
+
+    def __call__(self, cids: pa.Array, /, *, by_blocks: bool = False) -> pa.RecordBatch:
+        """All that it is asked for is delivered, and a stream of its own."""
+        assert not by_blocks
+        self.asked += 1
+        is_known = self.asked > self.calls
+        stream, delivered = (cids, True) if is_known else (pa.nulls(len(cids), pa.binary()), None)
+        answers = pa.array([delivered] * len(cids), pa.bool_())
+        return pa.record_batch([cids, stream, answers], schema=KNOWN)
+
+
+def test_what_a_look_up_does_not_know_yet_is_asked_again_and_let_out_before_the_end() -> None:
+    ordered: list[pa.RecordBatch] = []
+    rows = [Row(cid, 900, 900) for cid in range(40)]
+    flow, left = flow_of(
+        cut(rows, range(0, 40, 4)), KnownLater(1), 1, ordered, settings=OrderSettings(settle_rows=4)
+    )
+    run_flow(flow, 1)
+    # the first four wait until twice as many have come; the others go as they come
+    assert [batch.num_rows for batch in ordered] == [12, 4, 4, 4, 4, 4, 4, 4]
+    assert left == []
+
+
+def test_a_look_up_that_knows_nothing_at_the_end_of_input_stops_the_flow() -> None:
+    flow, _ = flow_of([links(enumerate([Row(1, 900, 900)]))], KnownLater(9), 1, [])
+    with pytest.raises(BytewaxRuntimeError) as raised:
+        run_flow(flow, 1)
+    assert "must know all" in str(raised.value.__cause__)
 
 
 def test_without_a_look_up_only_init_events_begin_a_stream() -> None:
