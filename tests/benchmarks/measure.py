@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from connectors.scratch import PREFIX
 from flows.cli.synth import command as synth
 from tests.benchmarks.cgroup import inside
+from tests.benchmarks.write_alone import BLOCK_BYTES
 from tests.support.program import ceramic_order, end, python, run, started
 
 FOLDER = Path("build/bench")
@@ -22,8 +24,6 @@ SAMPLE_SECONDS = 0.01
 CHILDREN_SECONDS = 0.25
 """Between two looks at which processes there are: it takes half a millisecond of a core that the
 one to be measured could use."""
-BLOCK_BYTES = 512
-"""In which the kernel counts what a process reads from disk and gives to it to be written."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,15 @@ class Database:
 
 
 @dataclass(frozen=True)
+class Alone:
+    """The write alone."""
+
+    seconds: float
+    written_bytes: int
+    """What was given to the disk."""
+
+
+@dataclass(frozen=True)
 class Measured:
     """One run of `ceramic-order`."""
 
@@ -80,6 +89,8 @@ class Measured:
     """What came from the disk rather than from the page cache."""
     written_bytes: int
     """What was given to the disk: `write_bytes` of `/proc/PID/io`."""
+    spilled_bytes: int
+    """Of that what went to the files for what does not fit in memory, as far as they have names."""
 
     @property
     def cores(self) -> float:
@@ -115,6 +126,7 @@ def measured_run(
     program = inside(group, ceramic_order(command, database, *options, "--json", "--quiet"))
     wal = database.with_name(database.name + "-wal")
     anonymous = log_bytes = 0
+    spilled: dict[Path, int] = {}
     looked = -CHILDREN_SECONDS
     start_time = time.perf_counter()
     with started(program) as process:
@@ -122,6 +134,8 @@ def measured_run(
         while not (waited := os.wait4(process.pid, os.WNOHANG))[0]:
             if time.perf_counter() >= looked + CHILDREN_SECONDS:
                 looked, processes = time.perf_counter(), _with_children(process.pid)
+                for file in database.parent.glob(f"{PREFIX}*/*"):
+                    spilled[file] = max(spilled.get(file, 0), _size(file))
             anonymous, log_bytes = (
                 max(anonymous, sum(map(_anonymous_bytes, processes))),
                 max(log_bytes, _size(wal)),
@@ -141,12 +155,13 @@ def measured_run(
         log_bytes=log_bytes,
         read_bytes=used.ru_inblock * BLOCK_BYTES,
         written_bytes=used.ru_oublock * BLOCK_BYTES,
+        spilled_bytes=sum(spilled.values()),
     )
 
 
-def write_alone(path: Path, ordered: Path) -> float:
-    """Seconds that it takes to write the numbers of `ordered` into `path`, and nothing else."""
-    return float(run(python("-m", "tests.benchmarks.write_alone", path, ordered)).out)
+def write_alone(path: Path, numbers: Path) -> Alone:
+    """What it takes to write the `numbers_of` a run into `path`, and nothing else."""
+    return Alone(**run(python("-m", "tests.benchmarks.write_alone", path, numbers)).document)
 
 
 def bare_start() -> float:

@@ -22,9 +22,19 @@ from typing import Any
 from rich.table import Table
 
 from tests.benchmarks.cgroup import limited
-from tests.benchmarks.measure import FOLDER, Database, fresh_copy, machine, measured_run, remove
+from tests.benchmarks.measure import (
+    FOLDER,
+    Alone,
+    Database,
+    fresh_copy,
+    machine,
+    measured_run,
+    remove,
+    write_alone,
+)
 from tests.benchmarks.picture import draw_scale
 from tests.benchmarks.targets import console
+from tests.benchmarks.write_alone import numbers_of
 from tests.support.program import ROOT, python, run
 
 SIZES = (1_000_000, 10_000_000)
@@ -42,7 +52,7 @@ WANTED = {
     "seconds, warm": 110.0,
     "seconds in a seventh of memory, from cold": 240.0,
     "read there, times the database": 1.5,
-    "written, without files: GB": 7.5,
+    "written without files, times what the write alone writes": 1.5,
     "RssAnon with --memory-limit 512MB: MB": 600.0,
     "microseconds an event, times those at 1,000,000": 1.3,
 }
@@ -75,6 +85,10 @@ class Scale:
     wal_bytes: int
     read_bytes: int
     written_bytes: int
+    spilled_bytes: int
+    """Of `written_bytes` what went to files for what does not fit in memory."""
+    alone: Alone | None
+    """The write alone, of the same numbers in the same state of the cache; None: not measured."""
     stage_seconds: dict[str, float]
     """Of all threads that did it."""
 
@@ -86,7 +100,7 @@ def main(sizes: list[int]) -> None:
         database = Database(events, "shuffled")
         database.make()
         share = max(database.path.stat().st_size // SHARE_OF_DATABASE, LEAST_GROUP)
-        found += [measure(database, cold=False), measure(database, cold=True)]
+        found += [measure(database, cold=False, alone=True), measure(database, cold=True)]
         found.append(measure(database, "--memory-limit", "512MB", cold=False))
         with limited(share) as group:
             if group is None:
@@ -96,6 +110,13 @@ def main(sizes: list[int]) -> None:
         keep(found)
     show(found)
     console.print(run(python(EXTRAPOLATE, FOLDER / "scale.json")).out)
+
+
+def _own_written(scale: Scale) -> float | None:
+    """What a run wrote beside its files, times what the write alone wrote."""
+    if scale.alone is None:
+        return None
+    return (scale.written_bytes - scale.spilled_bytes) / scale.alone.written_bytes
 
 
 def keep(found: list[Scale]) -> None:
@@ -117,7 +138,7 @@ def show(found: list[Scale]) -> None:
         warm.seconds,
         in_group[0].seconds if in_group else None,
         in_group[0].read_bytes / in_group[0].database_bytes if in_group else None,
-        warm.written_bytes / 1e9,
+        _own_written(warm),
         small.anonymous_bytes / 1e6,
         growth,
     ]
@@ -155,10 +176,14 @@ def measure(
     database: Database,
     *options: str,
     cold: bool,
+    alone: bool = False,
     group: Path | None = None,
     group_bytes: int | None = None,
 ) -> Scale:
-    """One run on a fresh copy, which is then removed: a disk may not hold a third one."""
+    """One run on a fresh copy, which is then removed: a disk may not hold a third one.
+
+    With `alone`, the write alone too, on another one.
+    """
     free, size = shutil.disk_usage(FOLDER).free, database.path.stat().st_size
     if free < size * 1.2:
         raise SystemExit(
@@ -170,6 +195,17 @@ def measure(
     (forget if cold else read_through)(copy)
     file = FOLDER / "profile.json"
     measured = measured_run("run", copy, "--profile", str(file), *options, group=group)
+    by_itself = None
+    if alone:
+        numbers = numbers_of(copy, database.path, FOLDER / "numbers.parquet")
+        copy = fresh_copy(database.path)
+        forget(database.path)
+        read_through(copy)
+        by_itself = write_alone(copy, numbers)
+        console.print(
+            f"{database.events:,} events, the write alone: {by_itself.seconds:.1f} s, "
+            f"written {by_itself.written_bytes / 1e9:.1f} GB"
+        )
     remove(copy)
     profile: dict[str, Any] = json.loads(file.read_text())
     scale = Scale(
@@ -185,6 +221,8 @@ def measure(
         wal_bytes=measured.log_bytes,
         read_bytes=measured.read_bytes,
         written_bytes=measured.written_bytes,
+        spilled_bytes=measured.spilled_bytes,
+        alone=by_itself,
         stage_seconds={name: stage["seconds"] for name, stage in profile["stages"].items()},
     )
     where = "cold" if cold else "warm"
@@ -192,7 +230,8 @@ def measure(
     console.print(
         f"{database.events:,} events, {where}{within}, limit {scale.memory_limit / 1e6:,.0f} MB: "
         f"{scale.seconds:.1f} s, read {scale.read_bytes / 1e9:.1f} GB, "
-        f"written {scale.written_bytes / 1e9:.1f} GB, RssAnon {scale.anonymous_bytes / 1e6:,.0f} MB"
+        f"written {scale.written_bytes / 1e9:.1f} GB ({scale.spilled_bytes / 1e9:.1f} to files), "
+        f"RssAnon {scale.anonymous_bytes / 1e6:,.0f} MB"
     )
     return scale
 
