@@ -53,7 +53,7 @@ class LookUpSettings:
     """When events are put aside rather than that their shared blocks are looked up one by one."""
     inits_share: float = 1 / 4
     """Of the budget, for the delivered init events; 16 MB hold a million."""
-    asked_before_scan: int = 16_384
+    asked_before_scan: int = 2048
     """Parents that are looked up while the scan goes on; then those that it has not come to are not
     known yet: in a large database each look-up is an access to the disk."""
     scan: ScanSettings = field(default_factory=ScanSettings)
