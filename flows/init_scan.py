@@ -1,11 +1,11 @@
 """The scan of the delivered init events, one step behind the source."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import numpy as np
 import pyarrow as pa
@@ -78,11 +78,11 @@ class InitScan:
         self._hurry = Event()
         """Set when the scan must not wait for the source any more."""
         self._is_closing = False
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inits")
-        self.done: Future[bool] = thread.submit(self._scan)
+        self.done = Future[bool]()
         """Whether all rows were scanned; False: look-ups of parents are too few for that, or there
         is no room."""
-        thread.shutdown(wait=False)
+        # a daemon: a process that makes a flow and never runs it can end
+        Thread(target=self._run, name="inits", daemon=True).start()
 
     def holds(self, cids: pa.Array, *, may_wait: bool) -> tuple[NDArray[np.bool_], bool]:
         """Which of n CIDs are delivered init events, as far as is known; whether all is known.
@@ -103,6 +103,12 @@ class InitScan:
             # raises what has stopped it
             self.done.result()
         return self._inits.holds(cids), is_done
+
+    def _run(self) -> None:
+        try:
+            self.done.set_result(self._scan())
+        except BaseException as cause:  # noqa: BLE001 # whoever asks must hear of it
+            self.done.set_exception(cause)
 
     def _scan(self) -> bool:
         least = self._settings.least_share
