@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from connectors.lookup import delivered_inits, looking_up, undelivered_by_index
 from connectors.run_state import END
-from connectors.source import HIGHEST_ROWID
 from connectors.sqlite import Connection, execute, query, scalar
+from connectors.undelivered import HIGHEST_ROWID
 from operators.delivered import DeliveredInits
 
 LOWEST_ROWID = "SELECT min(rowid) FROM ceramic_one_event"
