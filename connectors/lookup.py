@@ -94,7 +94,7 @@ def looking_up(path: Path) -> AbstractContextManager[None]:
 
 
 @dataclass
-class LookUp:
+class PreparedLookUp:
     """Runs one prepared statement for many keys in one call, on one open connection.
 
     Safe to share between the worker threads of a process: calls wait for each other.

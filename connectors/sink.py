@@ -14,7 +14,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.errors import InterruptedRunError
 from connectors.numbers import highest_number
 from connectors.run_state import RunState
-from connectors.sorted_runs import Integers, Run, RunFiles, numbered, sorted_run
+from connectors.sorted_runs import Integers, RunFiles, SortedRun, numbered, sorted_run
 from connectors.sqlite import (
     DATABASE_ERRORS,
     Connection,
@@ -108,7 +108,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         self._new_rows = 0
         self._inits = 0
         """Init events among all that is not written yet: normally none."""
-        self._runs: list[Run] = []
+        self._runs: list[SortedRun] = []
         self._files = RunFiles(sink.settings.spill_folder, sink.settings.memory_bytes)
         self._last_number = sink.last_number
         self._are_there = sink.are_there
@@ -198,7 +198,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             batch, self._batch = self._batch, None
             batch.result()
 
-    def _write(self, runs: Sequence[Run], inits: int, dense: bool) -> None:
+    def _write(self, runs: Sequence[SortedRun], inits: int, dense: bool) -> None:
         events = sum(len(run.rowid) for run in runs)
         with self._failing(), self._run_state.writing:
             self._run_state.start_writing(events)
@@ -220,7 +220,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             self._run_state.fail(error)
             raise
 
-    def _write_numbers(self, runs: Sequence[Run], events: int) -> int:
+    def _write_numbers(self, runs: Sequence[SortedRun], events: int) -> int:
         """Write one transaction; the first of its numbers."""
         execute(self._connection, "BEGIN IMMEDIATE")
         try:

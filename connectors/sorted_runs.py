@@ -25,7 +25,7 @@ SAMPLES_OF_A_CHUNK = 64
 for each run."""
 
 
-class Run(NamedTuple):
+class SortedRun(NamedTuple):
     """Events sorted by rowid."""
 
     rowid: Integers
@@ -44,7 +44,7 @@ class RunFiles:
     """Bytes that have gone to files, over the whole run."""
     files: int = 0
 
-    def keep(self, run: Run) -> Run:
+    def keep(self, run: SortedRun) -> SortedRun:
         """The same run, from memory or mapped from a file.
 
         Raises:
@@ -69,21 +69,21 @@ class RunFiles:
                 retry=True,
             ) from cause
         self.written_bytes += size
-        return Run(rowid, level)
+        return SortedRun(rowid, level)
 
     def forget(self) -> None:
         """Count runs in memory anew: all that were kept have been written."""
         self.in_memory = 0
 
 
-def sorted_run(rowid: Integers, level: Integers) -> Run:
+def sorted_run(rowid: Integers, level: Integers) -> SortedRun:
     """A run of n events that come in any order."""
     by_rowid = np.argsort(rowid, kind="stable")
-    return Run(rowid[by_rowid], level[by_rowid])
+    return SortedRun(rowid[by_rowid], level[by_rowid])
 
 
 def numbered(
-    runs: Sequence[Run], first_number: int, chunk_rows: int = CHUNK_ROWS
+    runs: Sequence[SortedRun], first_number: int, chunk_rows: int = CHUNK_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """Number all events of the runs densely, by level and then by rowid.
 
@@ -119,7 +119,7 @@ def numbered(
         yield pa.record_batch([pa.array(numbers), pa.array(rowid)], names=["delivered", "rowid"])
 
 
-def _chunks(runs: Sequence[Run], chunk_rows: int) -> Iterator[Run]:
+def _chunks(runs: Sequence[SortedRun], chunk_rows: int) -> Iterator[SortedRun]:
     """All events by rowid, about `chunk_rows` at a time."""
     rows = sum(len(run.rowid) for run in runs)
     chunks = -(-rows // chunk_rows)
@@ -132,9 +132,9 @@ def _chunks(runs: Sequence[Run], chunk_rows: int) -> Iterator[Run]:
     ends = [np.append(start[1:], len(run.rowid)) for start, run in zip(starts, runs, strict=True)]
     for chunk in range(chunks):
         parts = [
-            Run(*(column[start[chunk] : end[chunk]] for column in run))
+            SortedRun(*(column[start[chunk] : end[chunk]] for column in run))
             for run, start, end in zip(runs, starts, ends, strict=True)
         ]
         rowid, level = (np.concatenate(column) for column in zip(*parts, strict=True))
         if len(rowid):
-            yield Run(rowid, level) if len(runs) == 1 else sorted_run(rowid, level)
+            yield SortedRun(rowid, level) if len(runs) == 1 else sorted_run(rowid, level)

@@ -34,7 +34,7 @@ PAGES_A_RELEASE = 16
 the peak, for 1 % of the time."""
 
 STATE = "in the database"
-"""What Bytewax's recovery gets to store."""
+"""The state that Bytewax's recovery gets to store."""
 
 PARTITIONS = min(8, max(1, (os.cpu_count() or 1) // 2))
 """Partitions of the source: each reads ahead in a thread of its own, while other threads order and

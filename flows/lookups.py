@@ -18,7 +18,7 @@ from connectors.event_blocks import of_event, packed_by_event
 from connectors.lookup import (
     BLOCK,
     EVENT_WITH_BLOCKS,
-    LookUp,
+    PreparedLookUp,
     known_event,
     looking_up,
 )
@@ -45,14 +45,14 @@ class LookUpSettings:
     """What is remembered of the database, and where it goes when it does not fit."""
 
     budget_bytes: int = 64 * 1024 * 1024
-    """Of memory, for all that is remembered."""
+    """Bytes of memory for all that is remembered."""
     spill_folder: Callable[[], Path] | None = None
     """Makes a folder for this run alone when it is first called; None: what does not fit is
     forgotten and looked up again."""
     aside: AsideLimits = field(default_factory=AsideLimits)
     """When events are put aside rather than that their shared blocks are looked up one by one."""
     inits_share: float = 1 / 4
-    """Of the budget, for the delivered init events; 16 MB hold a million."""
+    """The share of the budget for the delivered init events; 16 MB hold a million."""
     asked_before_scan: int = 2048
     """Parents that are looked up while the scan goes on; then those that it has not come to are not
     known yet: in a large database each look-up is an access to the disk."""
@@ -90,9 +90,9 @@ class LookUps:
         self._found_wrong = found_wrong
         self._connect = connect
         self._settings = settings
-        self._blocks = LookUp(path, BLOCK, connect)
-        self._whole_events = LookUp(path, EVENT_WITH_BLOCKS, connect)
-        self._lists = LookUp(path, of_event, connect)
+        self._blocks = PreparedLookUp(path, BLOCK, connect)
+        self._whole_events = PreparedLookUp(path, EVENT_WITH_BLOCKS, connect)
+        self._lists = PreparedLookUp(path, of_event, connect)
         self.check = self._node_check() if check_node else None
         """For `operators.decode.decode`; None leaves out what a node would check."""
         self._asked = 0
@@ -115,8 +115,10 @@ class LookUps:
         return NodeCheck(self._fetch, self._all_listed, budget_bytes=share, aside=aside)
 
     @cached_property
-    def _events(self) -> LookUp:
-        return LookUp(self._path, known_event(has_init_cid=self._has_init_cid), self._connect)
+    def _events(self) -> PreparedLookUp:
+        return PreparedLookUp(
+            self._path, known_event(has_init_cid=self._has_init_cid), self._connect
+        )
 
     @cached_property
     def _has_init_cid(self) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from operators.encoding.columns import hashes
 
 
-class Run(NamedTuple):
+class RememberedRun(NamedTuple):
     """Some events, sorted by the hashes of their CIDs."""
 
     word: NDArray[np.uint64]
@@ -29,7 +29,7 @@ class Remembered:
     log2(n) times.
     """
 
-    def __init__(self, runs: Iterable[Run] = ()) -> None:
+    def __init__(self, runs: Iterable[RememberedRun] = ()) -> None:
         self.runs = [*runs]
         """The largest first."""
 
@@ -40,7 +40,7 @@ class Remembered:
         """Remember n events, each with the CID of its stream."""
         if not len(cid):
             return
-        runs = [Run(hashes(cid), cid, stream)]
+        runs = [RememberedRun(hashes(cid), cid, stream)]
         rows = len(cid)
         while self.runs and len(self.runs[-1].word) < 2 * rows:
             runs.append(self.runs.pop())
@@ -67,11 +67,11 @@ class Remembered:
         return found
 
 
-def _merged(runs: list[Run]) -> Run:
+def _merged(runs: list[RememberedRun]) -> RememberedRun:
     word, cid, stream = (
         np.concatenate([run.word for run in runs]),
         *map(pa.concat_arrays, list(zip(*runs, strict=True))[1:]),
     )
     order = np.argsort(word, kind="stable")
     at = pa.array(order)
-    return Run(word[order], cid.take(at), stream.take(at))
+    return RememberedRun(word[order], cid.take(at), stream.take(at))

@@ -19,7 +19,7 @@ WAITING_EVENTS = pa.schema(
         pa.field("stream", pa.dictionary(pa.int32(), pa.binary()), nullable=False),
         pa.field("prev", pa.binary()),
         pa.field("kind", pa.int8(), nullable=False),
-        pa.field("asked", pa.int8(), nullable=False),  # what is known of prev: UNASKED, ...
+        pa.field("answer", pa.int8(), nullable=False),  # what is known of prev: UNASKED, ...
     ]
 )
 """Waiting events in memory: about 100 bytes each."""
@@ -59,7 +59,7 @@ class LookUp(Protocol):
         """
 
 
-_STREAM, _ASKED = map(WAITING_EVENTS.get_field_index, ("stream", "asked"))
+_STREAM, _ANSWER = map(WAITING_EVENTS.get_field_index, ("stream", "answer"))
 
 
 def gathered(held: pa.RecordBatch, new: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
@@ -71,9 +71,9 @@ def gathered(held: pa.RecordBatch, new: Sequence[pa.RecordBatch]) -> pa.RecordBa
     return pa.concat_batches([held, joined]) if held.num_rows else joined
 
 
-def with_answers(events: pa.RecordBatch, asked: int) -> pa.RecordBatch:
+def with_answers(events: pa.RecordBatch, answer: int) -> pa.RecordBatch:
     """Events of schema LINKS as schema SPILLED_EVENTS, each with this answer."""
-    answers = pa.array(np.full(events.num_rows, asked, dtype=np.int8))
+    answers = pa.array(np.full(events.num_rows, answer, dtype=np.int8))
     return pa.record_batch([*events.columns, answers], schema=SPILLED_EVENTS)
 
 
@@ -103,16 +103,16 @@ def links_of(events: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch(decoded(events).columns[: len(LINKS)], schema=LINKS)
 
 
-def answered(events: pa.RecordBatch, asked: NDArray[np.int8]) -> pa.RecordBatch:
+def answered(events: pa.RecordBatch, answer: NDArray[np.int8]) -> pa.RecordBatch:
     """The same events with these answers."""
-    return events.set_column(_ASKED, WAITING_EVENTS.field(_ASKED), pa.array(asked))
+    return events.set_column(_ANSWER, WAITING_EVENTS.field(_ANSWER), pa.array(answer))
 
 
-def asked_anew(events: pa.RecordBatch) -> pa.RecordBatch:
-    """The same events without the answers that time makes wrong: a parent may have come since."""
-    asked = np.asarray(events["asked"])
-    kept = np.isin(asked, (ELSEWHERE, DELIVERED, EMITTED))
-    return answered(events, np.where(kept, asked, UNASKED).astype(np.int8))
+def without_passing_answers(events: pa.RecordBatch) -> pa.RecordBatch:
+    """The same events without answers that may be wrong by now: a parent may have come since."""
+    answer = np.asarray(events["answer"])
+    kept = np.isin(answer, (ELSEWHERE, DELIVERED, EMITTED))
+    return answered(events, np.where(kept, answer, UNASKED).astype(np.int8))
 
 
 def shrunk(events: pa.RecordBatch) -> pa.RecordBatch:
@@ -157,11 +157,11 @@ def _answers(found: pa.RecordBatch, roots: pa.RecordBatch) -> NDArray[np.int8]:
 def explained(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
     """Why each stuck event waits or is rejected, with schema LEFT: it lies at its top ancestor."""
     top = settled.topmost[settled.stuck]
-    asked = np.asarray(events["asked"])[top]
+    answer = np.asarray(events["answer"])[top]
     itself = top == settled.stuck
     circular = top == NONE
-    missing = ~circular & np.isin(asked, (UNASKED, POSTPONED, MISSING))
-    elsewhere = ~circular & (asked == ELSEWHERE)
+    missing = ~circular & np.isin(answer, (UNASKED, POSTPONED, MISSING))
+    elsewhere = ~circular & (answer == ELSEWHERE)
     reason = np.select(
         [circular, missing, elsewhere & itself],
         [Reason.CYCLE, Reason.PREV_MISSING, Reason.OTHER_STREAM],

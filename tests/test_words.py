@@ -51,9 +51,6 @@ UNCLEAR = {
 FIELDS = {"chain"}
 """Fields of JSON documents, where a name is as in the document."""
 
-NOT_YET = {"operators/order.py", "operators/waiting.py"}
-"""Where `asked` is still the column of what is known of a prev."""
-
 
 def names(path: Path) -> Iterator[str]:
     """What a module calls itself, its functions, classes, parameters and fields."""
@@ -69,9 +66,8 @@ def names(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("room", ["connectors", "operators", "flows"])
 def test_a_name_explains_itself(room: str) -> None:
     for path in (ROOT / room).rglob("*.py"):
-        if str(path.relative_to(ROOT)) not in NOT_YET:
-            unclear = UNCLEAR & {*names(path)} - FIELDS
-            assert not unclear, path
+        unclear = UNCLEAR & {*names(path)} - FIELDS
+        assert not unclear, path
 
 
 def places(pattern: str, paths: list[Path]) -> list[str]:

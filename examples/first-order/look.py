@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from connectors.lookup import EVENT_WITH_BLOCKS, LookUp
+from connectors.lookup import EVENT_WITH_BLOCKS, PreparedLookUp
 from connectors.sqlite import connect_reader, query
 from operators.decode import decode_events
 from operators.encoding.cid import cid_text
@@ -20,7 +20,7 @@ STREAM = """
 
 with closing(connect_reader(DATABASE)) as connection:
     stored = query(connection, STREAM)
-with closing(LookUp(DATABASE, EVENT_WITH_BLOCKS, connect_reader)) as events:
+with closing(PreparedLookUp(DATABASE, EVENT_WITH_BLOCKS, connect_reader)) as events:
     raw = events.find(stored["cid"].combine_chunks()).cast(RAW).combine_chunks()
 
 number = dict(zip(stored["cid"].to_pylist(), stored["delivered"].to_pylist(), strict=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from connectors.lookup import BLOCK, LookUp
+from connectors.lookup import BLOCK, PreparedLookUp
 from connectors.schema import read_schema
 from connectors.sqlite import Connection
 from operators.encoding.cid import multihash
@@ -75,11 +75,13 @@ class EventReader:
         """
         with closing(connect(path)) as connection:
             schema = read_schema(connection, path)
-        self._events = LookUp(
+        self._events = PreparedLookUp(
             path, EVENT.format(noted="init_cid" if schema.has_init_cid else "NULL"), connect
         )
-        self._blocks = LookUp(path, BLOCK, connect)
-        self._undelivered = LookUp(path, UNDELIVERED, connect) if schema.has_init_cid else None
+        self._blocks = PreparedLookUp(path, BLOCK, connect)
+        self._undelivered = (
+            PreparedLookUp(path, UNDELIVERED, connect) if schema.has_init_cid else None
+        )
 
     def find(self, cid: bytes) -> StoredEvent | None:
         """The event of this CID, None if the database does not hold it."""

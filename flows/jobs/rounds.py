@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from connectors.claim import Claim
 from connectors.errors import InterruptedRunError
-from connectors.lookup import BLOCK, LookUp
+from connectors.lookup import BLOCK, PreparedLookUp
 from connectors.news import ListedSource, schema_version
 from connectors.numbers import highest_number
 from connectors.report import ReportSink
@@ -59,7 +59,7 @@ class Rounds:
         self._job, self._held, self._checkpoint_pages = job, held, checkpoint_pages
         self._round = RunState()
         """Of the round that is under way, unless that is the first."""
-        self._roots = LookUp(job.path, BLOCK, held.connect)
+        self._roots = PreparedLookUp(job.path, BLOCK, held.connect)
 
     def close(self) -> None:
         """Close what was opened."""
@@ -214,7 +214,7 @@ class Rounds:
         )
 
 
-def _with_payloads(left: pa.RecordBatch, roots: LookUp) -> pa.RecordBatch:
+def _with_payloads(left: pa.RecordBatch, roots: PreparedLookUp) -> pa.RecordBatch:
     """The same events; where a payload is missing, its multihash is the cause."""
     is_missing = pc.equal(left["reason"], str(Reason.PAYLOAD_MISSING))
     wanted = root_multihashes(left["cid"].filter(is_missing))

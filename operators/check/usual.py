@@ -62,10 +62,11 @@ _GRANT_AT_MOST = _GRANT.union(MAYBE_GRANT)
 """The texts of a capability's payload; those in _GRANT must be there."""
 
 LARGEST_USUAL = 16_384
-"""Bytes of a block that is read here: all of them are copied."""
+"""The most bytes of a block that is read here: all blocks are copied."""
 
 _BEYOND = 256
-"""Zeros behind the data, so that what is read at a computed place lies within it."""
+"""Zeros that are appended to the data, so that whatever is read at a computed place lies within it.
+"""
 
 
 def read_usual(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from flows.init_scan import ScanSettings
 
 from connectors.errors import InterruptedRunError
-from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, LookUp, known_event
+from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, PreparedLookUp, known_event
 from connectors.sqlite import connect, execute, query
+from flows.init_scan import ScanSettings
 from flows.lookups import LookUps, LookUpSettings
 from flows.synth.events import Event, data_event, init_event, time_event
 from flows.synth.schema import SchemaVersion
@@ -145,7 +145,7 @@ def test_a_scan_that_is_under_way_ends_when_the_look_ups_are_closed(tmp_path: Pa
 
 
 def test_a_look_up_that_was_never_used_can_be_closed(tmp_path: Path) -> None:
-    LookUp(tmp_path / "missing.db", BLOCK).close()
+    PreparedLookUp(tmp_path / "missing.db", BLOCK).close()
     LookUps(tmp_path / "missing.db").close()
     assert not list(tmp_path.iterdir())
 

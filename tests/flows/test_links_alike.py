@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from flows.init_scan import ScanSettings
 
+from flows.init_scan import ScanSettings
 from flows.lookups import LookUps, LookUpSettings
 from operators.encoding.columns import short
 from tests.support.job import chain, store
