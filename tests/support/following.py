@@ -75,6 +75,24 @@ def insert(path: Path, events: Sequence[Event]) -> None:
         insert_events(connection, events, [None] * len(events))
 
 
+def copying(whole: Path) -> list[str]:
+    """The statements that insert all rows of another database, its events undelivered."""
+    columns = "order_key, cid, init_cid, " + ", ".join(f"ahash_{at}" for at in range(8))
+    wanted = {
+        "ceramic_one_block": "*",
+        "ceramic_one_event_block": "*",
+        "ceramic_one_event": columns,
+    }
+    return [
+        f"ATTACH '{whole}' AS whole",
+        *(
+            f"INSERT OR IGNORE INTO {table}{'' if names == '*' else f' ({names})'}"
+            f" SELECT {names} FROM whole.{table}"
+            for table, names in wanted.items()
+        ),
+    ]
+
+
 def check_followed(path: Path, highest: int) -> set[bytes]:
     """Hold what was delivered above a number to the promises of a run on all that is there now."""
     after = read(path)

@@ -12,6 +12,7 @@ from tests.support.following import (
     PATIENCE,
     UNDELIVERED,
     check_followed,
+    copying,
     empty,
     following,
     insert,
@@ -154,9 +155,7 @@ def test_rows_that_become_other_events_before_they_are_written_are_read_again(
     tmp_path: Path,
 ) -> None:
     path, whole = store(tmp_path / "node.db", chain(1)), store(tmp_path / "whole.db", chain(5))
-    tables = ("ceramic_one_block", "ceramic_one_event_block", "ceramic_one_event")
-    come = [f"INSERT OR IGNORE INTO {each} SELECT * FROM whole.{each}" for each in tables]
-    program = python("-c", SWAP, path, f"ATTACH '{whole}' AS whole", *come, "BEGIN IMMEDIATE")
+    program = python("-c", SWAP, path, *copying(whole), "BEGIN IMMEDIATE")
     with following(path, interval=0.5) as child:
         with ready(program) as swapping:
             time.sleep(2)

@@ -15,6 +15,7 @@ from tests.support.following import (
     INGEST,
     UNDELIVERED,
     check_followed,
+    copying,
     empty,
     following,
     stop,
@@ -141,13 +142,10 @@ def test_what_kills_interrupt_is_delivered_by_the_next(tmp_path: Path, seed: int
 def test_a_reader_that_keeps_the_wal_is_named(tmp_path: Path) -> None:
     whole = store(tmp_path / "whole.db", streams(5000, 10))
     path = store(tmp_path / "node.db", streams(1, 1))
-    tables = ("ceramic_one_block", "ceramic_one_event_block", "ceramic_one_event")
-    come = [f"INSERT OR IGNORE INTO {each} SELECT * FROM whole.{each}" for each in tables]
-    execute_elsewhere(whole, "UPDATE ceramic_one_event SET delivered = NULL")
     with following(path) as child:
         assert child.stderr is not None
         with holding(path, "BEGIN", "SELECT count(*) FROM ceramic_one_event"):
-            execute_elsewhere(path, f"ATTACH '{whole}' AS whole", *come)
+            execute_elsewhere(path, *copying(whole))
             while "another program reads the database, so " not in (
                 said := child.stderr.readline()
             ):
