@@ -178,7 +178,15 @@ def machine() -> dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "read_ahead_kib": _read_ahead(),
     }
+
+
+def _read_ahead() -> int | None:
+    """How far the disk reads ahead: what a process reads from it depends on that. None: unknown."""
+    disk = FOLDER.stat().st_dev
+    file = Path(f"/sys/class/bdi/{os.major(disk)}:{os.minor(disk)}/read_ahead_kb")
+    return int(file.read_text()) if file.exists() else None
 
 
 def _with_children(pid: int) -> list[int]:
