@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -191,15 +192,16 @@ def measure(
             f"but only {free:,} are free."
         )
     copy = fresh_copy(database.path)
-    forget(database.path)
-    (forget if cold else read_through)(copy)
+    forget_all()
+    if not cold:
+        read_through(copy)
     file = FOLDER / "profile.json"
     measured = measured_run("run", copy, "--profile", str(file), *options, group=group)
     by_itself = None
     if alone:
         numbers = numbers_of(copy, database.path, FOLDER / "numbers.parquet")
         copy = fresh_copy(database.path)
-        forget(database.path)
+        forget_all()
         read_through(copy)
         by_itself = write_alone(copy, numbers)
         console.print(
@@ -236,11 +238,18 @@ def measure(
     return scale
 
 
-def forget(file: Path) -> None:
-    """Let the kernel drop a synced file from its page cache; that needs no root."""
-    descriptor = os.open(file, os.O_RDONLY)
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(descriptor)
+def forget_all() -> None:
+    """Let the kernel drop what its page cache holds of synced files: all of it, or our own.
+
+    Pages of other files that were read more often would stay instead of those that are read once.
+    """
+    with suppress(OSError):
+        Path("/proc/sys/vm/drop_caches").write_text("1")
+        return
+    for file in FOLDER.glob("*.db"):
+        descriptor = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
 
 
 def read_through(file: Path) -> None:
