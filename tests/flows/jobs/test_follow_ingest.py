@@ -127,7 +127,8 @@ def test_memory_descriptors_and_wal_stay_flat(tmp_path: Path, minutes: int) -> N
         sizes_seen = [getattr(each, name) for each in seen]
         of_all = median if name == "memory" else max
         first, last = of_all(sizes_seen[:settled]), of_all(sizes_seen[-settled:])
-        print(f"{name}: {first:,} at first, {last:,} in the end, {max(sizes_seen):,} at most")  # noqa: T201
+        said = f"{name}: {first:,} at first, {last:,} in the end, {max(sizes_seen):,} at most"
+        print(said)  # noqa: T201 # what was measured
         assert last <= first + more
 
 
