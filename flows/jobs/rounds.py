@@ -40,8 +40,9 @@ COPIES = 3
 ROOTS_TOGETHER = 64
 """Root blocks that are looked up in one call: some may have megabytes."""
 
-TRIES = 10
-"""How often all is read anew because somebody deleted what was just read."""
+TRIES = 100
+"""How often all is read anew because somebody changed what was just read: a program that deletes,
+moves rows or changes the schema twice a second makes ten rounds in a row fail."""
 
 NO_ROWS = np.empty(0, np.int64)
 
@@ -140,7 +141,8 @@ class Rounds:
                 return
         raise InterruptedRunError(
             f"Events of `{self._job.path}` change faster than they can be delivered",
-            why=f"in `{TRIES}` rounds some were deleted or delivered before they were written",
+            why=f"in `{TRIES}` rounds some were deleted, moved or delivered before they were "
+            "written, or the schema changed",
             retry=True,
         )
 
