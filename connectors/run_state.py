@@ -151,7 +151,7 @@ class RunState(Phases):
             self.partitions_read += 1
 
     def read_to(self) -> int | None:
-        """Up to which rowid all events were read, END: to the last one; None: none is read here."""
+        """The rowid up to which all events were read; END: all were. None: nothing is read here."""
         with self._lock:
             return min(self._reached.values(), default=None)
 

@@ -30,16 +30,16 @@ class ScanSettings:
     """When the delivered init events are read from all rows in a row, and how."""
 
     least_share: float = 1 / 10
-    """If at least so many of all events are undelivered. To look a parent up takes five times as
-    long as to read a row, and far more than that where the database is larger than memory. Above 1:
-    never."""
+    """The share of all events that must be undelivered for a scan. To look a parent up takes five
+    times as long as to read a row, and far longer where the database is larger than memory. Above
+    1: there is no scan."""
     rows: int = 65_536
-    """Of one statement at most: some 30 ms."""
+    """Rows of one statement at most; they take some 30 ms."""
     step: int = 8192
-    """Rows that the source must be ahead, a page of it: what they lie on is in memory then, and in
-    a database larger than that it is read from the disk once."""
+    """Rows that the source must have read beyond the scan: as many as a page of it has. The scan
+    then finds them in the page cache, and the disk reads them once."""
     wait_seconds: float = 0.02
-    """Until the scan looks again how far the source is: less than a page takes."""
+    """Seconds until the scan looks again how far the source is; a page takes longer."""
 
 
 class InitScan:
@@ -60,7 +60,7 @@ class InitScan:
         read_to: Callable[[], int | None] | None,
         counted_hidden: Callable[[int], None],
     ) -> None:
-        """Start to scan once the source has started, or is at its end when it is asked.
+        """Start the scan; it waits for a source that has not started until somebody asks.
 
         Args:
             path: the database.

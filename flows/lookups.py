@@ -54,10 +54,10 @@ class LookUpSettings:
     inits_share: float = 1 / 4
     """The share of the budget for the delivered init events; 16 MB hold a million."""
     asked_before_scan: int = 2048
-    """Parents that are looked up while the scan goes on; then those that it has not come to are not
-    known yet: in a large database each look-up is an access to the disk."""
+    """Parents that are looked up one by one while the scan goes on. Of more it is said that they
+    are not known yet: in a large database each look-up is an access to the disk."""
     scan: ScanSettings = field(default_factory=ScanSettings)
-    """Of the delivered init events."""
+    """How the delivered init events are scanned."""
 
 
 def _ignored(_: object) -> None:

@@ -55,7 +55,7 @@ def order(  # noqa: D417 # step_id is Bytewax's
             to it.
         shards: how many groups of streams there are, each with its own state.
         look_up: tells of parents that do not come through this flow. It is asked once for each
-            prev that has not been seen, and again where it does not know yet. Without it only init
+            prev that has not been seen, and again if it could not say yet. Without it only init
             events start a stream, and every CID that was let out is remembered.
         columns: those of ORDERED that are let out.
         spill: where a shard goes that does not fit in memory; None: everything stays in memory.

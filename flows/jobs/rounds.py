@@ -41,8 +41,8 @@ ROOTS_TOGETHER = 64
 """Root blocks that are looked up in one call: some may have megabytes."""
 
 TRIES = 100
-"""How often all is read anew because somebody changed what was just read: a program that deletes,
-moves rows or changes the schema twice a second makes ten rounds in a row fail."""
+"""Rounds in a row that may fail because another program changed what they had read. With ten, a
+program that changed the schema twice a second and deleted 80 events made a run give up."""
 
 NO_ROWS = np.empty(0, np.int64)
 

@@ -165,6 +165,30 @@ def test_rows_that_become_other_events_before_they_are_written_are_read_again(
     assert len(check_followed(path, 1)) == 4
 
 
+RESTLESS = """
+import select, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
+print("held", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    connection.execute("CREATE TABLE other (value)")
+    connection.execute("DROP TABLE other")
+"""
+"""Changes the schema between any read and the write that belongs to it, until its input ends."""
+
+
+@pytest.mark.soak
+def test_where_the_schema_changes_all_the_time_follow_gives_up_and_a_rerun_finishes(
+    tmp_path: Path,
+) -> None:
+    path = store(tmp_path / "node.db", chain(5))
+    with ready(python("-c", RESTLESS, path)):
+        ended = run(ceramic_order("run", path, "--follow"), code=3, seconds=300)
+    assert "change faster than they can be delivered" in ended.err
+    assert "or the schema changed" in ended.err
+    run(ceramic_order("run", path))
+    assert len(check_followed(path, 1)) == 4
+
+
 def test_an_event_that_is_deleted_while_it_waits_is_forgotten(tmp_path: Path) -> None:
     events = chain(4)
     path = store(tmp_path / "node.db", events[:1])
