@@ -16,13 +16,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from operators.check.event import EventCheck, Failures, FetchEventBlocks
-from operators.check.fetch import SMALL
 from operators.check.later import AsideSettings, BlocksInFiles, LaterCheck, SharedParts
-from operators.check.needs import Needs, answers_of, multihashes_of
-from operators.check.open_needs import OpenNeeds
+from operators.check.needs import Needs, OpenNeeds, answers_of, multihashes_of
 from operators.check.recent import RecentBlocks
 from operators.check.shared_blocks import (
     LARGEST_BLOCK,
+    SMALL,
     FetchBlocks,
     SharedBlocks,
     read_capability,

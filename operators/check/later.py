@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from operators.check.aside import Aside
 from operators.check.event import EventCheck
-from operators.check.fetch import fetched
 from operators.check.needs import (
     MET,
     UNKNOWN,
@@ -23,7 +22,7 @@ from operators.check.needs import (
     answers_of_store,
     multihashes_of,
 )
-from operators.check.shared_blocks import FetchBlocks
+from operators.check.shared_blocks import AS_COLUMNS, FetchBlocks, fetched
 from operators.check.store import BlockStore
 from operators.check.usual import USUAL, read_usual
 from operators.encoding.columns import Mask
@@ -166,7 +165,7 @@ class LaterCheck:
                 read_usual(
                     pa.array(found.keys(), pa.binary()), pa.array(found.values(), pa.binary())
                 )[0]
-                for found in fetched(self._parts.fetch, multihashes_of(needs))
+                for found in fetched(self._parts.fetch, multihashes_of(needs), AS_COLUMNS)
             ]
             answers = answers_of(needs, np.concatenate(records))
             unmet[event[answers != MET]] = True

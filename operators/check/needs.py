@@ -2,8 +2,13 @@
 
 A time event lists its blocks in the order of its way, so that each of them must link to the next,
 and the last one to prev. A signed event needs its capability to be one. Each need can be judged
-without the others, whenever its block is at hand.
+without the others, whenever its block is at hand. Events with needs whose blocks are not kept stay
+open.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +17,7 @@ from numpy.typing import NDArray
 
 from operators.check.store import BYTES_A_BLOCK, NONE, BlockStore, kinds, link_forms
 from operators.check.usual import CAPABILITY, CBOR, NO_LINK, NODE, PROOF, SHA2_256, Keys
-from operators.encoding.columns import DIGEST, Digests, short
+from operators.encoding.columns import DIGEST, Digests, Mask, Rows, short
 
 NEED = np.dtype(
     [
@@ -32,7 +37,7 @@ Needs = NDArray[np.void]
 """Of type NEED."""
 
 
-def are_met(
+def _are_met(
     needs: Needs, key: Keys, items: NDArray[np.uint64], form: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
     """Which of n needs are met by n blocks of these columns (`operators.check.usual.USUAL`)."""
@@ -48,7 +53,7 @@ def are_met(
 def answers_of_store(needs: Needs, store: BlockStore) -> NDArray[np.int8]:
     """Of each of n needs whether it is MET or UNMET; UNKNOWN where its block is not kept."""
     rows = store.find(short(needs["digest"]))
-    met = are_met(needs, store.key[rows], store.items[rows], store.form[rows])
+    met = _are_met(needs, store.key[rows], store.items[rows], store.form[rows])
     return np.where(rows == NONE, UNKNOWN, np.where(met, MET, UNMET)).astype(np.int8)
 
 
@@ -99,3 +104,65 @@ def multihashes_of(needs: Needs) -> list[bytes]:
         pa.binary(whole.shape[1]), len(whole), [None, pa.py_buffer(whole)]
     )
     return sorted(pc.unique(column).to_pylist())
+
+
+@dataclass(frozen=True, slots=True)
+class OpenNeeds:
+    """What some events need of blocks that are not kept, one need a row."""
+
+    rows: Rows
+    """Of the event of each need, in the batch."""
+    needs: Needs
+
+    @classmethod
+    def none(cls) -> Self:
+        """No event is open."""
+        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=NEED))
+
+    @classmethod
+    def concatenated(cls, each: Sequence[Self]) -> Self:
+        """The needs of all these."""
+        if not each:
+            return cls.none()
+        return cls(
+            np.concatenate([some.rows for some in each]),
+            np.concatenate([some.needs for some in each]),
+        )
+
+    def only(self, which: Mask) -> Self:
+        """Those events all of whose needs are among these."""
+        dropped = np.unique(self.rows[~which])
+        kept = ~np.isin(self.rows, dropped)
+        return type(self)(self.rows[kept], self.needs[kept])
+
+    def of_blocks(self, multihashes: set[bytes]) -> Mask:
+        """Which needs are of one of these blocks."""
+        wanted = pa.array([key[len(SHA2_256) :] for key in multihashes], pa.binary(DIGEST))
+        digest = np.ascontiguousarray(self.needs["digest"])
+        column = pa.Array.from_buffers(
+            pa.binary(DIGEST), len(self.needs), [None, pa.py_buffer(digest)]
+        )
+        which: Mask = np.asarray(pc.is_in(column, value_set=wanted))
+        return which
+
+    def by_row(self) -> Self:
+        """The same in the order of the batch."""
+        order = np.argsort(self.rows, kind="stable")
+        return type(self)(self.rows[order], self.needs[order])
+
+    def pass_met(self, answers: NDArray[np.int8], passed: Mask) -> None:
+        """Pass the events all of whose needs are met."""
+        passed[self.rows] = True
+        passed[self.rows[answers != MET]] = False
+
+
+def pass_met(store: BlockStore, rows: Rows, needs: Needs, passed: Mask) -> OpenNeeds:
+    """Pass those of n events whose needs, of shape (n, m), are met.
+
+    Returns the needs of those that may still pass, where the blocks are not kept.
+    """
+    answers = answers_of_store(needs.reshape(-1), store).reshape(needs.shape)
+    passed[rows[(answers == MET).all(axis=1)]] = True
+    is_open = (answers == UNKNOWN).any(axis=1) & ~(answers == UNMET).any(axis=1)
+    event, at = np.nonzero((answers == UNKNOWN) & is_open[:, None])
+    return OpenNeeds(rows[event], needs[event, at])

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from operators.check.fetch import SMALL, fetched
-from operators.check.shared_blocks import FetchBlocks
+from operators.check.shared_blocks import AS_COLUMNS, SMALL, FetchBlocks, fetched
 
 BLOCK_BYTES = 250
 """What Python takes for the entry of a block, beside the block itself."""
@@ -50,7 +49,7 @@ class RecentBlocks:
     def look_up(self, multihashes: Sequence[bytes]) -> Iterator[dict[bytes, bytes]]:
         """Fetch blocks, some at a time; the small ones are kept for this page."""
         self._looked_up = dict.fromkeys(multihashes)
-        for found in fetched(self._fetch, multihashes):
+        for found in fetched(self._fetch, multihashes, AS_COLUMNS):
             yield found
             for key, block in found.items():
                 if len(block) <= SMALL:

@@ -4,9 +4,9 @@ Each is fetched and read about once; what is remembered of them is bounded in by
 """
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -39,14 +39,37 @@ REMEMBERED_BYTES = 8 * 1024 * 1024
 ENTRY_BYTES = 600
 """What Python takes for what is remembered of a block, beside the block itself."""
 
-FEWEST_TOGETHER, MOST_TOGETHER = 4, 64
-"""Blocks that are fetched in one call: more once they turn out to be small, because they may have
-megabytes each."""
-
-_SMALL = 1024
-"""Bytes; a capability has about 700, a proof less than 200."""
+SMALL = 1024
+"""The most bytes of a small block: a capability has about 700, a proof less than 200."""
 
 Content = TypeVar("Content")
+
+
+class Together(NamedTuple):
+    """How many blocks are fetched in one look-up, where nobody knows how large they are."""
+
+    fewest: int
+    """At first, and after large ones: each may have megabytes."""
+    most: int
+    """Once they turn out to be small."""
+
+
+AS_COLUMNS, ONE_BY_ONE = Together(64, 512), Together(4, 64)
+"""For blocks that are read into columns of numbers, and for those that are read one by one: these
+are mostly in other forms than the usual ones, which may be large."""
+
+
+def fetched(
+    fetch: FetchBlocks, multihashes: Sequence[bytes], together: Together
+) -> Iterator[dict[bytes, bytes]]:
+    """Those blocks of distinct multihashes that there are, some at a time."""
+    first, count = 0, together.fewest
+    while first < len(multihashes):
+        blocks = fetch(pa.array(multihashes[first : first + count], pa.binary()))
+        first += count
+        are_small = sum(map(len, blocks.values())) <= count * SMALL
+        count = min(2 * count, together.most) if are_small else together.fewest
+        yield blocks
 
 
 @dataclass(slots=True)
@@ -79,17 +102,14 @@ class SharedBlocks(Generic[Content]):
                 self.recent[key] = content
                 self.size += _bytes_of(content)
             found[key] = content
-        first, count = 0, FEWEST_TOGETHER
-        while first < len(absent):
-            some = absent[first : first + count]
-            blocks = self.fetch(pa.array(some, pa.binary()))
-            first += count
-            size = sum(map(len, blocks.values()))
-            count = min(2 * count, MOST_TOGETHER) if size <= count * _SMALL else FEWEST_TOGETHER
-            for key in some:
-                block = blocks.pop(key, None)
-                found[key] = self.recent[key] = self.missing if block is None else self.read(block)
-                self.size += _bytes_of(found[key])
+        for blocks in fetched(self.fetch, absent, ONE_BY_ONE):
+            while blocks:
+                # each is dropped when it has been read
+                key, block = blocks.popitem()
+                found[key] = self.read(block)
+        for key in absent:
+            self.recent[key] = found.setdefault(key, self.missing)
+            self.size += _bytes_of(found[key])
         return found
 
     def forget(self) -> None:

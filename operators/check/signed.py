@@ -10,8 +10,7 @@ from libipld import decode_dag_cbor
 from operators.check.event import named_capability
 from operators.check.headers import usual_capabilities
 from operators.check.lists import CBOR_ENTRY, JOSE_ROOT, lists, own_digests
-from operators.check.needs import needs_of_signed
-from operators.check.open_needs import OpenNeeds, pass_met
+from operators.check.needs import OpenNeeds, needs_of_signed, pass_met
 from operators.check.store import BlockStore
 from operators.check.usual import SHA2_256
 from operators.encoding.cid import CBOR as CBOR_CODEC
@@ -49,7 +48,10 @@ class SignedCheck:
         self._names_bytes = 0
 
     def pass_usual(self, raw: pa.RecordBatch, rows: Rows, passed: Mask) -> OpenNeeds:
-        """Pass those of the rows, plain envelopes, that a node can serve; what stays open."""
+        """Pass those of the rows, plain envelopes, that a node can serve.
+
+        Returns what the others need of blocks that are not kept.
+        """
         # larger ones are looked at alone
         _, begin, end = spans(raw["root"])
         rows = rows[(end - begin)[rows] <= LARGEST_ENVELOPE]

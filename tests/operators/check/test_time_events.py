@@ -11,8 +11,8 @@ from cbrrr import CID, DagCborTypes, encode_dag_cbor
 from flows.synth.events import anchor
 from operators.check.shared_blocks import read_node, read_proof
 from operators.check.store import BYTES_A_BLOCK, BlockStore
+from operators.check.time_events import climb
 from operators.check.usual import CBOR, JOSE, SHA2_256, read_usual
-from operators.check.witness import climb
 from operators.encoding.layouts import CBOR_CID, JOSE_CID
 from tests.support.blocks import short_bytes
 
