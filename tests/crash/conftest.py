@@ -21,6 +21,7 @@ import pytest
 from connectors.sqlite import connect, query, scalar
 from flows.synth.database import Order, write_database
 from flows.synth.streams import Population
+from tests.support.forked import Fork, Forks, forks
 from tests.support.oracle import Contents, check, read
 from tests.support.program import (
     HANG_SECONDS,
@@ -118,8 +119,11 @@ class Faults:
 
     def environment(self, library: Path, database: Path) -> Mapping[str, str]:
         """The variables that make a child suffer."""
+        return {"LD_PRELOAD": str(library), **self.variables(database)}
+
+    def variables(self, database: Path) -> Mapping[str, str]:
+        """Those of the library."""
         variables = {
-            "LD_PRELOAD": str(library),
             "FAULTS_DATABASE": str(database.resolve()),
             "FAULTS_EFFECT": self.effect,
             "FAULTS_FIRST": str(0 if self.effect == "none" else self.first),
@@ -209,6 +213,48 @@ class Children:
         return end(self.start(database, *options, program=program, faults=faults))
 
 
+@dataclass(frozen=True)
+class Forked:
+    """The same for hundreds of children in a row: a process that has loaded the program forks.
+
+    What is left out is what a child does before it has seen its command line.
+    """
+
+    folder: Path
+    forks: Forks
+
+    def start(
+        self,
+        database: Path,
+        *options: str,
+        program: Program = "flows",
+        faults: Faults | None = None,
+    ) -> Fork:
+        """Start `ceramic-order run` on `database`."""
+        variables = {} if faults is None else faults.variables(database)
+        return self.forks.start(["run", str(database), *options], program, variables)
+
+    def run(
+        self,
+        database: Path,
+        *options: str,
+        program: Program = "flows",
+        faults: Faults | None = None,
+    ) -> Ended:
+        """Run `ceramic-order run` on `database` to its end, whatever that is."""
+        ended = self.start(database, *options, program=program, faults=faults).end()
+        assert "Traceback" not in ended.err, ended.err
+        return ended
+
+
+@pytest.fixture
+def forked(tmp_path: Path, faults_library: Path) -> Iterator[Forked]:
+    """The forked children of one test."""
+    (tmp_path / "home").mkdir()
+    with forks(tmp_path / "home", faults_library) as found:
+        yield Forked(tmp_path, found)
+
+
 @pytest.fixture
 def children(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Children]:
     """The children of one test."""
@@ -218,7 +264,7 @@ def children(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Childre
         kill(child)
 
 
-def await_wal(child: Popen[str], database: Path, size: int) -> bool:
+def await_wal(child: Popen[str] | Fork, database: Path, size: int) -> bool:
     """Wait until the child's WAL has this size; False if it ended before."""
     wal = database.with_name(database.name + "-wal")
     deadline = time.monotonic() + HANG_SECONDS
@@ -277,7 +323,7 @@ def check_numbers(before: Contents, now: Numbers, earlier: Numbers | None = None
         assert prev is None or now[prev] < number, "an event was delivered before its parent"
 
 
-def check_rerun(before: Contents, database: Path, children: Children) -> None:
+def check_rerun(before: Contents, database: Path, children: Children | Forked) -> None:
     """The same command again finishes the job, and the oracle accepts the result."""
     again = children.run(database)
     assert again.code == 0, again

@@ -45,7 +45,8 @@ static long number(const char *name) {
     return text ? atol(text) : 0;
 }
 
-__attribute__((constructor)) static void begin(void) {
+/* Called when the library is loaded, and by a process that was forked with other variables. */
+__attribute__((constructor)) void begin_faults(void) {
     const char *calls = getenv("FAULTS_CALLS"), *changes = getenv("FAULTS_CHANGES");
     database = getenv("FAULTS_DATABASE");
     effect = getenv("FAULTS_EFFECT");

@@ -14,7 +14,7 @@ import pytest
 
 from connectors.sqlite import SqliteError, connect, query, scalar
 from operators.schemas import Reason
-from tests.crash.conftest import Children, Template, check_numbers
+from tests.crash.conftest import Children, Forked, Template, check_numbers
 from tests.support.oracle import Contents, check, deliverable, read
 from tests.support.program import Ended, ceramic_order, run
 
@@ -40,11 +40,11 @@ class Report:
         self.waiting = pq.read_table(folder / "waiting.parquet").to_pylist()
 
 
-def _run(children: Children, database: Path) -> Ended:
+def _run(children: Children | Forked, database: Path) -> Ended:
     return children.run(database, "--quiet", "--report", str(children.folder / "report"))
 
 
-def _check_damaged(template: Template, damaged: bytes, children: Children) -> int:
+def _check_damaged(template: Template, damaged: bytes, children: Children | Forked) -> int:
     """Run on a damaged copy of a database; the exit code."""
     database = template.copy(children.folder)
     database.write_bytes(damaged)
@@ -120,7 +120,7 @@ def _flip(content: bytes, bit: int) -> bytes:
     return bytes(flipped)
 
 
-def _check_flips(template: Template, bits: Iterable[int], children: Children) -> set[int]:
+def _check_flips(template: Template, bits: Iterable[int], children: Children | Forked) -> set[int]:
     """Run on a database with each of these bits flipped; the exit codes."""
     content, codes = template.path.read_bytes(), set()
     for bit in bits:
@@ -176,15 +176,15 @@ def test_a_damaged_index_of_what_is_undelivered_hides_no_event(
 
 
 @pytest.mark.soak
-def test_each_bit_of_the_header(small: Template, children: Children) -> None:
-    _check_flips(small, range(800), children)
+def test_each_bit_of_the_header(small: Template, forked: Forked) -> None:
+    _check_flips(small, range(800), forked)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("rng", range(10, 14), indirect=True)
-def test_many_flipped_bits(small: Template, children: Children, rng: Random) -> None:
-    kinds = sorted(_pages_by_kind(small, children.folder).items())
-    _check_flips(small, [_some_bit(rng, rng.choice(kinds)[1]) for _ in range(400)], children)
+def test_many_flipped_bits(small: Template, forked: Forked, rng: Random) -> None:
+    kinds = sorted(_pages_by_kind(small, forked.folder).items())
+    _check_flips(small, [_some_bit(rng, rng.choice(kinds)[1]) for _ in range(400)], forked)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])

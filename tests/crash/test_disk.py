@@ -15,6 +15,7 @@ import pytest
 from tests.crash.conftest import (
     Children,
     Faults,
+    Forked,
     Template,
     check_rerun,
     check_stopped,
@@ -47,7 +48,9 @@ def _check_ended(before: Contents, database: Path, ended: Ended) -> None:
             pytest.fail(str(ended))
 
 
-def _check_faults(small: Template, children: Children, faults: Iterable[Faults]) -> set[int]:
+def _check_faults(
+    small: Template, children: Children | Forked, faults: Iterable[Faults]
+) -> set[int]:
     """Let each of these faults hit a run; the exit codes that occurred."""
     codes = set()
     for fault in faults:
@@ -106,12 +109,12 @@ def test_a_read_that_fails_leaves_whole_batches_is_reported(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("rng", range(10, 14), indirect=True)
-def test_every_call_fails(small: Template, children: Children, rng: Random) -> None:
+def test_every_call_fails(small: Template, forked: Forked, rng: Random) -> None:
     _check_faults(
-        small, children, _faults("change", [*range(1, 60), *rng.sample(range(60, 2000), 200)])
+        small, forked, _faults("change", [*range(1, 60), *rng.sample(range(60, 2000), 200)])
     )
     _check_faults(
-        small, children, _faults("read", [*range(1, 60), *rng.sample(range(60, 3000), 100)])
+        small, forked, _faults("read", [*range(1, 60), *rng.sample(range(60, 3000), 100)])
     )
 
 

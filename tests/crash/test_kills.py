@@ -12,6 +12,7 @@ import pytest
 from tests.crash.conftest import (
     Children,
     Faults,
+    Forked,
     Numbers,
     Program,
     Template,
@@ -36,21 +37,20 @@ CHECKPOINT_WRITES = 180
 ONE_TRANSACTION = {"change": 165, "main": 50}
 """Of a run that writes all in one transaction; it makes somewhat more of each."""
 
-Kill = Callable[[Children, Path, Random], None]
+Kill = Callable[[Children | Forked, Path, Random], None]
 
 
-def _kill_from_outside(children: Children, database: Path, rng: Random) -> None:
+def _kill_from_outside(children: Children | Forked, database: Path, rng: Random) -> None:
     """Kill a run after it has written some of its WAL, at whatever it is doing then."""
-    child = children.start(database, *OPTIONS)
-    await_wal(child, database, rng.randrange(1, WAL_BYTES))
-    child.kill()
-    end(child)
+    with children.start(database, *OPTIONS) as child:
+        await_wal(child, database, rng.randrange(1, WAL_BYTES))
+        child.kill()
 
 
 def _kill_in_a_call(program: Program, faults: Faults) -> Kill:
     """Kill a run before a sync, or in a write, of which the disk keeps the first half."""
 
-    def kill(children: Children, database: Path, rng: Random) -> None:
+    def kill(children: Children | Forked, database: Path, rng: Random) -> None:
         chosen = Faults("kill", first=rng.randrange(1, faults.first), calls=faults.calls)
         children.run(database, *OPTIONS, program=program, faults=chosen)
 
@@ -65,12 +65,15 @@ CHECKPOINTED = (
 
 
 def _check_kills(
-    kills: tuple[Kill, ...], times: int, rng: Random, template: Template, children: Children
+    kills: tuple[Kill, ...],
+    times: int,
+    rng: Random,
+    template: Template,
+    children: Children | Forked,
 ) -> int:
     """Kill again and again until the job is done, then on a fresh copy.
 
     Returns how many kills came after the first checkpoint had started.
-
 
     The database file is changed by checkpoints alone; the last one, at the end, is that of a job
     which is done.
@@ -109,17 +112,17 @@ def test_a_kill_around_checkpoints_leaves_whole_batches_and_a_rerun_finishes(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("rng", range(10, 20), indirect=True)
-def test_a_thousand_kills(large: Template, children: Children, rng: Random) -> None:
-    _check_kills(IN_ONE_WAL, 100, rng, large, children)
+def test_a_thousand_kills(large: Template, forked: Forked, rng: Random) -> None:
+    _check_kills(IN_ONE_WAL, 100, rng, large, forked)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("template", ["small", "small_in_order"])
 @pytest.mark.parametrize("rng", range(20, 25), indirect=True)
 def test_a_thousand_kills_around_checkpoints(
-    template: str, children: Children, rng: Random, request: pytest.FixtureRequest
+    template: str, forked: Forked, rng: Random, request: pytest.FixtureRequest
 ) -> None:
-    assert _check_kills(CHECKPOINTED, 100, rng, request.getfixturevalue(template), children) > 10
+    assert _check_kills(CHECKPOINTED, 100, rng, request.getfixturevalue(template), forked) > 10
 
 
 def _killed(database: Path, children: Children, calls: Literal["change", "main"], at: int) -> bool:

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from tests.crash.conftest import Children, Template, check_rerun, check_stopped
+from tests.crash.conftest import Children, Forked, Template, check_rerun, check_stopped
 from tests.crash.recorded import Disk, Fate, Recorded, is_frame, record
 from tests.support.oracle import check, read
 
@@ -78,7 +78,9 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
     return run
 
 
-def _check_moments(recorded: Recorded, rng: Random, moments: int, children: Children) -> None:
+def _check_moments(
+    recorded: Recorded, rng: Random, moments: int, children: Children | Forked
+) -> None:
     before = recorded.template.contents
     # half of the moments are around the ends of checkpoints, where the WAL is started anew
     turns = [
@@ -114,9 +116,9 @@ def test_a_power_loss_at_any_moment_leaves_whole_batches_and_a_rerun_finishes(
 @pytest.mark.soak
 @pytest.mark.parametrize("rng", range(10, 15), indirect=True)
 def test_power_losses_at_a_thousand_moments(
-    recorded: Recorded, children: Children, rng: Random
+    recorded: Recorded, forked: Forked, rng: Random
 ) -> None:
-    _check_moments(recorded, rng, min(1000, len(recorded.changes)), children)
+    _check_moments(recorded, rng, min(1000, len(recorded.changes)), forked)
 
 
 def test_a_power_loss_after_the_end_loses_nothing(recorded: Recorded, tmp_path: Path) -> None:

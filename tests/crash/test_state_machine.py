@@ -21,7 +21,7 @@ from connectors.sqlite import connect, execute
 from flows.synth.database import create_database
 from flows.synth.events import Event, Kind, data_event, init_event, time_event
 from operators.schemas import Reason
-from tests.crash.conftest import Children, Faults, check_numbers
+from tests.crash.conftest import Children, Faults, Forked, check_numbers
 from tests.support.insert import insert_events
 from tests.support.job import deliver
 from tests.support.oracle import Contents, check, read
@@ -261,7 +261,7 @@ class Database(RuleBasedStateMachine):
 class KilledDatabase(Database):
     """The same, and some runs are killed."""
 
-    def __init__(self, path: Path, processes: Children) -> None:
+    def __init__(self, path: Path, processes: Children | Forked) -> None:
         super().__init__(path)
         self.processes = processes
 
@@ -301,8 +301,8 @@ def test_kills_between_anything_lose_nothing(tmp_path: Path, children: Children)
 
 
 @pytest.mark.soak
-def test_many_long_lives(tmp_path: Path, children: Children) -> None:
+def test_many_long_lives(tmp_path: Path, forked: Forked) -> None:
     for part in ("run", "killed"):
         (tmp_path / part).mkdir()
     _live(Database, tmp_path / "run", lives=1000, steps=50)
-    _live(lambda path: KilledDatabase(path, children), tmp_path / "killed", lives=100, steps=30)
+    _live(lambda path: KilledDatabase(path, forked), tmp_path / "killed", lives=100, steps=30)
