@@ -1,6 +1,5 @@
 """A file with a second name by a mount is found, whoever made the mount."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -9,15 +8,13 @@ import pytest
 from connectors.mounts import file_system, second_name
 from tests.support.job import chain, store
 from tests.support.other_programs import bytes_of
-from tests.support.program import Ended, ceramic_order, ready, run
+from tests.support.program import Ended, can, ceramic_order, ready, run
 
 WITH_MOUNTS = ["unshare", "--mount", "--propagation", "private"]
 
 
 def can_mount() -> bool:
-    unshare = shutil.which("unshare")
-    command = [*WITH_MOUNTS, "true"]
-    return unshare is not None and run(command, code=None).code == 0
+    return can(*WITH_MOUNTS, "true")
 
 
 needs_mounts = pytest.mark.skipif(

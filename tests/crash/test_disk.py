@@ -22,7 +22,7 @@ from tests.crash.conftest import (
 )
 from tests.crash.recorded import MAIN, record
 from tests.support.oracle import Contents, check, read
-from tests.support.program import Ended, ceramic_order, python, run
+from tests.support.program import Ended, can, ceramic_order, python, run
 
 OPTIONS = ("--batch-rows", "40", "--quiet")
 """Such a run creates its files by its 10th change of them, commits its last batch after the
@@ -124,19 +124,12 @@ class SmallDisk:
     def __init__(self, folder: Path, size: int) -> None:
         self.folder = folder
         folder.mkdir()
-        if not _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)):
+        if not can("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder):
             pytest.skip("only root may mount a small file system")
 
     def enlarge(self, size: int) -> None:
         """Make room."""
-        assert _mount("-o", f"remount,size={size}", str(self.folder))
-
-
-def _mount(*options: str) -> bool:
-    try:
-        return run(["/bin/mount", *options], code=None).code == 0
-    except FileNotFoundError:
-        return False
+        run(["mount", "-o", f"remount,size={size}", self.folder])
 
 
 @pytest.fixture
@@ -145,7 +138,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], SmallDisk]]:
     folder = tmp_path / "disk"
     yield lambda size: SmallDisk(folder, size)
     if folder.is_mount():
-        run(["/bin/umount", "--lazy", folder], code=None)
+        run(["umount", "--lazy", folder], code=None)
 
 
 @pytest.mark.parametrize("spare", [0, 400_000])

@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from connectors.claim import DESCRIPTORS
 from tests.crash.conftest import Children, Template, check_rerun, compiled
 from tests.support.oracle import check, read
 from tests.support.other_programs import bytes_of
-from tests.support.program import ceramic_order, run
+from tests.support.program import can, ceramic_order, run
 
 
 @pytest.fixture(scope="session")
@@ -72,14 +71,13 @@ def test_a_soft_limit_of_open_files_is_raised(small: Template, children: Childre
 
 
 def test_a_run_needs_no_temporary_folder(small: Template, children: Children) -> None:
-    unshare = shutil.which("unshare")
-    if unshare is None or run([unshare, "--mount", "true"], code=None, traceback=True).code:
+    if not can("unshare", "--mount", "true"):
         pytest.skip("only root may make a file system read-only for one program")
     database = small.copy(children.folder)
     read_only = 'mount --make-rprivate / && mount --bind "$0" "$0" && '
     read_only += 'mount -o remount,ro,bind / && cd / && exec "$@"'
     command = ceramic_order("run", database, "--quiet")
-    run([unshare, "--mount", "sh", "-c", read_only, children.folder, *command])
+    run(["unshare", "--mount", "sh", "-c", read_only, children.folder, *command])
     check(small.contents, read(database))
 
 
@@ -118,8 +116,8 @@ def test_a_mask_that_takes_the_owners_rights_locks_nobody_out(
     small: Template, children: Children
 ) -> None:
     # root is held to the rights of files without these
-    setpriv = [str(shutil.which("setpriv")), "--bounding-set=-dac_override,-dac_read_search"]
-    if run(["/bin/sh", "-c", '"$@"', "sh", *setpriv, "true"], code=None, traceback=True).code:
+    setpriv = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if not can(*setpriv, "true"):
         pytest.skip("`setpriv` takes rights from root alone")
     database = small.copy(children.folder)
     script = ["/bin/sh", "-c", 'umask 0777; exec "$@"', "sh"]

@@ -79,17 +79,22 @@ def taken_by_verify(folder: Path, table: dict[str, Form]) -> dict[str, bool]:
 
 
 def node_program(folder: Path) -> Path | str:
-    """The node's decoder, built; or why it can't be."""
+    """The node's decoder, built in this folder; or why this machine can't build it."""
+    if shutil.which("cargo") is None:
+        return "the decoder of a node is in Rust: it takes `cargo`"
     # elsewhere, because cargo writes a lock file beside the source
     shutil.copytree(ROOT / "tests/hostile/node", folder / "node")
     built = run(
-        [str(shutil.which("cargo")), "build", "-q"],
+        ["cargo", "build", "-q"],
         code=None,
         cwd=folder / "node",
         environment={"CARGO_TARGET_DIR": str(folder)},
         seconds=BUILD_SECONDS,
     )
-    return built.err[-200:] if built.code else folder / "debug/node-reads"
+    assert "could not compile" not in built.err, built.err
+    if built.code:
+        return f"the crates of the node's decoder are not to be had: {built.err[-200:]}"
+    return folder / "debug/node-reads"
 
 
 def taken_by_node(program: Path, path: Path, table: dict[str, Form]) -> dict[str, bool]:

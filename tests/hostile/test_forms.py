@@ -1,15 +1,12 @@
 """Who takes which form of an event: a node, `run` and `verify`, as `form_differences` says."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.hostile.ask import node_program, stored, taken_by_node, taken_by_run, taken_by_verify
+from tests.hostile.ask import stored, taken_by_node, taken_by_run, taken_by_verify
 from tests.hostile.forms import Form, forms
 from tests.support.job import chain
-
-CARGO = shutil.which("cargo")
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +25,8 @@ def test_verify_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(CARGO is None, reason="the decoder of a node is in Rust: it takes `cargo`")
-def test_a_node_takes_what_the_table_says(tmp_path: Path, table: dict[str, Form]) -> None:
-    program = node_program(tmp_path)
-    if isinstance(program, str):
-        pytest.skip(f"the crates of the node's decoder are not to be had: {program}")
-    found = taken_by_node(program, stored(tmp_path, table), table)
+def test_a_node_takes_what_the_table_says(
+    node: Path, tmp_path: Path, table: dict[str, Form]
+) -> None:
+    found = taken_by_node(node, stored(tmp_path, table), table)
     assert found == {name: form.node for name, form in table.items()}

@@ -13,8 +13,6 @@ from flows.verify.blocks import read_block
 from operators.check.shared_blocks import read_capability, read_node, read_proof
 from operators.event import read_event
 from operators.schemas import Reason
-from tests.hostile.ask import node_program
-from tests.hostile.test_forms import CARGO
 from tests.support.blocks import envelope, link
 from tests.support.program import run
 
@@ -122,14 +120,10 @@ def _node_answers(program: Path, lines: list[str]) -> list[str]:
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(CARGO is None, reason="the decoder of a node is in Rust: it takes `cargo`")
-def test_a_node_and_run_and_verify_take_the_same_mutants(tmp_path: Path) -> None:
-    program = node_program(tmp_path)
-    if isinstance(program, str):
-        pytest.skip(f"the crates of the node's decoder are not to be had: {program}")
+def test_a_node_and_run_and_verify_take_the_same_mutants(node: Path) -> None:
     for kind in SEEDS:
         some = [one for one, _ in zip(mutants(kind, 1), range(MANY), strict=False) if one]
-        answers = _node_answers(program, [_line(_event(kind, block(one))) for one in some])
+        answers = _node_answers(node, [_line(_event(kind, block(one))) for one in some])
         taken = 0
         for content, answer in zip(some, answers, strict=True):
             by_node = not answer.startswith(f"no {kind}")

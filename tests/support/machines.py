@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
-from tests.support.program import Argument, kill, read_line, run, start
+from tests.support.program import Argument, can, kill, read_line, run, start
 
 NAMES = ("zero", "one", "two")
 """The names of the machines, in their order."""
@@ -101,7 +101,7 @@ def lacking() -> str | None:
         "ip link add bridge0 type bridge",
         "ip link add cable type veth peer name far",
     ):
-        if run(["unshare", "-rnmu", "sh", "-c", needed], code=None).code:
+        if not can("unshare", "-rnmu", "sh", "-c", needed):
             return f"no `{needed}` in namespaces of one's own"
     return None
 

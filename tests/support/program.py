@@ -154,6 +154,14 @@ def run(
     return ended
 
 
+def can(*command: Argument) -> bool:
+    """Whether this machine has such a program, and lets this user run it; else tests skip."""
+    try:
+        return run(command, code=None, traceback=True).code == 0
+    except OSError:
+        return False
+
+
 def run_measured(
     command: Sequence[Argument], *, code: int | None = 0, cwd: Path = ROOT
 ) -> tuple[Ended, int]:
