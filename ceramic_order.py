@@ -1,6 +1,6 @@
 """The program `ceramic-order`: runs the command line in `flows.cli`.
 
-It lies beside our packages because their names are common ones: only a module whose name nobody
+It stands next to our packages because their names are common ones: only a module whose name nobody
 else has can say that another package hides them.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 OURS = ("flows", "connectors", "operators")
-"""The packages that lie beside this module, wherever they are installed."""
+"""The packages next to this module, wherever they are installed."""
 
 CANNOT_START = 2
 DEFECT = 70

@@ -87,7 +87,7 @@ class BlockReader:
             cursor.close()
 
     def read_window(self, roots: pa.Array) -> int:
-        """Read what a node stored beside some events, if it did so, up to a number of bytes.
+        """Read the blocks that were stored together with those of some events, up to so many bytes.
 
         A node stores an event's blocks when it stores the event, so both tables grow in step: the
         window is all blocks between the first and the last of these root blocks. Where that is not
@@ -152,9 +152,9 @@ class BlockReader:
         there, at = self._places(wanted, blocks)
         return _replaced(found.content, large[there], blocks["bytes"].take(pa.array(at)))
 
-    def beside(self) -> pa.Table:
+    def not_named(self) -> pa.Table:
         """The small blocks of the window that nobody asked for: schema BLOCKS."""
-        small = np.diff(_offsets(self._window["bytes"].chunk(0))) <= self._sizes.beside_bytes
+        small = np.diff(_offsets(self._window["bytes"].chunk(0))) <= self._sizes.other_block_bytes
         self._is_claimed[-1] = True
         return self._window.filter(pa.array(~self._is_claimed & small))
 

@@ -101,7 +101,7 @@ class Claim:
 
 
 def claim(
-    path: Path, settings: ClaimSettings = ClaimSettings(), *, beside_others: bool = False
+    path: Path, settings: ClaimSettings = ClaimSettings(), *, with_others: bool = False
 ) -> Claim:
     """Make every check before a run, and hold the database for it.
 
@@ -110,8 +110,8 @@ def claim(
     Args:
         path: as `locate` gives it, for writing. This process must not have it open.
         settings: how long others are waited for, and whether they are kept out.
-        beside_others: others may have the database open already, and open it at any time. Whether
-            the WAL and the file are whole can't be checked beside them, and is not. Only for a run
+        with_others: others may have the database open already, and open it at any time. Whether
+            the WAL and the file are whole can't be checked then, and is not. Only for a run
             that finds out whether others give numbers.
 
     Raises:
@@ -129,16 +129,16 @@ def claim(
     try:
         locks = _opened_locks(path)
         with _lockable(path):
-            if not beside_others:
+            if not with_others:
                 _require_alone(locks, path, settings.busy_seconds)
-            is_first = not beside_others or locks.others_leave(0.0)
+            is_first = not with_others or locks.others_leave(0.0)
         _require_wal_mode(locks, path)
         if is_first:
             require_own_wal(path)
         connection = _connected(path, settings.busy_seconds)
         schema = read_schema(connection, path)
         with _lockable(path):
-            if settings.keep_out and not beside_others:
+            if settings.keep_out and not with_others:
                 _keep_others_out(locks, path, settings.busy_seconds)
         require_orderable(connection, path)
         highest_number(connection, path)

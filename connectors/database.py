@@ -9,7 +9,7 @@ from connectors.mounts import second_name
 from connectors.sqlite import Connection, scalar
 
 COMPANIONS = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside a database."""
+"""What SQLite keeps next to a database, by what it appends to the name."""
 
 
 LONGEST_PATH = 504
@@ -73,12 +73,12 @@ def locate(path: Path, *, writable: bool = False) -> Path:
 
 
 def _require_one_name(path: Path, resolved: Path) -> None:
-    """Check that the file has one name only: SQLite keeps a WAL beside each name."""
+    """Check that the file has one name only: SQLite keeps a WAL next to each name."""
     other = second_name(resolved)
     if other is not None:
         raise CannotStartError(
             f"`{path}` is mounted as a single file",
-            why=f"its other name is `{other}`, and SQLite keeps a separate WAL beside each name, "
+            why=f"its other name is `{other}`, and SQLite keeps a separate WAL next to each name, "
             "which would damage the file",
             advice="Mount the folder of the database instead.",
         )
@@ -133,7 +133,7 @@ def not_in_wal_mode(path: Path) -> CannotStartError:
 def require_whole(connection: Connection, path: Path) -> None:
     """Check that the file is as long as its header says.
 
-    SQLite trusts the header, and would write over what lies behind the end that it names. To be
+    SQLite trusts the header, and would write over what follows the end that it names. To be
     called while the WAL is empty: until then the file may be shorter than the header says.
 
     Raises:

@@ -6,7 +6,7 @@ RETRY = "Run the same command again to finish the job."
 """Said only where that helps."""
 
 NOTHING_CHANGED = "Nothing was changed."
-"""What a command that could not start, or that only reads, leaves behind it."""
+"""What a command that could not start, or that only reads, leaves."""
 
 
 class Parts(TypedDict):
@@ -65,9 +65,12 @@ class CeramicOrderError(Exception):
 
     def __str__(self) -> str:
         """All parts, as a person reads them."""
-        head = self.what if self.why is None else f"{self.what}: {self.why}"
         rest = (self.unchanged, self.advice, RETRY if self.retry else None)
-        return " ".join([f"{head}.", *(part for part in rest if part)])
+        return " ".join([f"{self.clause()}.", *(part for part in rest if part)])
+
+    def clause(self) -> str:
+        """What happened and why, as one clause."""
+        return self.what if self.why is None else f"{self.what}: {self.why}"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Parts cross processes as they are."""

@@ -35,7 +35,7 @@ def fingerprint(connection: Connection, path: Path) -> Fingerprint:
     """What differs between two states of a database, as far as can be seen without reading it.
 
     Whatever a node stores or numbers changes a count or the end of a table. Events that have other
-    rowids, as behind VACUUM, or another database altogether, are found by samples.
+    rowids, as after VACUUM, or another database altogether, are found by samples.
 
     Raises:
         CannotStartError: it can't be read, or holds a number that is none.

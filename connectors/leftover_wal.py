@@ -1,4 +1,4 @@
-"""Before a run, checks a WAL that lies beside the database, before SQLite applies it.
+"""Before a run, checks a WAL that was left next to the database, before SQLite applies it.
 
 SQLite applies whatever valid WAL has the name, also that of another database or of an older copy,
 and damages the database by it. So it is looked at first by a process of its own, which opens the
@@ -44,7 +44,7 @@ DELIVERED_INDEX = """
 
 
 def require_own_wal(path: Path) -> None:
-    """Check what lies beside a database that no process has open, before SQLite applies it.
+    """Check what lies next to a database that no process has open, before SQLite applies it.
 
     Raises:
         CannotStartError: there is an interrupted transaction of another journal mode, or a WAL that

@@ -1,6 +1,6 @@
-"""The lock file beside a database, by which two runs exclude each other.
+"""The lock file next to a database, by which two runs exclude each other.
 
-It holds nothing. One that was left behind by a kill holds no lock and does no harm.
+It holds nothing. One that a kill has left holds no lock and does no harm.
 """
 
 import fcntl

@@ -126,7 +126,7 @@ class LogSink(FixedPartitionedSink[pa.RecordBatch, None]):
         return self._files.written
 
     def _cut(self) -> None:
-        """Write what is held, beside the flow; only one such write is under way."""
+        """Write what is held while the flow goes on; only one such write is under way."""
         self._write.result()
         held, self._held = self._held, []
         self._write = self._thread.submit(self._append, held)

@@ -102,8 +102,8 @@ class LogFolder:
     def publish(self, summary: Mapping[str, object], run_state: RunState) -> None:
         """Give all files their names, in place of those of an earlier log.
 
-        `summary` is written beside them. A process that is killed meanwhile leaves the whole new
-        log in `partial`, and the next replay into this folder brings it to its end.
+        `summary` is written next to them. A process that is killed while it does so leaves the
+        whole new log in `partial`, and the next replay into this folder finishes the job.
 
         Raises:
             InterruptedRunError: the disk is full or fails, or something is in the way.
@@ -201,15 +201,15 @@ def _move_in(partial: Path, folder: Path) -> None:
 
 def _link(file: Path, name: Path) -> None:
     """Give a file a second name, in place of whatever has it; where there are no links, move it."""
-    beside = file.with_name(f"{file.name}.second")
-    beside.unlink(missing_ok=True)
+    second = file.with_name(f"{file.name}.second")
+    second.unlink(missing_ok=True)
     try:
-        os.link(file, beside)
+        os.link(file, second)
     except OSError as cause:
         if cause.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}:
             raise
-        beside = file
-    beside.replace(name)
+        second = file
+    second.replace(name)
 
 
 def _sync(path: Path) -> None:

@@ -17,7 +17,7 @@ ROOT = """
     root.multihash =
         substr(event.cid, CASE WHEN substr(event.cid, 2, 1) < x'80' THEN 3 ELSE 4 END)
 """
-"""The multihash of the root block is the tail of the event's CID, behind a codec of one byte or
+"""The multihash of the root block is the tail of the event's CID, after a codec of one byte or
 two."""
 
 PAYLOAD = f"""

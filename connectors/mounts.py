@@ -41,8 +41,8 @@ def on_file_system(path: Path) -> str:
 def second_name(path: Path) -> str | None:
     """Another name of the same file by a mount of this file alone, None if there is none.
 
-    SQLite keeps a database's WAL beside the name by which the file is opened. A mount of the folder
-    shows the file with its WAL; a mount of the file alone shows the file without it.
+    SQLite keeps a database's WAL next to the name by which the file is opened. A mount of the
+    folder shows the file with its WAL; a mount of the file alone shows the file without it.
 
     Mounts of other processes (containers) are looked at as far as this user may read them.
     """

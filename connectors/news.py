@@ -92,8 +92,8 @@ class News:
         """All undelivered events."""
         return self._rowids(FIRST)
 
-    def _rowids(self, behind: int) -> Rowids:
-        found = query(self._connection, self._undelivered, (behind,))["rowid"]
+    def _rowids(self, after: int) -> Rowids:
+        found = query(self._connection, self._undelivered, (after,))["rowid"]
         return np.asarray(found.combine_chunks()).astype(np.int64)
 
     def skip_blocks(self) -> None:

@@ -25,10 +25,10 @@ class PageSizes:
     and about those of its event blocks. A larger event has a page to itself."""
 
     window_bytes: int = 32 * 2**20
-    """Bytes of a window: what lies beside the blocks of some events and is read with them."""
+    """Bytes of a window: what is stored among the blocks of some events and is read with them."""
 
     window_slack: int = 64
-    """Rows read before and behind a window: a payload may have been stored before its root."""
+    """Rows read before and after a window: a payload may have been stored before its root."""
 
     window_rows_an_event: int = 16
     """Rows of a window for each of its events at most. A row of a window costs 0.3 us, a block
@@ -43,7 +43,7 @@ class PageSizes:
     """Bytes of a block in a window at most. A larger one is left out, and read only where an event
     of the page names it."""
 
-    beside_bytes: int = 1024
+    other_block_bytes: int = 1024
     """Bytes of a block that goes with a page for the check, at most; a capability has about 700, a
     proof less than 200."""
 

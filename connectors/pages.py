@@ -1,4 +1,4 @@
-"""Makes pages: some events with their blocks, and what lies beside these."""
+"""Makes pages: some events with their blocks, and the blocks stored among these."""
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -71,7 +71,7 @@ class _Pages:
     def _with_blocks(self, events: pa.RecordBatch, roots: pa.Array) -> Iterator[Page]:
         """These events, cut where the blocks of a page have too many bytes."""
         root = self._blocks.find(roots)
-        # the first page of a window brings what lies beside all its events
+        # the first page of a window brings all other blocks of it
         is_first = True
         for some in cut(root.size, self._sizes.page_bytes):
             some_events = events.slice(some.start, some.stop - some.start)
@@ -83,7 +83,7 @@ class _Pages:
                 few_payload = self._blocks.whole(named[few], payload[few])
                 for raw in self._with_event_blocks(few_events, some_root[few], few_payload):
                     brings = is_first and self._event_blocks is not None
-                    yield Page(raw, self._blocks.beside() if brings else BLOCKS.empty_table())
+                    yield Page(raw, self._blocks.not_named() if brings else BLOCKS.empty_table())
                     is_first = False
 
     def _with_event_blocks(

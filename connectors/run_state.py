@@ -92,8 +92,8 @@ class RunState(Phases):
     last_number: int | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     """Events that were left, by reason."""
-    judged: Counter[str] = field(default_factory=Counter)
-    """The same, but an event that is judged again counts again, and one that is delivered later
+    findings: Counter[str] = field(default_factory=Counter)
+    """The same, but an event that is checked again counts again, and one that is delivered later
     stays."""
     gone: int = 0
     """Events that were left, and that another program deleted or delivered afterwards."""
@@ -102,8 +102,7 @@ class RunState(Phases):
     _reached: dict[str, int] = field(default_factory=dict, repr=False)
     """The rowid up to which each partition was read."""
     wal_bytes: int = 0
-    """Bytes of the WAL that is left beside the database, because a reader keeps it from a
-    checkpoint."""
+    """Bytes that stay in the WAL, because a reader keeps them from a checkpoint."""
     wrong_notes: set[bytes] = field(default_factory=set)
     """CIDs of events whose `init_cid` names another stream than their blocks do, as far as the run
     had to look, and WRONG_NOTES at most."""
@@ -172,7 +171,7 @@ class RunState(Phases):
         """Count events that were left undelivered."""
         with self._lock:
             self.reasons.update(reasons)
-            self.judged.update(reasons)
+            self.findings.update(reasons)
 
     def forget_left(self) -> None:
         """Start counting anew at the delivered events, after another program changed some."""
@@ -197,7 +196,7 @@ class RunState(Phases):
             if self.first_number is None:
                 self.first_number = other.first_number
             self.last_number = other.last_number or self.last_number
-            self.judged.update(other.judged)
+            self.findings.update(other.findings)
             self.reasons = left
             self.found = self.discovered
         self.add_wrong_notes(other.wrong_notes)
@@ -223,9 +222,9 @@ class RunState(Phases):
         self.hidden = events
 
     def left(self) -> tuple[dict[str, int], dict[str, int]]:
-        """How many events are left, by reason, and how often events were `judged` so."""
+        """How many events are left, by reason, and how often that was found."""
         with self._lock:
-            return dict(self.reasons), dict(self.judged)
+            return dict(self.reasons), dict(self.findings)
 
     @contextmanager
     def measured(self, stage: str, rows: int) -> Iterator[Measured]:

@@ -1,7 +1,7 @@
 """Temporary folders that go away when they are no longer needed, also when a signal ends the run.
 
 A folder is locked for as long as its process lives. One that nobody has locked was left by a
-process that was killed, and the next one that makes a folder beside it removes it.
+process that was killed, and the next one that makes a folder in the same place removes it.
 """
 
 import fcntl
@@ -62,7 +62,7 @@ class Scratch:
 
 
 def scratch_parent(database: Path) -> Path:
-    """Where a run on this database puts its folder: where TMPDIR says, else beside the database.
+    """Where a run on this database puts its folder: where TMPDIR says, else next to the database.
 
     The usual folder for temporary files is often in memory, which is what there is too little of.
 
@@ -75,7 +75,7 @@ def scratch_parent(database: Path) -> Path:
         raise CannotStartError(
             f"The folder `{named}` for temporary files can't be used",
             why="the variable TMPDIR names no folder, or one that can't be written to",
-            advice="Set TMPDIR to another one, or unset it: they then lie beside the database.",
+            advice="Set TMPDIR to another one, or unset it: they then lie next to the database.",
         )
     return Path(named)
 
@@ -131,7 +131,7 @@ def _make(parent: Path) -> Path:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        # this file system has no locks, so nobody could tell whether the folder is in use: without
+        # this file system has no locks, so nobody could know whether the folder is in use: without
         # the file it is never taken for a leftover
         os.close(descriptor)
         unlocked.unlink()

@@ -46,8 +46,8 @@ class SinkSettings:
     spill_folder: Callable[[], Path] | None = None
     """Makes the folder for these files; None: all stay in memory."""
     dense_rows: int = 50_000
-    """A batch of so many events is written at once, beside the flow, if its rows lie close
-    together: it shares few pages with later ones."""
+    """A batch of so many events is written at once, while the flow goes on, if its rows lie
+    close together: it shares few pages with later ones."""
     dense_share: float = 0.7
     """From this share of the rows in its range on a batch is dense: few are left there that a later
     batch could bring."""
@@ -181,7 +181,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         return bool(0.8 * len(rowid) >= self._settings.dense_share * (high - low))
 
     def _write_runs(self, *, dense: bool) -> None:
-        """Hand all runs to the writing thread, which works beside the flow.
+        """Hand all runs to the writing thread, which works while the flow goes on.
 
         The WAL of a dense batch is checkpointed at once: later batches hardly write its pages.
         """

@@ -14,7 +14,7 @@ from connectors.scratch import scratch_folder
 from connectors.sqlite import DATABASE_ERRORS, Connection, SqliteError, connect, scalar, sqlite_says
 
 JOURNALS = ("-wal", "-journal")
-"""What SQLite keeps beside a database and must be read with it."""
+"""What SQLite keeps next to a database and must be read with it."""
 
 Marks = dict[str, tuple[int, int, int]]
 
@@ -22,9 +22,9 @@ Marks = dict[str, tuple[int, int, int]]
 class Reader:
     """Opens connections to one database that leave no trace. It is itself a `connect`.
 
-    How depends on what lies beside the database:
+    How depends on what lies next to the database:
 
-    - another process has it open: an ordinary read-only connection, like any reader beside a node;
+    - another process has it open: an ordinary read-only connection, like that of any reader;
     - no WAL, or an empty one: the file is opened as immutable;
     - a WAL, left by a process that was killed, and its `-shm`: both are only read;
     - anything else that SQLite would have to repair first: it does so in a private copy, which is
@@ -36,7 +36,7 @@ class Reader:
     """
 
     def __init__(self, path: Path, *, static: bool = False) -> None:
-        """Look at a resolved `path` and what is beside it; nothing is opened or copied yet.
+        """Look at a resolved `path` and what lies next to it; nothing is opened or copied yet.
 
         Raises:
             CannotStartError: it can't be read, or (if `static`) another process has it open.
@@ -62,7 +62,7 @@ class Reader:
             journals == {path.name + "-wal"} and has_shm and not static and not self.in_use
         )
         self.journals = [] if self.in_use or self._reads_wal else sorted(journals)
-        """Names of the files beside the database because of which a private copy is made;
+        """Names of the files next to the database because of which a private copy is made;
         without any it is read where it is."""
         self._copy: Path | None = None
         self._scratch = ExitStack()
@@ -123,8 +123,8 @@ class Reader:
         """Check that the database is what it was when this reader was made.
 
         Raises:
-            InterruptedRunError: it was changed; what was read is worthless. Not beside a live node,
-                whose database changes lawfully.
+            InterruptedRunError: it was changed; what was read is worthless. Not of a database
+                that another process had open from the start: that one may change.
         """
         if not self.in_use and _marks(self.path) != self._marks:
             raise InterruptedRunError(
@@ -168,7 +168,7 @@ class Reader:
 
 
 def _marks(path: Path) -> Marks:
-    """By name, what shows a change of the database or of a journal beside it that is not empty.
+    """By name, what shows a change of the database or of a journal next to it that is not empty.
 
     Inode, size and time of change.
     """

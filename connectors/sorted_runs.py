@@ -21,7 +21,7 @@ CHUNK_ROWS = 1_000_000
 """Events that are numbered and handed to SQLite together: 32 MB."""
 
 SAMPLES_OF_A_CHUNK = 64
-"""Rowids of each run that tell where to cut a chunk: it may be so much larger, by a share of 1/64
+"""Rowids of each run that show where to cut a chunk: it may be so much larger, by a share of 1/64
 for each run."""
 
 

@@ -62,8 +62,8 @@ class UndeliveredSource(FixedPartitionedSource[Page, str]):
     connect: Callable[[Path], Connection] = connect
     """Opens a connection for each reading thread."""
     event_blocks: bool = True
-    """Whether a page says which blocks are listed for its events, and brings those that lie beside
-    theirs: what a check needs, for a third of the time of reading."""
+    """Whether a page says which blocks are listed for its events, and brings those stored among
+    their blocks: what a check needs, for a third of the time of reading."""
     sizes: PageSizes = field(default_factory=PageSizes)
 
     def list_parts(self) -> list[str]:
@@ -154,7 +154,7 @@ class _Partition(StatefulSourcePartition[Page, str]):
                 closing(self._source.pages(connection, self._name)) as pages,
             ):
                 while (page := self._read(pages)) is not None:
-                    where = f"behind rowid `{page.events['rowid'][-1]}`"
+                    where = f"after rowid `{page.events['rowid'][-1]}`"
                     if not self._hand_over(page):
                         return
             self._hand_over(None)
@@ -171,7 +171,7 @@ class _Partition(StatefulSourcePartition[Page, str]):
             self._hand_over(cause)
 
     def _read(self, pages: Iterator[Page]) -> Page | None:
-        """The next page, None behind the last."""
+        """The next page, None after the last."""
         with self._source.run_state.measure("read", 0) as measured:
             page = next(pages, None)
             measured.rows = 0 if page is None else page.events.num_rows

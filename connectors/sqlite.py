@@ -84,9 +84,9 @@ def connect(
 ) -> Connection:
     """Open an ADBC connection in autocommit mode, its busy timeout set before anything else.
 
-    `immutable` promises SQLite that nobody writes: it then creates no file beside the database, but
-    sees no `-wal` either. `readonly_shm`, with mode "ro", reads a `-wal` beside which there is a
-    `-shm`, and changes neither.
+    `immutable` promises SQLite that nobody writes: it then creates no file next to the database,
+    but sees no `-wal` either. `readonly_shm`, with mode "ro", reads a `-wal` that has its `-shm`,
+    and changes neither.
     """
     connection = sqlite.connect(
         uri(path, mode, immutable=immutable, readonly_shm=readonly_shm), autocommit=True
@@ -96,9 +96,9 @@ def connect(
 
 
 def connect_reader(path: Path) -> Connection:
-    """Open a read-only connection that creates no file beside the database where that is possible.
+    """Open a read-only connection that creates no file next to the database where that is possible.
 
-    A process that has the database open keeps a `-wal` beside it. Without one nobody writes, and
+    A process that has the database open keeps a `-wal` next to it. Without one nobody writes, and
     the file is opened as immutable: an ordinary read-only connection would create `-wal` and `-shm`
     and leave them there.
     """
@@ -129,7 +129,9 @@ def query(connection: Connection, sql: str, parameters: Sequence[Parameter] = ()
         return cursor.execute(sql, bound(*parameters) if parameters else None).fetch_arrow_table()
 
 
-def scalar(connection: Connection, sql: str, parameters: Sequence[Parameter] = ()) -> Any:
+def scalar(
+    connection: Connection, sql: str, parameters: Sequence[Parameter] = ()
+) -> Any:  # what Arrow makes of a value
     """Run one statement and return the first column of its first row, None without rows."""
     table = query(connection, sql, parameters)
     return table.column(0)[0].as_py() if table.num_rows else None

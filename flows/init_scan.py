@@ -1,4 +1,4 @@
-"""The scan of the delivered init events, one step behind the source."""
+"""The scan of the delivered init events, which stays behind the source."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait

@@ -11,7 +11,7 @@ from flows.lookups import LookUps, LookUpSettings
 
 
 class Inputs:
-    """The undelivered events of a database, and what the steps look up beside them.
+    """The undelivered events of a database, and what the steps look up apart from them.
 
     Everything that reads does so through `connect`. With `check_node` the source also reads what
     the check needs: whether a node could serve an event. `source` reads instead of the usual one.

@@ -1,4 +1,4 @@
-"""What the steps ask the database beside the flow.
+"""What the steps ask the database apart from what flows.
 
 They ask for parents that do not come through it, for blocks that events share, and for whole events
 that were put aside.

@@ -18,7 +18,7 @@ from operators.schemas import WAITING, Reason
 Rowids = NDArray[np.int64]
 """Rising, and distinct."""
 Hashes = NDArray[np.uint64]
-"""Of CIDs. If two CIDs have the same, an event is judged once more for nothing."""
+"""Of CIDs. If two CIDs have the same, an event is checked once more for nothing."""
 Indices = NDArray[np.intp]
 Entries = NDArray[np.void]
 
@@ -101,8 +101,8 @@ class Awaited:
         """The rows that only one side has: those left, or these, which are all undelivered ones."""
         return np.setxor1d(self._entries["rowid"], undelivered, assume_unique=True)
 
-    def behind(self, rowid: int, rows: int) -> Rowids:
-        """The next so many events that were left, from behind a rowid on."""
+    def after(self, rowid: int, rows: int) -> Rowids:
+        """The next so many events that were left, after a rowid."""
         first = int(np.searchsorted(self._entries["rowid"], rowid, side="right"))
         return self._entries["rowid"][first : first + rows].copy()
 

@@ -70,12 +70,12 @@ def decode_events(
     raw: pa.RecordBatch,
     check: NodeCheck | None = None,
     measure: Measure = unmeasured,
-    beside: pa.Table | None = None,
+    other_blocks: pa.Table | None = None,
 ) -> Decoded:
     """Decode a batch of schema RAW; every row comes out once, as links or as rejected.
 
-    With `check`, an event that a node could not serve is rejected too; `beside` are the blocks that
-    were read with the events, as in a `Page`.
+    With `check`, an event that a node could not serve is rejected too; `other_blocks` are
+    those that were read with the events, as in a `Page`.
     """
     with _no_cyclic_garbage_collection():
         plain = plain_envelopes(raw["root"])
@@ -92,9 +92,8 @@ def decode_events(
             kind = np.full(raw.num_rows, _UNREADABLE, dtype=np.int8)
             kind[rows] = links["kind"]
             with measure("check", links.num_rows):
-                checked = check.check(
-                    raw, BLOCKS.empty_table() if beside is None else beside, kind, plain, times
-                )
+                others = BLOCKS.empty_table() if other_blocks is None else other_blocks
+                checked = check.check(raw, others, kind, plain, times)
             reasons |= checked.failures
             if len(checked.aside):
                 is_aside = np.isin(rows, checked.aside)
@@ -103,8 +102,8 @@ def decode_events(
                     np.searchsorted(rows[is_aside], checked.aside),
                     checked.needs,
                 )
-            others = [*checked.failures, *np.unique(checked.aside).tolist()]
-            links = links.filter(pa.array(~np.isin(rows, others))) if others else links
+            unpassed = [*checked.failures, *np.unique(checked.aside).tolist()]
+            links = links.filter(pa.array(~np.isin(rows, unpassed))) if unpassed else links
     return Decoded(links, _rejects(raw, sorted(reasons.items())), aside)
 
 
@@ -221,8 +220,9 @@ def decode(
 
     def decode_page(page: Page) -> Decoded:
         with measure("decode", page.events.num_rows):
-            events, beside = as_schema(page.events, RAW), as_schema(page.beside, BLOCKS)
-            return decode_events(events, check, measure, beside)
+            events = as_schema(page.events, RAW)
+            other_blocks = as_schema(page.other_blocks, BLOCKS)
+            return decode_events(events, check, measure, other_blocks)
 
     decoded = op.map("events", up, decode_page)
     if check is not None and (later := check.later) is not None:

@@ -24,7 +24,7 @@ class Links(NamedTuple):
 
 
 def read_event(root: bytes, payload: bytes) -> Links | Reason:
-    """Tell an event's kind, stream and parent from its root block and, if named, its payload.
+    """Read an event's kind, stream and parent from its root block and, if named, its payload.
 
     An empty block stands for one that the database does not hold. A node tries the kinds one after
     the other, and takes the first that fits.

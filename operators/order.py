@@ -54,7 +54,7 @@ def order(  # noqa: D417 # step_id is Bytewax's
         up: batches of schema LINKS, in any order; a ValueError names a column that can't be cast
             to it.
         shards: how many groups of streams there are, each with its own state.
-        look_up: tells of parents that do not come through this flow. It is asked once for each
+        look_up: knows of parents that do not come through this flow. It is asked once for each
             prev that has not been seen, and again if it could not say yet. Without it only init
             events start a stream, and every CID that was let out is remembered.
         columns: those of ORDERED that are let out.

@@ -29,7 +29,7 @@ RAW = pa.schema(
         pa.field("event_blocks", pa.binary(), nullable=False),
     ]
 )
-"""Events with the blocks that tell their links, as the source reads them."""
+"""Events with the blocks that hold their links, as the source reads them."""
 
 BLOCKS = pa.schema(
     [
@@ -46,9 +46,9 @@ class Page:
 
     events: pa.RecordBatch
     """Schema RAW."""
-    beside: pa.Table = field(default_factory=BLOCKS.empty_table)
-    """Schema BLOCKS: what is stored among the blocks of these events and is not one of them, such
-    as proofs, witness nodes and capabilities."""
+    other_blocks: pa.Table = field(default_factory=BLOCKS.empty_table)
+    """Schema BLOCKS: blocks that are stored among those of these events, such as proofs, witness
+    nodes and capabilities, which several events share."""
 
 
 LINKS = pa.schema(
@@ -92,7 +92,7 @@ class Reason(StrEnum):
     PAYLOAD_NO_CID = "payload is no CID"
     NO_LINK = "id or prev is no link"
     OTHER_STREAM = "prev in another stream"
-    # of what a node needs beside it
+    # of what else a node needs
     ORDER_KEY = "order key is no event id"
     EVENT_BLOCKS_UNREADABLE = "event blocks unreadable"
     OTHER_ROOT = "another block is flagged as root"

@@ -232,7 +232,7 @@ class Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, ShardState]):
         """Ask of parents that are probably delivered: a look-up costs as much as reading an event.
 
         That is so of init events, and, where a run goes on after a stop, of any parent; a sample
-        tells. In a database in random order most parents simply have not been read yet.
+        shows it. In a database in random order most parents simply have not been read yet.
         """
         most = self.job.settings.sample_rows
         is_first = pc.equal(roots["prev"], roots["stream"]).take(pa.array(unseen))

@@ -30,7 +30,7 @@ SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 START_OVER = re.compile(r"To start over: (`.+?`|nothing)")
 MOST_PROSE = 65
-"""Lines of text, beside commands and what they print, on a page."""
+"""Lines of text on a page, without commands and what they print."""
 FIELDS = re.compile(r"^\| JSON of `(.+?)` \|.*\n\|.*\n((?:\|.*\n)+)", re.MULTILINE)
 TYPES: dict[str, tuple[type, ...]] = {
     "text": (str,),

@@ -99,17 +99,15 @@ def test_a_user_of_the_packages_sees_their_types(room: str) -> None:
 
 FROM_ARROW = {"connectors.paths", "connectors.sqlite", "operators.schemas"}
 """Where Arrow, which ships no types, hands over what may be anything (pyproject.toml, ANN401)."""
-MESSAGES = {"flows.cluster.line", "flows.cluster.meeting"}
-"""Where messages of JSON come from other processes."""
 
 
-def test_any_is_said_only_of_what_comes_from_arrow_or_other_processes() -> None:
+def test_any_is_said_only_of_what_comes_from_arrow() -> None:
     say_it = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in MODULES
         if "typing.Any" in imported(path)
     }
-    assert say_it == FROM_ARROW | MESSAGES
+    assert say_it == FROM_ARROW
 
 
 PATCHED = {"'tempfile.tempdir'", "tempfile, 'tempdir'", "'shutil.disk_usage'"}

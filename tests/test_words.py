@@ -17,7 +17,10 @@ WORDS = {
     r"\bat the (most|least)\b": "at most, at least",
     r"\bone behind the other\b": "concatenated",
     r"\b(the|a|its|their) begin\b": "start",
-    r"\b(is|are|was|were) told\b(?! apart)": "reports, is named",
+    r"\btells?\b|\btold\b(?! apart)": "reports, shows, says",
+    r"\bbeside\b": "next to, at the same time, in addition",
+    r"\bjudg(e|es|ed|ing)\b": "check, decide",
+    r"\bthe log can't be taken\b|\blog is taken into\b|\bMB of log\b": "WAL, checkpoint",
     r"\blistings?\b|Listing[A-Z]|\bLISTED\b *=": "event blocks",
     r"fruitless": "nothing: it is gone",
     r"\b(taken|takes|took) (in|into the database)\b(?= (after|at|as|when|while|every)|\.|$)": (

@@ -1,4 +1,4 @@
-"""The option `--check` of the commands that judge events as a run does."""
+"""The option `--check` of the commands that check events as a run does."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,5 +15,5 @@ def check_option(command: Command) -> Command:
         type=click.Choice(["node", "links"]),
         default="node",
         show_default=True,
-        help="Judge events as `run` does with this option.",
+        help="Check events as `run` does with this option.",
     )(command)

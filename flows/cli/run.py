@@ -74,7 +74,7 @@ def _listening_address(
     "--follow",
     "follows",
     is_flag=True,
-    help="Then deliver what other programs insert, until a signal ends it. Not beside a node.",
+    help="Then deliver what other programs insert, until a signal. Not for a node's database.",
 )
 @click.option(
     "--interval",

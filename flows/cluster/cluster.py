@@ -53,7 +53,8 @@ class Cluster:
         except LineLostError:
             what = f"Process `{process}` at `{self._address(process)}` is gone"
             why = "it was killed, or its machine or the network failed"
-            message = {"failed": {"what": what, "why": why, "advice": ANEW}}
+            gone = InterruptedRunError(what, why=why, advice=ANEW)
+            message = {"failed": gone.parts()}
         # a process may find that it can't start when all have met
         failed = message.get("failed") or message.get("refusal")
         with self._news:
@@ -89,7 +90,7 @@ class Cluster:
             return self._cause
 
     def end(self, message: Message) -> None:
-        """Tell the others that this process has come to its end."""
+        """Say to the others that this process has come to its end."""
         for line in self._lines.values():
             with suppress(LineLostError):
                 line.send(message)
@@ -100,18 +101,16 @@ class Cluster:
             line.close()
 
     def fail(self, error: CeramicOrderError) -> None:
-        """Tell the others what stopped this process, or what it heard of another one."""
+        """Say to the others what stopped this process, or what it heard of another one."""
         if not self._lines:
             return
         process = self.invocation.process
-        parts = {
-            "what": f"Process `{process}` at `{self._address(process)}` stopped",
-            "why": error.what if error.why is None else f"{error.what}: {error.why}",
-            "advice": " ".join(filter(None, (error.advice, ANEW if error.retry else None))),
-        }
-        if self._cause is not None:
-            parts = {name: getattr(self._cause, name) for name in parts}
-        hang_up(self._lines.values(), {"failed": parts})
+        failed = self._cause or InterruptedRunError(
+            f"Process `{process}` at `{self._address(process)}` stopped",
+            why=error.clause(),
+            advice=" ".join(filter(None, (error.advice, ANEW if error.retry else None))),
+        )
+        hang_up(self._lines.values(), {"failed": failed.parts()})
 
     def _address(self, process: int) -> str:
         return self.invocation.addresses[process]

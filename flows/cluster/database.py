@@ -16,10 +16,11 @@ from connectors.snapshot import Reader
 from connectors.source import PARTITIONS
 from connectors.sqlite import Connection, connect, starting
 from flows.cluster.cluster import Cluster
-from flows.cluster.meeting import Meeting, Values
+from flows.cluster.line import Options, Terms
+from flows.cluster.meeting import Meeting
 
 VERSIONS = ("ceramic-order", "bytewax", "pyarrow")
-"""What the batches that processes send each other depend on, beside Python."""
+"""What the batches that processes send each other depend on, Python apart."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Opened:
 
 
 def open_database(
-    meeting: Meeting, stack: ExitStack, path: Path, partitions: int | None, options: Values
+    meeting: Meeting, stack: ExitStack, path: Path, partitions: int | None, options: Options
 ) -> Opened:
     """Claim the database (process 0), or open what this process can read of it, and meet the rest.
 
@@ -51,7 +52,7 @@ def open_database(
         stack: closes everything in the end.
         path: of the database, or of the copy.
         partitions: of the source; None: process 0 decides.
-        options: what all processes must have alike beside that, by name.
+        options: what else all processes must have alike, by name.
 
     Raises:
         CannotStartError: it can't be used, or the processes don't fit; nothing was changed.
@@ -67,20 +68,21 @@ def open_database(
         return _open_to_read(meeting, stack, locate(path), partitions, options)
     path = locate(path, writable=True)
     held = stack.enter_context(closing(claim(path)))
-    options["partitions"] = partitions or PARTITIONS * meeting.invocation.processes
-    terms: Values = {"options": options}
+    partitions = partitions or PARTITIONS * meeting.invocation.processes
+    terms: Terms = {"options": options, "partitions": partitions}
     if meeting.invocation.processes > 1:
         terms |= {"file": file_identity(path), "state": _state(held.connect, path)}
-    return Opened(path, held.connect, meeting.lead(terms), options["partitions"], held)
+    return Opened(path, held.connect, meeting.lead(terms), partitions, held)
 
 
 def _open_to_read(
-    meeting: Meeting, stack: ExitStack, path: Path, partitions: int | None, options: Values
+    meeting: Meeting, stack: ExitStack, path: Path, partitions: int | None, options: Options
 ) -> Opened:
     terms = meeting.terms()
-    options["partitions"] = partitions or terms["options"]["partitions"]
-    for name, value in options.items():
-        if value != (there := terms["options"].get(name)):
+    partitions = partitions or terms["partitions"]
+    all_there = {**terms["options"], "partitions": terms["partitions"]}
+    for name, value in {**options, "partitions": partitions}.items():
+        if value != (there := all_there.get(name)):
             raise CannotStartError(
                 f"This process does not fit process `0`: `{name}` is `{value}` here and "
                 f"`{there}` there",
@@ -97,7 +99,7 @@ def _open_to_read(
                 advice="Copy it anew while the node is stopped.",
             )
     cluster = meeting.agree(is_same_file=is_same_file)
-    return Opened(path, opened, cluster, options["partitions"], reader=reader)
+    return Opened(path, opened, cluster, partitions, reader=reader)
 
 
 def _state(opened: Callable[[Path], Connection], path: Path) -> Fingerprint:
@@ -110,6 +112,6 @@ def _connect_as_immutable(path: Path) -> Connection:
     return connect(path, immutable=True)
 
 
-def _versions() -> Values:
+def _versions() -> Options:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {"python": python, **{name: metadata.version(name) for name in VERSIONS}}

@@ -1,14 +1,17 @@
-"""A line between two processes: JSON objects over a connection, one a line."""
+"""What two processes of a cluster say to each other: JSON objects over a connection, one a line."""
 
 import json
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TypeAlias, TypedDict, cast
+
+from connectors.errors import Parts
+from connectors.fingerprint import Fingerprint
 
 LONGEST = 1 << 20
-"""Bytes of one message: far more than any that is sent."""
+"""The most bytes of a message: far more than any that is sent."""
 
 KEEPALIVE = {
     "TCP_KEEPIDLE": 5,
@@ -21,7 +24,50 @@ KEEPALIVE = {
 LAST_SECONDS = 0.5
 """How long a process that fails waits until the others have read why."""
 
-Message = dict[str, Any]
+Options: TypeAlias = Mapping[str, int | str]
+"""What all processes must have alike, by name."""
+
+
+class Terms(TypedDict, total=False):
+    """What process 0 has, for the others to compare."""
+
+    options: Options
+    partitions: int
+    """Of the source, in all processes together."""
+    file: list[int | str]
+    """Which file it writes, as `connectors.fingerprint.file_identity` says."""
+    state: Fingerprint
+    """Of the database at the start."""
+
+
+class Message(TypedDict, total=False):
+    """What a process says: some of these fields at a time."""
+
+    process: int
+    """Its number, when it connects."""
+    terms: Terms
+    machine: str
+    """On which it runs."""
+    is_same_file: bool
+    """Whether it reads the file that process 0 writes."""
+    machines: list[str]
+    """Of all processes."""
+    reached: bool
+    """It has connected with all processes of lower numbers."""
+    go: bool
+    """All processes have done so."""
+    refusal: Parts
+    """Why it can't start, an error."""
+    failed: Parts
+    """Why it stops, an error."""
+    discovered: int
+    """Events that it has read."""
+    partitions_read: int
+    """Partitions that it has read to their end."""
+    wrong_notes: list[str]
+    """CIDs in hex of events whose stream the node noted wrongly."""
+    said: str
+    """What process 0 says of the whole run in the end."""
 
 
 class LineLostError(Exception):
@@ -65,10 +111,10 @@ class Line:
             raise LineLostError from cause
         if not isinstance(message, dict):
             raise LineLostError
-        return message
+        return cast("Message", message)
 
     def send_last(self, message: Message) -> None:
-        """Send a message behind which there will be no other; it may not arrive."""
+        """Send the last message; it may not arrive."""
         with suppress(OSError, LineLostError):
             self.send(message)
             self._connection.shutdown(socket.SHUT_WR)
@@ -77,7 +123,7 @@ class Line:
         """Hang up, if the other process does not do so within so much time."""
         with suppress(OSError):
             self._connection.settimeout(seconds)
-            # what came and was never read would take our last message from who has not read it yet
+            # bytes that nobody has read would make the system throw our last message away
             while self._connection.recv(LONGEST):
                 pass
         # whoever waits for a message learns that there will be none

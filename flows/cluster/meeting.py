@@ -11,13 +11,13 @@ They do so at the address of process 0, which Bytewax uses afterwards:
 
 import time
 from contextlib import suppress
-from typing import Any, Self
+from typing import Self
 
 from connectors.errors import CannotStartError
 from connectors.fingerprint import machine
 from flows.cluster.address import reach
 from flows.cluster.cluster import Cluster
-from flows.cluster.line import Line, LineLostError, Message, hang_up
+from flows.cluster.line import Line, LineLostError, Message, Terms, hang_up
 from flows.cluster.reach import Listener, let_higher_reach, number_of, reach_lower
 from flows.jobs.invocation import Invocation
 
@@ -34,14 +34,6 @@ of lower numbers. All of them are there by then."""
 BOUND_SECONDS = 0.2
 """For each lower number, how long a process waits until Bytewax listens there: where it does not
 listen yet, Bytewax tries again a second later."""
-
-Values = dict[str, Any]
-"""Whatever JSON holds, by name."""
-
-
-def head(error: CannotStartError) -> str:
-    """What happened and why, as one clause."""
-    return error.what if error.why is None else f"{error.what}: {error.why}"
 
 
 class Meeting:
@@ -85,7 +77,7 @@ class Meeting:
         return self
 
     def __exit__(self, _: object, error: object, __: object) -> None:
-        """Tell the others what stopped this process, if something did."""
+        """Say to the others what stopped this process, if something did."""
         if isinstance(error, BaseException):
             if self._listener is not None and not self._lines:
                 self._until = min(self._until, time.monotonic() + LATE_SECONDS)
@@ -95,7 +87,7 @@ class Meeting:
                 hang_up(self._lines.values(), self._refusal(error))
             self._close_listener()
 
-    def lead(self, terms: Values) -> Cluster:
+    def lead(self, terms: Terms) -> Cluster:
         """Process 0: let the others compare these terms, and wait until all of them have.
 
         Raises:
@@ -108,7 +100,7 @@ class Meeting:
             self._close_listener()
         return Cluster(self.invocation, self._lines)
 
-    def terms(self) -> Values:
+    def terms(self) -> Terms:
         """Another process: what process 0 says that all must have alike.
 
         Raises:
@@ -124,7 +116,7 @@ class Meeting:
                 self._connect()
             else:
                 _require_no_refusal(message)
-                return dict(message["terms"])
+                return message["terms"]
 
     def agree(self, *, is_same_file: bool) -> Cluster:
         """Another process: all terms are alike; go on if that is so in all processes.
@@ -230,7 +222,7 @@ class Meeting:
         # the name of a machine may stand for another address on the machine itself
         return f" at `{self._listener.address()}`" if self._listener else ""
 
-    def _all_agree(self, terms: Values) -> None:
+    def _all_agree(self, terms: Terms) -> None:
         """Wait until all others have compared the terms.
 
         Raises:
@@ -249,12 +241,12 @@ class Meeting:
         Raises:
             CannotStartError: one of them can't.
         """
-        self._tell_all({"machines": self._machines})
+        self._say_to_all({"machines": self._machines})
         for process in self._lines:
             self._answer(process)
-        self._tell_all({"go": True})
+        self._say_to_all({"go": True})
 
-    def _tell_all(self, message: Message) -> None:
+    def _say_to_all(self, message: Message) -> None:
         for line in self._lines.values():
             with suppress(LineLostError):
                 line.send(message)
@@ -280,11 +272,12 @@ class Meeting:
         if isinstance(error, _OthersError):
             return {"refusal": error.parts()}
         process = self.invocation.process
-        what = f"Process `{process}` at `{self._address(process)}` can't start"
-        parts: dict[str, Any] = {"what": what}
+        refusal = _OthersError(f"Process `{process}` at `{self._address(process)}` can't start")
         if isinstance(error, CannotStartError):
-            parts |= {"why": head(error), "advice": error.advice, "unchanged": error.unchanged}
-        return {"refusal": parts}
+            refusal = refusal.replaced(
+                why=error.clause(), advice=error.advice, unchanged=error.unchanged
+            )
+        return {"refusal": refusal.parts()}
 
 
 _TOGETHER = "Start all processes within that time, each with its number (`-i`) and all addresses."

@@ -1,4 +1,4 @@
-"""What the function behind a flow is given on Bytewax's command line, checked before it runs."""
+"""What the function of a flow is given on Bytewax's command line, checked before it runs."""
 
 import inspect
 from collections.abc import Callable

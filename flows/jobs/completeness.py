@@ -38,7 +38,7 @@ def checkpoint(connection: Connection, path: Path, run_state: RunState) -> int:
         sqlite_errors(
             f"Checkpointing `{path}` failed",
             unchanged=batches_kept(run_state),
-            advice=f"If `{path.name}-wal` is left beside it, keep it: "
+            advice=f"If `{path.name}-wal` is left next to it, keep it: "
             "it is a part of the database.",
         ),
     ):

@@ -57,13 +57,13 @@ def _cid_in(binary: bytes) -> bytes:
     if kind == EVENT_ID_TYPE:
         _, at = _varint(binary, at)
         return _checked(binary[at + EVENT_ID_PARTS :])
-    stream, behind = _first_cid(binary[at:])
+    stream, rest = _first_cid(binary[at:])
     # a commit of 0 is the init event
-    return _checked(stream if behind in {b"", b"\x00"} else behind)
+    return _checked(stream if rest in {b"", b"\x00"} else rest)
 
 
 def _first_cid(binary: bytes) -> tuple[bytes, bytes]:
-    """The CID at the start of `binary`, and what is behind it."""
+    """The CID at the start of `binary`, and what follows it."""
     at = 0
     for _ in range(3):  # version, codec, hash function
         _, at = _varint(binary, at)
@@ -72,7 +72,7 @@ def _first_cid(binary: bytes) -> tuple[bytes, bytes]:
 
 
 def _varint(binary: bytes, at: int) -> tuple[int, int]:
-    """The unsigned varint at this place, and the place behind it."""
+    """The unsigned varint at this place, and the place after it."""
     value = shift = 0
     while at < len(binary):
         value |= (binary[at] & 0x7F) << shift

@@ -44,11 +44,11 @@ class FollowSettings:
     """Of a core, for comparing the undelivered rows with those that are known, which takes 0.3 s
     for a million."""
     again_share: float = 0.01
-    """Of a core, for judging again what was left: a row may have been changed in place."""
+    """Of a core, for checking again what was left: a row may have been changed in place."""
     again_rows: int = 4096
-    """Events that are judged again in one round."""
+    """Events that are checked again in one round."""
     whole_share: float = 0.2
-    """Of a core, for judging all of them at once where there are too many to be kept."""
+    """Of a core, for checking all of them at once where there are too many to be kept."""
     told_seconds: float = 60.0
     """Between two lines about what was delivered."""
     checkpoint_pages: int = 1000
@@ -99,7 +99,7 @@ def follow(
         return rounds.kept() if rounds else batches_kept(run_state)
 
     with ExitStack() as stack:
-        held = claim(path, options.claim, beside_others=True)
+        held = claim(path, options.claim, with_others=True)
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release, kept)))
         stack.callback(held.close)
         execute(held.connection, f"PRAGMA busy_timeout={int(settings.busy_seconds * 1000)}")
@@ -143,8 +143,8 @@ class _Following:
         self._scan = _Share(settings.scan_share, is_owed=True)
         self._again = _Share(settings.again_share, is_owed=False)
         self._whole = _Share(settings.whole_share, is_owed=True)
-        self._judged_to = 0
-        """The rowid up to which events were judged again."""
+        self._checked_to = 0
+        """The rowid up to which events were checked again."""
         self._has_changed = False
         """Since the first of them was."""
         self._said = (0, 0, 0)
@@ -209,9 +209,9 @@ class _Following:
             rounds.deliver(rows)
         elif self._again.is_due():
             with self._again.taken():
-                rows = rounds.awaited.behind(self._judged_to, self._settings.again_rows)
+                rows = rounds.awaited.after(self._checked_to, self._settings.again_rows)
                 rounds.deliver(rows)
-            self._judged_to = int(rows[-1]) if len(rows) else 0
+            self._checked_to = int(rows[-1]) if len(rows) else 0
             # until all of them have been since the last change
             self._again.is_owed = bool(len(rows)) or self._has_changed
             self._has_changed &= bool(len(rows))

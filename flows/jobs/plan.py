@@ -19,13 +19,13 @@ ROW_BYTES = """
 """
 
 OTHER_COLUMNS_BYTES = 130
-"""Bytes of a row beside its key and CID: eight hashes, the time, the init CID, and SQLite's own."""
+"""Bytes of a row without its key and CID: eight hashes, the time, the init CID, SQLite's own."""
 
 INDEX_ENTRY_BYTES = 24
 """Bytes of an event in the index on `delivered`, before and after its number is set."""
 
 FRAME_BYTES = 24
-"""Bytes that the WAL holds beside each page."""
+"""Bytes that the WAL holds for each page in addition to the page."""
 
 SPARE_SHARE = 1 / 4
 """The share of an estimate of disk that must be free beyond it."""

@@ -100,8 +100,8 @@ class Replaying:
         if self.reader.journals and not self._options.quiet:
             journals = " and ".join(f"`{name}`" for name in self.reader.journals)
             print_message(
-                f"Beside the snapshot lies {journals} with changes that are not in it yet, so this "
-                "works on a private copy of both.",
+                f"Next to the snapshot lies {journals} with changes that are not in it yet, so "
+                "this works on a private copy of both.",
             )
         self.reader.__enter__()
         with closing(self.reader(self.path)) as connection:

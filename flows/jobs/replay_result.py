@@ -18,7 +18,7 @@ class Replay:
     """Bytes of the snapshot."""
     schema: Schema
     journals: list[str]
-    """Names of the files beside the snapshot because of which a private copy was read; without
+    """Names of the files next to the snapshot because of which a private copy was read; without
     any it was read where it is."""
     files: list[LogFile]
     digest: str

@@ -60,9 +60,9 @@ def run(database: Path, options: RunOptions) -> RunResult:
             run_state.start_phase(CHECKPOINT)
             with (
                 shown_progress(run_state, quiet=options.quiet),
-                ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as beside,
+                ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as writer,
             ):
-                checkpointed = beside.submit(checkpoint, held.connection, path, run_state)
+                checkpointed = writer.submit(checkpoint, held.connection, path, run_state)
                 require_all_seen(held, run_state)
                 run_state.wal_bytes = checkpointed.result()
         with run_state.measure("close", 0):

@@ -67,7 +67,7 @@ class Status:
     """Rows of `ceramic_one_chain_proof`; None: the node is older than v0.55 and has no such table.
     """
     estimated: int
-    """Events that the node stored without noting their stream (before v0.36): four bytes tell
+    """Events that the node stored without noting their stream (before v0.36): four bytes show
     whether one begins a stream."""
     plan: Plan
     """What a run would take."""

@@ -1,6 +1,6 @@
 """Why: what decides whether one event can be delivered, and the chain of prevs up to there.
 
-Each event of the chain is judged by the rules of the flow (`operators.decode`), so this says of an
+Each event of the chain is checked by the rules of the flow (`operators.decode`), so this says of an
 event what a run says of it, without reading the rest of the database.
 """
 
@@ -29,13 +29,13 @@ from operators.encoding.cid import cid_text, multihash
 from operators.schemas import RAW, Reason
 
 PAGE_EVENTS = 1000
-"""Events of a chain that are judged in one batch: that takes a tenth of the time of one by one."""
+"""Events of a chain that are checked in one batch: that takes a tenth of the time of one by one."""
 
 
 def why(database: Path, text: str, *, check_node: bool = True) -> Why:
     """Find out what decides whether the event that `text` names can be delivered.
 
-    `text` is in one of the forms of `flows.jobs.event_names`. With `check_node` it is judged as
+    `text` is in one of the forms of `flows.jobs.event_names`. With `check_node` it is checked as
     `run --check node` does, else as `run --check links`.
 
     Raises:
@@ -71,7 +71,7 @@ def why(database: Path, text: str, *, check_node: bool = True) -> Why:
 def _find_cause(path: Path, cid: bytes, events: EventReader, check: NodeCheck | None) -> Why:
     steps: list[Step] = []
     below: StoredEvent | None = None
-    for event, reason in _judged(events.climb(cid), check):
+    for event, reason in _checked(events.climb(cid), check):
         steps.append(Step.of(event))
         itself = below is None
         # of an event that a run would not deliver, the stream that the node noted counts
@@ -101,7 +101,7 @@ def _find_cause(path: Path, cid: bytes, events: EventReader, check: NodeCheck | 
     return Why(path, [*steps, Step(prev)], "waiting", Reason.PREV_MISSING, prev)
 
 
-def _judged(
+def _checked(
     events: Iterator[StoredEvent], check: NodeCheck | None
 ) -> Iterator[tuple[StoredEvent, Reason | None]]:
     """The events of a chain, each with the reason for which a run would reject it.

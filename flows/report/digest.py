@@ -1,6 +1,6 @@
 """The order digest: one number for what an order says of every stream, however it interleaves them.
 
-Two orders of the same events have the same digest if each puts every event behind its parent: how
+Two orders of the same events have the same digest if each puts every event after its parent: how
 streams are interleaved, and in which order the children of a fork come, differs between runs and
 means nothing. Anything else makes another digest: an event more or less, or twice; another stream
 or parent of one; a child that comes before its parent.
@@ -72,7 +72,7 @@ def spilling_to(folder: Path, memory_bytes: int) -> Iterator[duckdb.DuckDBPyConn
             "Reading the new log failed",
             why=str(cause).splitlines()[0],
             unchanged="No part of it was left, and the snapshot is unchanged.",
-            advice="Make room for temporary files beside the log (about 200 bytes an event), "
+            advice="Make room for temporary files next to the log (about 200 bytes an event), "
             "then replay again.",
         ) from cause
 

@@ -1,7 +1,7 @@
 """Pictures of a page as HTML with inline SVG: bars, lines and stacked columns, without a script.
 
 A shape's coordinates are shares of its picture's width and height, so a picture fits any width.
-Text is HTML beside the shapes and keeps its size. The colours are classes of the page's style.
+Text is HTML outside the shapes and keeps its size. The colours are classes of the page's style.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ SIZE = 1000
 
 
 class Bar(NamedTuple):
-    """A horizontal bar with its label before it and its number behind it."""
+    """A horizontal bar with its label before it and its number after it."""
 
     label: str
     number: int
@@ -43,7 +43,7 @@ class Column(NamedTuple):
 
 
 def bars(rows: Sequence[Bar]) -> str:
-    """Horizontal bars, the longest as wide as the picture, each with its number behind it."""
+    """Horizontal bars, the longest as wide as the picture, each with its number after it."""
     longest = max((row.number for row in rows), default=0)
     lines = []
     for row in rows:

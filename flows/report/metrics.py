@@ -34,7 +34,7 @@ class RunMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """All metrics; the counters start at 0 with the process."""
-        state, (reasons, judged) = self.run_state, self.run_state.left()
+        state, (reasons, findings) = self.run_state, self.run_state.left()
         pending = state.discovered - state.delivered - state.gone - sum(reasons.values())
         yield _counter("read_events", "Undelivered events that were read", state.discovered)
         yield _counter("delivered_events", "Events whose number is committed", state.delivered)
@@ -55,7 +55,7 @@ class RunMetrics(Collector):
             if reason in WAITING:
                 waiting.add_metric([reason], reasons.get(reason, 0))
             else:
-                rejected.add_metric([reason], judged.get(reason, 0))
+                rejected.add_metric([reason], findings.get(reason, 0))
         stages = CounterMetricFamily(
             f"{PREFIX}stage_seconds", "Seconds of all threads, by stage", labels=["stage"]
         )

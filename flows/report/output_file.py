@@ -13,7 +13,7 @@ VIOLATIONS = "violations.parquet"
 """The file of `verify --report`."""
 
 OF_DATABASE = ("", "-wal", "-shm", "-journal", "-order-lock")
-"""What is appended to a database's name in the names of the files beside it."""
+"""What is appended to a database's name in the names of the files next to it."""
 
 
 def require_writable(
@@ -41,7 +41,7 @@ def require_writable(
     if target.exists() and not target.is_file():
         raise _not_writable(path, what, "it is no regular file")
     try:
-        _new_file_beside(target).unlink()
+        _new_file_next_to(target).unlink()
     except OSError as cause:
         raise _not_writable(path, what, cause.strerror or type(cause).__name__) from cause
 
@@ -53,7 +53,7 @@ def write_whole(path: Path, text: str) -> None:
         OSError: the disk is full or fails.
     """
     target = path.resolve()
-    partial = _new_file_beside(target)
+    partial = _new_file_next_to(target)
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(target)
@@ -73,7 +73,7 @@ def _is_result(name: str) -> bool:
     return is_name_of_log(name) or name == VIOLATIONS
 
 
-def _new_file_beside(path: Path) -> Path:
+def _new_file_next_to(path: Path) -> Path:
     """An empty file of an unused name, in the same folder."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
     os.fchmod(descriptor, 0o666 & ~_UMASK)

@@ -117,12 +117,12 @@ def write_database(
     """Write the events of `population` to a new database.
 
     `progress` is called with a number of events when they are made, and again when stored.
-    Everything is made in a folder beside `path` and moved there when it is complete.
+    Everything is made in a folder next to `path` and moved there when it is complete.
 
     Raises:
         CannotStartError: `path`, or a file that SQLite would take for its journal, exists, or its
             folder can't be written.
-        InterruptedRunError: the disk is full or fails. Nothing is left behind.
+        InterruptedRunError: the disk is full or fails. Nothing is left.
     """
     _require_free(path)
     counts = Counts()
@@ -164,7 +164,7 @@ def _require_free(path: Path) -> None:
 
 @contextmanager
 def _workshop(path: Path) -> Iterator[Path]:
-    """A folder beside the database; what killed processes have left there is removed."""
+    """A folder next to the database; what killed processes have left there is removed."""
     scratch = Scratch(path.parent)
     try:
         folder = scratch.folder()

@@ -1,4 +1,4 @@
-"""Tells systemd how far a service is (`Type=notify`)."""
+"""Reports to systemd how far a service is (`Type=notify`)."""
 
 import os
 import socket
@@ -17,4 +17,4 @@ def notify(state: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
             to.sendto(state.encode(), address)
     except OSError as cause:
-        print_message(f"Can't tell `{name}` (NOTIFY_SOCKET) `{state}`: {cause.strerror}.")
+        print_message(f"Can't send `{state}` to `{name}` (NOTIFY_SOCKET): {cause.strerror}.")

@@ -238,7 +238,7 @@ def _compare_pages(
 
 def _page(connection: Connection, select: str, start: int, schema: pa.Schema) -> pa.Table:
     page = query(connection, select, (start,))
-    # without rows the driver can't tell the types
+    # without rows the driver does not know the types
     return page if page.num_rows else schema.empty_table()
 
 

@@ -23,7 +23,7 @@ class Link(bytes):
 
 
 def read_link(content: bytes) -> Link:
-    """The CID behind the leading zero of a link; what follows it is cut, as the node cuts it.
+    """The CID after the leading zero of a link; what follows it is cut, as the node cuts it.
 
     Raises:
         ValueError: it does not begin with a CID.

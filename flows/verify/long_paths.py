@@ -26,7 +26,7 @@ _LONGEST_INDEX = 19
 """Digits of that number; what has more is none, or begins with zeros."""
 
 _WITNESS = pa.schema(
-    [("id", pa.int64()), ("event", pa.uint64()), ("cid", pa.binary()), ("is_behind", pa.bool_())]
+    [("id", pa.int64()), ("event", pa.uint64()), ("cid", pa.binary()), ("is_end", pa.bool_())]
 )
 _Step = tuple[int, int, bytes, bool]
 """A row of that."""
@@ -104,7 +104,7 @@ def _ranges(sizes: list[tuple[int, int]], most: int) -> Iterator[tuple[int, int]
 
 
 def _followed(nodes: dict[bytes, _Node], root: bytes, path: str) -> Iterator[tuple[bytes, bool]]:
-    """What stands at each step, and whether it is the one behind the last index."""
+    """What stands at each step, and whether the path ends there."""
     cid, begin = root, 0
     while begin <= len(path):
         end = path.find("/", begin)

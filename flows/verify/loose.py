@@ -32,7 +32,7 @@ from flows.verify.walk import (
     TAG,
     TEXT,
     UNSIGNED,
-    Rules,
+    ReadAs,
     head,
     link_content,
     skipped_end,
@@ -79,11 +79,11 @@ class Items:
         at = self._first
         for _ in range(self._length):
             yield content_at(self.block, at)
-            at = value_end(self.block, at, Rules.ANY)
+            at = value_end(self.block, at, ReadAs.ANY)
 
     def leading_bytes(self) -> bytes:
         """The first of the numbers that it holds, empty if they are not all those of bytes."""
-        end = value_end(self.block, self.at, Rules.ANY)
+        end = value_end(self.block, self.at, ReadAs.ANY)
         if _BYTE.fullmatch(self.block, self._first, end) is None:
             return b""
         found = bytearray()
@@ -104,7 +104,7 @@ class Map:
         self._has_odd_keys = False
 
     def fields(self, names: tuple[str, ...]) -> "dict[str, Cbor] | None":
-        """Those of these fields that it has, None if the node can't tell which.
+        """Those of these fields that it has, None if the node can't know which.
 
         A key that is a number stands for a place in `names`.
         """
@@ -142,10 +142,10 @@ class Map:
                 key = number if number < _MOST_FIELDS else None
             else:
                 self._has_odd_keys = True
-                at = value_end(block, begin, Rules.ANY)
+                at = value_end(block, begin, ReadAs.ANY)
             if key is not None:
                 yield key, at
-            at = value_end(block, at, Rules.ANY)
+            at = value_end(block, at, ReadAs.ANY)
 
     def has_text_keys(self) -> bool:
         """Whether it is a map of values by texts, of which the last one of a text counts."""
@@ -157,7 +157,7 @@ class Map:
                     return False
                 key, at = string(self.block, at, kind, 0)
                 key.decode()
-                at = value_end(self.block, at, Rules.VALUE)
+                at = value_end(self.block, at, ReadAs.VALUE)
         except NOT_WALKED:
             return False
         return True
@@ -175,7 +175,7 @@ def untagged_content(block: bytes) -> Cbor:
     Raises:
         NOT_WALKED: the node can't read it.
     """
-    if value_end(block, 0, Rules.ANY) != len(block):
+    if value_end(block, 0, ReadAs.ANY) != len(block):
         raise ValueError("something follows the value")
     return content_at(block, 0)
 
@@ -235,7 +235,7 @@ class LooseReader:
 
     def untagged_value(self) -> None:
         """Read over a value that the node makes of it untagged, and can encode again."""
-        self._at = value_end(self._block, self._at, Rules.VALUE, self._steps)
+        self._at = value_end(self._block, self._at, ReadAs.VALUE, self._steps)
 
     def optional(self, read: Callable[[], FieldValue]) -> FieldValue | None:
         """Read null, or what `read` reads."""
@@ -299,7 +299,7 @@ def is_value(content: Cbor) -> bool:
     """Whether the node can keep what its decoder has read, and encode it again."""
     if isinstance(content, Items | Map):
         try:
-            value_end(content.block, content.at, Rules.VALUE)
+            value_end(content.block, content.at, ReadAs.VALUE)
         except NOT_WALKED:
             return False
         return True
@@ -337,7 +337,7 @@ def links_of_list(block: bytes) -> tuple[list[int], list[Link]]:
             places.append(place)
             links.append(read_link(content))
         else:
-            at = value_end(block, at, Rules.NODE, MAX_STEPS - 2)
+            at = value_end(block, at, ReadAs.NODE, MAX_STEPS - 2)
         place += 1
     if at != len(block):
         raise ValueError("something follows the list")

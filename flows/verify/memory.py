@@ -14,7 +14,7 @@ from flows.amounts import amount as bytes_in
 
 OWN_BYTES = 150 * MEGABYTE
 """Python and its libraries (50 MB), rows on their way from SQLite or being decoded here (40 MB),
-and what DuckDB takes beside its share, above all for joins of up to a million integers (50 MB).
+and what DuckDB takes above its share, mostly for joins of up to a million integers (50 MB).
 At most 126 MB were seen."""
 PROCESS_BYTES = 100 * MEGABYTE
 """A decoding process (75 MB), and the readings that are on their way from it to DuckDB."""

@@ -49,7 +49,7 @@ OTHER_NUMBERS = """
 
 
 def connect_immutable(path: Path) -> Connection:
-    """Open a file that nobody writes to and beside which there is no journal.
+    """Open a file that nobody writes to and that has no journal.
 
     A static `connectors.snapshot.Reader` says which file that is.
     """

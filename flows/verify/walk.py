@@ -1,11 +1,11 @@
-"""Walks over CBOR without making objects of it: where values end that the node's decoder takes.
+"""Finds where a CBOR value ends, if the node's decoder takes it, without making objects of it.
 
-A block of one-byte values takes seventy times its size as objects, and lists inside each other take
-time by the square where each level is looked at anew. A walk takes no memory but for what is open,
-and looks at each byte once.
+As objects a block of one-byte values takes seventy times its size, and looking at each level of
+nested lists anew takes time by the square of their depth. A walk looks at each byte once, and keeps
+only which lists and maps are open.
 
-The node's decoder takes 256 steps into a block. What a value costs of them depends on what it is
-read as: a list or map of which it makes a value takes two, one that it steps over takes one.
+The node's decoder goes at most 256 steps deep. A list or map takes two steps where the decoder
+makes a value of it, and one step where it skips it.
 """
 
 import re
@@ -20,63 +20,84 @@ import numpy as np
 from flows.verify.cids import cid_at_start
 
 UNSIGNED, NEGATIVE, BYTES, TEXT, LIST, MAP, TAG, SIMPLE = range(8)
-"""The first three bits of a value."""
+"""The kinds of value, by the first three bits."""
 
 MAX_STEPS = 256
+"""How deep the decoder goes; it refuses a block that needs more steps."""
+
 NULL, UNDEFINED, BREAK = 0xF6, 0xF7, 0xFF
+"""The bytes that stand for null, for undefined, and for the end of what has no length."""
+
 WITHOUT_LENGTH = 0x1F
-"""The argument of a list, map or string that a break ends."""
+"""The last five bits in the first byte of a list, map or string that ends at a BREAK."""
+
 _LINK_TAG = 42
+"""The tag of a link."""
 
 NOT_WALKED = (ValueError, IndexError, StructError)
-"""What is raised where the decoder takes no value: the last two where the block ends before."""
+"""What a walk raises where the decoder takes no value; the last two where the block is cut off."""
 
 _LARGEST_SHORT = 23
-"""A larger argument of a head stands behind its first byte."""
+"""The largest argument that the first byte of a head can hold."""
+
 _WIDTHS = {24: Struct(">B"), 25: Struct(">H"), 26: Struct(">I"), 27: Struct(">Q")}
+"""How a larger argument is stored after that byte, by the last five bits of the byte."""
+
 CONSTANTS = {0xF4: False, 0xF5: True, NULL: None}
 FLOATS = {0xFA: Struct(">f"), 0xFB: Struct(">d")}
-_STEPPED_OVER = {0xF4: 1, 0xF5: 1, NULL: 1, UNDEFINED: 1, 0xF9: 3, 0xFA: 5, 0xFB: 9}
-"""Values of the last kind that are stepped over, and their bytes."""
-_LEAST_ARGUMENT = 1 << 63
-"""From here on a negative integer is below -2^63."""
+_SKIPPED = {0xF4: 1, 0xF5: 1, NULL: 1, UNDEFINED: 1, 0xF9: 3, 0xFA: 5, 0xFB: 9}
+"""The bytes of each SIMPLE value that the decoder can skip."""
+
+_VERY_NEGATIVE = 1 << 63
+"""From this argument on a negative integer is below -2^63."""
 
 _ITEM, _KEY, _OF_KEY = -1, -2, -3
-"""What comes next where a break ends a list or map, in place of how many values are to come."""
+"""Stand for how many values are to come in a list or map that ends at a BREAK: they say what comes
+next, an item, a key, or the value of a key."""
 _UNTIL_BREAK = frozenset((_ITEM, _KEY))
 _NEXT_UNTIL_BREAK = {_ITEM: _ITEM, _KEY: _OF_KEY, _OF_KEY: _KEY}
 
 ONE_BYTE_VALUES = re.compile(rb"[\x00-\x17\x20-\x37\x40\x60\x80\xa0\xf4-\xf6]+")
 _SHORT_VALUES = re.compile(rb"(?:\x81{0,8}+[\x00-\x17\x20-\x37\x40\x60\x80\xa0\xf4-\xf6])++")
-"""Values of one byte, each in up to eight lists of one value."""
-_DEPTH_IN_RUN = 8
-_FEWEST_IN_RUN = 8
-"""With fewer values to come it is no use to look for a run."""
-_INSIDE = re.compile(rb"\x81+")
-"""Lists of one value inside each other."""
-_LIST_OF_ONE = 0x81
-_MANY_KEYS = 1_000
-"""From here on sorting keys in an array beats a set of them."""
+"""A run: values of one byte, each in up to eight lists of one item. It is matched at once."""
 
+_DEPTH_IN_RUN = 8
+"""The most lists around a value of a run."""
+
+_FEWEST_IN_RUN = 8
+"""Values. Looking for a run costs more than it saves where fewer are to come."""
+
+_INSIDE = re.compile(rb"\x81+")
+"""The heads of lists of one item inside each other."""
+
+_LIST_OF_ONE = 0x81
+"""The head of a list of one item."""
+
+_MANY_KEYS = 1_000
+"""From so many keys on, sorting their hashes takes less time than a set of them."""
 
 _CONTAINERS = frozenset((LIST, MAP))
 
 
-class Rules(Enum):
-    """What a value may hold, by what the node makes of it."""
+class ReadAs(Enum):
+    """What the node reads a value as, which decides what it may hold."""
 
     ANY = auto()
-    """It is kept as it is, untagged; keys may be anything, and no link is looked into."""
+    """Untagged, and kept as it is: keys may be anything, and links are not looked into."""
     VALUE = auto()
-    """Untagged, and encoded again: keys are texts, each once, links are CIDs, numbers finite."""
+    """Untagged, and encoded again: keys are distinct texts, links are CIDs, numbers are finite."""
     NODE = auto()
-    """Likewise, but of a known type: integers may be of any size, and keys in parts."""
+    """As VALUE, but of a known type: integers may be of any size, and keys may come in parts."""
 
 
 def head(block: bytes, at: int, kind: int) -> tuple[int, int]:
-    """The argument of the head at `at`, read as one of this kind, and the index behind it."""
-    # the node clears the bits of the kind that it expects and does not look for others, so
-    # that it takes some values of another kind
+    """The argument of the head at `at`, read as one of this kind, and the index after it.
+
+    Raises:
+        NOT_WALKED: there is no such head.
+    """
+    # the node clears the bits of the kind that it expects, and does not check the others: so it
+    # takes some values of another kind
     argument = block[at] & ~(kind << 5)
     at += 1
     if argument <= _LARGEST_SHORT:
@@ -89,7 +110,11 @@ def head(block: bytes, at: int, kind: int) -> tuple[int, int]:
 
 
 def string(block: bytes, at: int, kind: int, steps: int) -> tuple[bytes, int]:
-    """The content of a string, which may come in parts, and the index behind it."""
+    """The content of a string, which may come in parts, and the index after it.
+
+    Raises:
+        NOT_WALKED: the decoder takes no such string.
+    """
     if block[at] != kind << 5 | WITHOUT_LENGTH:
         length, at = head(block, at, kind)
         if at + length > len(block):
@@ -105,33 +130,33 @@ def string(block: bytes, at: int, kind: int, steps: int) -> tuple[bytes, int]:
     return b"".join(parts), at + 1
 
 
-def value_end(block: bytes, at: int, rules: Rules, steps: int = MAX_STEPS) -> int:
-    """The index behind the value at `at`.
+def value_end(block: bytes, at: int, read_as: ReadAs, steps: int = MAX_STEPS) -> int:
+    """The index after the value at `at`.
 
     Args:
         block: what it is in.
         at: where it begins.
-        rules: what it may hold.
-        steps: that are left to the decoder.
+        read_as: what the node reads it as.
+        steps: how many the decoder may still go down.
 
     Raises:
         NOT_WALKED: the decoder takes no such value.
     """
-    return _Walk(block, rules, steps).end(at)
+    return _Walk(block, read_as, steps).end(at)
 
 
 class _Walk:
-    def __init__(self, block: bytes, rules: Rules, steps: int) -> None:
+    def __init__(self, block: bytes, read_as: ReadAs, steps: int) -> None:
         self._block = block
-        self._is_untagged = rules is not Rules.NODE
-        self._is_encoded = rules is not Rules.ANY
+        self._is_untagged = read_as is not ReadAs.NODE
+        self._is_encoded = read_as is not ReadAs.ANY
         self._steps = steps
 
     def end(self, at: int) -> int:  # noqa: C901, PLR0912, PLR0915 # one loop: calls take time
-        """The index behind the value at `at`."""
+        """The index after the value at `at`."""
         block, size = self._block, len(self._block)
         is_untagged, is_encoded = self._is_untagged, self._is_encoded
-        # two steps for each list or map, and one for what is in the last one
+        # each list or map takes two steps, and what is in the last one takes one
         most, most_around = (self._steps - 1) // 2, self._steps // 2 - 1
         most_in_run = most_around - _DEPTH_IN_RUN
         depth, unread = 0, 1
@@ -158,7 +183,7 @@ class _Walk:
                 and depth <= most_in_run
                 and (run := _SHORT_VALUES.match(block, at, at + unread))
             ):
-                # that there are no more values than bytes keeps within the list
+                # a run has at least one byte a value, so it ends within the list
                 at = run.end()
                 unread -= at - run.start() - block.count(_LIST_OF_ONE, run.start(), at)
                 continue
@@ -196,7 +221,7 @@ class _Walk:
                 keys = _Keys() if kind == MAP and is_encoded else None
             elif kind == TAG:
                 at = self._link_end(begin, depth)
-            elif kind == NEGATIVE and is_untagged and argument >= _LEAST_ARGUMENT:
+            elif kind == NEGATIVE and is_untagged and argument >= _VERY_NEGATIVE:
                 raise ValueError("an integer below -2^63")
 
     def _key_end(self, at: int, keys: "_Keys", depth: int) -> int:
@@ -236,7 +261,8 @@ class _Keys:
         self._last = (-1, b"")
         self._is_sorted = True
         self._hashes = array("q")
-        """With 64 bits and a secret: no two keys have the same by chance or on purpose."""
+        """Of 64 bits, with a secret of the process: two keys are alike neither by chance nor on
+        purpose."""
 
     def add(self, key: bytes) -> None:
         """Take the next key."""
@@ -246,7 +272,7 @@ class _Keys:
 
     def require_distinct(self) -> None:
         """Raise a ValueError if a key came twice."""
-        # as nodes write them, each is larger than the one before
+        # nodes write them sorted
         if self._is_sorted:
             return
         if len(self._hashes) < _MANY_KEYS:
@@ -254,11 +280,15 @@ class _Keys:
         else:
             distinct = len(np.unique(np.frombuffer(self._hashes, dtype=np.int64)))
         if distinct < len(self._hashes):
-            raise ValueError("a key twice")
+            raise ValueError("the same key twice")
 
 
 def link_content(block: bytes, at: int, steps: int) -> tuple[bytes, int]:
-    """What stands behind the zero of a link, and the index behind it."""
+    """The content of a link without its leading zero, and the index after the link.
+
+    Raises:
+        NOT_WALKED: the decoder takes no such link.
+    """
     tag, at = head(block, at, TAG)
     if tag != _LINK_TAG:
         raise ValueError("a tag other than that of a link")
@@ -271,10 +301,15 @@ def link_content(block: bytes, at: int, steps: int) -> tuple[bytes, int]:
 
 
 def skipped_end(block: bytes, at: int, steps: int) -> int:  # noqa: C901, PLR0912 # one loop
-    """The index behind the value at `at` that is stepped over, and may be any CBOR.
+    """The index after the value at `at`, which the decoder skips: it may be any CBOR.
+
+    Args:
+        block: what it is in.
+        at: where it begins.
+        steps: how many the decoder may still go down.
 
     Raises:
-        NOT_WALKED: the decoder can't step over it.
+        NOT_WALKED: the decoder can't skip it.
     """
     size = len(block)
     depth, unread = 0, 1
@@ -300,9 +335,9 @@ def skipped_end(block: bytes, at: int, steps: int) -> int:  # noqa: C901, PLR091
         kind = byte >> 5
         unread = unread - 1 if unread > 0 else _NEXT_UNTIL_BREAK[unread]
         if kind == SIMPLE:
-            if byte not in _STEPPED_OVER:
+            if byte not in _SKIPPED:
                 raise ValueError("no value")
-            at += _STEPPED_OVER[byte]
+            at += _SKIPPED[byte]
         elif byte & 0x1F == WITHOUT_LENGTH and kind in {BYTES, TEXT, LIST, MAP}:
             around.append((unread, 1))
             at, depth, unread = at + 1, depth + 1, _KEY if kind == MAP else _ITEM

@@ -1,8 +1,8 @@
-"""Events that are put aside, because blocks that they share are not at hand: for all together.
+"""Events that are put aside, because blocks that they share are not kept in memory.
 
-To look for each block by itself costs an access to the disk for each. All of them pass by beside
-some event, and those for which there is no memory are kept in files, so what the events need is
-joined with them, part by part.
+To look up each such block costs an access to the disk for each. But all of them are read with some
+event, and those for which there is no memory are kept in files. So what the events need is joined
+with these files, part by part.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from operators.partitions import PARTITIONS, PartitionedFiles, parts, spilling
 from operators.schemas import LINKS
 
 ASIDE = LINKS.append(pa.field("needs", pa.binary(), nullable=False))
-"""Events, each with what it needs of blocks that are not at hand, as records of type NEED."""
+"""Events, each with what it needs of blocks that are not kept, as records of type NEED."""
 
 _NUMBERED_NEED = np.dtype([("event", "i8"), ("need", NEED)])
 
@@ -139,7 +139,7 @@ class Aside:
 
 
 def with_needs(links: pa.RecordBatch, rows: NDArray[np.intp], needs: Needs) -> pa.RecordBatch:
-    """Events of schema LINKS as ASIDE; `rows`, which rise, tell of each need whose it is."""
+    """Events of schema LINKS as ASIDE; `rows`, which rise, are those of the events of the needs."""
     counts = np.bincount(rows, minlength=links.num_rows) * NEED.itemsize
     offsets = np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(counts, dtype=np.int32)])
     packed = pa.Array.from_buffers(

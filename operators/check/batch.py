@@ -40,7 +40,7 @@ from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 BUDGET_BYTES = 64 * 1024 * 1024
 """What the check may remember, in bytes, unless the run says otherwise: 500,000 shared blocks."""
 
-STORE_SHARE, ASIDE_SHARE, HEADERS_SHARE, BESIDE_SHARE = 5 / 8, 1 / 8, 1 / 8, 1 / 16
+STORE_SHARE, ASIDE_SHARE, HEADERS_SHARE, RECENT_SHARE = 5 / 8, 1 / 8, 1 / 8, 1 / 16
 """Shares of the budget: for shared blocks of the usual forms; for events that are put aside; for
 the capabilities that protected headers name; for each of two generations of blocks in other forms.
 """
@@ -58,7 +58,7 @@ class CheckedBatch(NamedTuple):
     aside: Rows
     """For each need in `needs` the row of its event; the rows rise."""
     needs: Needs
-    """What those events need that can't be checked yet, because shared blocks are not at hand."""
+    """What those events need that can't be checked yet, because shared blocks are not kept."""
 
 
 class NodeCheck:
@@ -83,7 +83,7 @@ class NodeCheck:
         self._lock = Lock()
         self._blocks_in_files = BlocksInFiles(aside.spill_folder) if aside else None
         self._store = BlockStore(int(budget_bytes * STORE_SHARE), self._blocks_in_files)
-        self._recent = RecentBlocks(fetch, int(budget_bytes * BESIDE_SHARE))
+        self._recent = RecentBlocks(fetch, int(budget_bytes * RECENT_SHARE))
         take = self._recent.take
         self._capabilities = SharedBlocks(take, read_capability, Reason.CAPABILITY_MISSING)
         self._proofs = SharedBlocks(take, read_proof, Reason.PROOF_MISSING)
@@ -103,14 +103,14 @@ class NodeCheck:
             if aside and self._blocks_in_files
             else None
         )
-        """Judges events that are put aside; None: none are."""
+        """Checks events that are put aside; None: none are."""
         self.alone = 0
         """Events that were looked at alone: they are not in the usual form, or not right."""
 
     def check(
         self,
         raw: pa.RecordBatch,
-        beside: pa.Table,
+        other_blocks: pa.Table,
         kind: NDArray[np.int8],
         plain: Mask,
         times: Sequence[Places],
@@ -119,8 +119,8 @@ class NodeCheck:
 
         Args:
             raw: n events of schema RAW, with the event blocks of each.
-            beside: blocks of schema BLOCKS that were read with these events: whatever these and
-                later events need beside their own.
+            other_blocks: blocks of schema BLOCKS that were read with these events: what these and
+                later events share.
             kind: of each event, an index into `operators.schemas.KINDS`; any other number: it is
                 not readable, and left out.
             plain: which root blocks are plain envelopes.
@@ -130,7 +130,7 @@ class NodeCheck:
             SpillError: the scratch folder can't take what does not fit in memory.
         """
         with self._lock:
-            self._turn_page(beside)
+            self._turn_page(other_blocks)
             passed = np.zeros(raw.num_rows, dtype=np.bool_)
             signed = (kind == INIT) | (kind == DATA)
             odd = np.array(odd_order_keys(raw["order_key"]), dtype=np.int64)
@@ -156,17 +156,17 @@ class NodeCheck:
                 self.alone += len(rows)
             return CheckedBatch(failed, aside.rows, aside.needs)
 
-    def _turn_page(self, beside: pa.Table) -> None:
-        """Keep the blocks that were read beside a batch, and forget those not wanted for long."""
-        small = pc.less_equal(pc.binary_length(beside["bytes"]), _LARGEST_KEPT)
-        beside = beside.filter(small).combine_chunks()
+    def _turn_page(self, blocks: pa.Table) -> None:
+        """Keep the blocks that were read with a batch, and forget those not wanted for long."""
+        small = pc.less_equal(pc.binary_length(blocks["bytes"]), _LARGEST_KEPT)
+        blocks = blocks.filter(small).combine_chunks()
         for shared in (self._capabilities, self._proofs, self._nodes):
             shared.forget()
         self._recent.turn_page()
-        self._store.turn_page(beside.num_rows)
-        if not beside.num_rows:
+        self._store.turn_page(blocks.num_rows)
+        if not blocks.num_rows:
             return
-        multihashes, contents = (beside[name].chunk(0) for name in ("multihash", "bytes"))
+        multihashes, contents = (blocks[name].chunk(0) for name in ("multihash", "bytes"))
         records, usual = read_usual(multihashes, contents)
         self._store.add(records)
         others = pa.array(~usual)

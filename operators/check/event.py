@@ -108,7 +108,7 @@ class EventCheck:
         failed = self._why_not_listed(needed, found)
         if not failed or self.fetch_event_blocks is None:
             return failed
-        # what was listed at another time than the event was stored does not lie beside it
+        # blocks that were listed at another time than the event was stored are looked up
         cids = raw["cid"].take(pa.array(failed.keys(), pa.int64()))
         again = {row: needed[row] for row in failed}
         return self._why_not_listed(again, self.fetch_event_blocks(cids))

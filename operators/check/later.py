@@ -1,4 +1,4 @@
-"""Judges events that were put aside because blocks that they share were not at hand."""
+"""Checks events that were put aside because blocks that they share were not kept in memory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ blocks and order keys may be left out."""
 
 @dataclass(frozen=True)
 class AsideLimits:
-    """When events are put aside rather than that their shared blocks are looked up one by one."""
+    """When events are put aside instead of looking up their shared blocks one by one."""
 
     look_ups_at_once: int = 65_536
     """Look-ups that a run makes as it needs them: 0.3 s where the database is in memory. A small
@@ -44,14 +44,15 @@ class AsideLimits:
     look_ups_a_page: int = 64
     """From then on a page of events that needs more than this puts them aside."""
     settle_events: int = 16_384
-    """When so many events are aside, and as many as `settle_share` says, all are settled."""
+    """When so many events are aside, and as many as `settle_share` says, all are checked."""
     settle_share: float = 1 / 8
-    """Of the shared blocks in files: all of them are read to settle what is aside, some 400 bytes
-    for each event then."""
+    """The events that are aside, as a share of the shared blocks in files: all of these are read
+    then, some 400 bytes for each event."""
     needs_together: int = 16_384
-    """What is in no file is gathered up to so many, and looked up in the order of the keys."""
+    """Needs whose blocks are in no file are collected up to so many, and looked up in the order of
+    the keys."""
     events_alone: int = 256
-    """Events that are read again in one look-up, to be looked at alone."""
+    """Events that are read again in one look-up, to be checked one by one."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class SharedParts:
 
 
 class LaterCheck:
-    """Judges many events together, joining what they need with all blocks that have passed by.
+    """Checks many events together: joins what they need with all blocks that have been read.
 
     Safe to share between threads: they wait for each other.
     """
@@ -95,7 +96,7 @@ class LaterCheck:
         self._names = count()
 
     def new_aside(self) -> Aside:
-        """Where events are put that can't be judged yet, to be settled by `settle`."""
+        """Where events are put that can't be checked yet, until `settle` does."""
         return Aside(
             self._settings.spill_folder,
             f"aside-{next(self._names)}",
@@ -111,7 +112,7 @@ class LaterCheck:
         )
 
     def settle(self, aside: Aside) -> Iterator[tuple[pa.RecordBatch, list[Reason | None]]]:
-        """Judge all events that are aside, batch by batch, and forget them.
+        """Check all events that are aside, batch by batch, and forget them.
 
         Yields events of schema LINKS, each with the reason why a node could not serve it, or None.
 
@@ -128,7 +129,7 @@ class LaterCheck:
             if odd.any():
                 rows = np.flatnonzero(odd)
                 with self._parts.lock:
-                    found = self._judge_again(links.take(pa.array(rows)))
+                    found = self._check_again(links.take(pa.array(rows)))
                 for row, reason in zip(rows.tolist(), found, strict=True):
                     reasons[row] = reason
             yield links, reasons
@@ -156,7 +157,7 @@ class LaterCheck:
         return unmet
 
     def _look_up_together(self, left: list[tuple[NDArray[np.int64], Needs]], unmet: Mask) -> None:
-        """Judge what is left by blocks that are looked up, in the order of their keys."""
+        """Check what is left by blocks that are looked up, in the order of their keys."""
         event, needs = (np.concatenate(columns) for columns in zip(*left, strict=True))
         open_ones = np.flatnonzero(~unmet[event])
         event, needs = event[open_ones], needs[open_ones]
@@ -170,7 +171,7 @@ class LaterCheck:
             answers = answers_of(needs, np.concatenate(records))
             unmet[event[answers != MET]] = True
 
-    def _judge_again(self, links: pa.RecordBatch) -> list[Reason | None]:
+    def _check_again(self, links: pa.RecordBatch) -> list[Reason | None]:
         """Why a node could not serve each of n events of schema LINKS, each looked at alone."""
         reasons: list[Reason | None] = []
         for first in range(0, len(links), self._settings.limits.events_alone):
@@ -183,7 +184,7 @@ class LaterCheck:
             signed = (kind == INIT) | (kind == DATA)
             failed = self._parts.alone.fail_signed(raw, np.flatnonzero(there & signed))
             failed |= self._parts.alone.fail_time(raw, np.flatnonzero(there & (kind == TIME)))
-            # an event that is gone was removed meanwhile, with its blocks
+            # an event that is gone was removed since it was read, with its blocks
             failed |= dict.fromkeys(np.flatnonzero(~there).tolist(), Reason.ROOT_MISSING)
             reasons += map(failed.get, range(len(some)))
         return reasons

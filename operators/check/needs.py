@@ -1,9 +1,9 @@
-"""What an event needs of the blocks that it shares: links that must be there, each by itself.
+"""What an event needs of the blocks that it shares: links that must be there.
 
 A time event lists its blocks in the order of its way, so that each of them must link to the next,
-and the last one to prev. A signed event needs its capability to be one. Each need can be judged
-without the others, whenever its block is at hand. Events with needs whose blocks are not kept stay
-open.
+and the last one to prev. A signed event needs its capability to be one. Each need can be
+checked without the others, whenever its block is there. Events with needs whose blocks are not kept
+in memory stay open.
 """
 
 from collections.abc import Sequence

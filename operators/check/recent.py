@@ -1,4 +1,4 @@
-"""Blocks in other forms than the usual ones that were read beside events, or looked up lately."""
+"""Blocks in other forms than the usual ones that were read with events, or looked up lately."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 from operators.check.shared_blocks import AS_COLUMNS, SMALL, FetchBlocks, fetched
 
 BLOCK_BYTES = 250
-"""What Python takes for the entry of a block, beside the block itself."""
+"""Bytes that Python takes for the entry of a block, without the block itself."""
 
 
 class _Generation:
@@ -30,20 +30,20 @@ class RecentBlocks:
         self._fetch, self._budget_bytes = fetch, budget_bytes
         self._newer, self._older = _Generation(), _Generation()
         self._looked_up: dict[bytes, bytes | None] = {}
-        """What was looked up for the page at hand; None: there is no such block."""
+        """What was looked up for this page; None: there is no such block."""
 
     def turn_page(self) -> None:
         """Forget what was looked up for the last page."""
         self._looked_up = {}
 
     def add(self, multihashes: pa.Array, contents: pa.Array) -> None:
-        """Keep blocks that were read beside a page."""
+        """Keep blocks that were read with a page."""
         if self._newer.size >= self._budget_bytes:
             self._older, self._newer = self._newer, _Generation()
         self._newer.add(multihashes, contents)
 
     def among(self, multihashes: set[bytes]) -> set[bytes]:
-        """Those of some multihashes whose blocks were read beside events."""
+        """Those of some multihashes whose blocks were read with events."""
         return multihashes & (self._newer.contents.keys() | self._older.contents.keys())
 
     def look_up(self, multihashes: Sequence[bytes]) -> Iterator[dict[bytes, bytes]]:

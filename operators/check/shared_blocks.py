@@ -37,7 +37,7 @@ REMEMBERED_BYTES = 8 * 1024 * 1024
 """Of the shared blocks of one generation, and there are two."""
 
 ENTRY_BYTES = 600
-"""What Python takes for what is remembered of a block, beside the block itself."""
+"""Bytes that Python takes for what is remembered of a block, without the block itself."""
 
 SMALL = 1024
 """The most bytes of a small block: a capability has about 700, a proof less than 200."""

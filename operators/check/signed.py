@@ -28,7 +28,7 @@ from operators.encoding.columns import (
 from operators.encoding.layouts import JOSE_CID, PAYLOAD_AT, PROTECTED_AT, SIGNATURE_FROM_END
 
 HEADER_BYTES = 250
-"""What Python takes for the entry of a protected header, beside the header itself."""
+"""Bytes that Python takes for the entry of a protected header, without the header itself."""
 
 LARGEST_ENVELOPE = 1024
 """The most bytes of an envelope that is checked here; one that names a capability has about 450.

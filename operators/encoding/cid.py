@@ -21,7 +21,7 @@ _VERSION_0_BYTES = 34
 _VERSION_0_TEXT = 46
 """Characters of such a CID as a text, which begins with `Qm`."""
 _IN_A_PATH = "/ipfs/"
-"""In a text the CID stands behind this."""
+"""In a text the CID follows this."""
 
 _TWO_BYTES = pa.scalar(b"\x80", pa.binary())
 """From this byte on a codec goes on in the next byte."""
@@ -41,7 +41,7 @@ class Cid(NamedTuple):
     """A CID, read as a node reads it."""
 
     binary: bytes
-    """The CID without the bytes that stood behind it."""
+    """The CID without the bytes that followed it."""
     codec: int | None
     """None: the CID is of version 0, by which a node finds no block."""
     multihash: bytes
@@ -101,8 +101,8 @@ def parse_cid(text: str) -> bytes:
 
 def read_cid_text(text: str) -> Cid | None:
     """The CID that a node reads in a text, in any multibase; None if it reads none."""
-    _, path, behind = text.partition(_IN_A_PATH)
-    text = behind if path else text
+    _, path, rest = text.partition(_IN_A_PATH)
+    text = rest if path else text
     if len(text.encode()) < 2:  # noqa: PLR2004 # a base and a character
         return None
     is_version_0 = text.startswith("Qm") and len(text.encode()) == _VERSION_0_TEXT
@@ -123,7 +123,7 @@ def multihash(cid: bytes) -> bytes | None:
 
 
 def root_multihashes(cid: pa.Array) -> pa.Array:
-    """The multihashes of many event CIDs: what stands behind the version and the codec."""
+    """The multihashes of many event CIDs: what follows the version and the codec."""
     long_codec = pc.greater_equal(pc.binary_slice(cid, 1, 2), _TWO_BYTES)
     usual = pc.if_else(
         long_codec, pc.binary_slice(cid, 3, _LONGEST), pc.binary_slice(cid, 2, _LONGEST)
@@ -139,7 +139,7 @@ def root_multihashes(cid: pa.Array) -> pa.Array:
 
 
 def read_varint(encoded: bytes, at: int) -> tuple[int | None, int]:
-    """The unsigned varint at `at` and the index behind it.
+    """The unsigned varint at `at` and the index after it.
 
     None if it does not end, is larger than 64 bits, or is longer than it needs to be.
     """

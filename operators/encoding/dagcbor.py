@@ -44,7 +44,7 @@ _VALUES_INSIDE = {LIST: 1, MAP: 2}
 
 
 def head(block: bytes, at: int) -> tuple[int, int, int]:
-    """The major type and argument of the value at `at`, and the index behind its head.
+    """The major type and argument of the value at `at`, and the index after its head.
 
     Raises:
         ValueError: it has no argument.
@@ -62,7 +62,7 @@ def head(block: bytes, at: int) -> tuple[int, int, int]:
 
 
 def head_as(block: bytes, at: int, major: int) -> tuple[int, int]:
-    """The argument of the value at `at`, read as one of this major type, and the index behind it.
+    """The argument of the value at `at`, read as one of this major type, and the index after it.
 
     Where a node knows the type, it takes the bits of that type off the head and does not look
     which ones were there: so it takes some values of another type.
@@ -78,7 +78,7 @@ def head_as(block: bytes, at: int, major: int) -> tuple[int, int]:
 
 
 def string(block: bytes, at: int, major: int, steps: int) -> tuple[bytes, int]:
-    """The content of a string, which may come in parts, and the index behind it."""
+    """The content of a string, which may come in parts, and the index after it."""
     if block[at] != major << 5 | WITHOUT_LENGTH:
         length, at = head_as(block, at, major)
         if at + length > len(block):
@@ -103,7 +103,7 @@ def encode_head(major: int, argument: int) -> bytes:
 
 
 def skip(block: bytes, at: int) -> int:
-    """The index behind the value at `at`, which a node can read."""
+    """The index after the value at `at`, which a node can read."""
     unread = 1
     while unread:
         if unread >= MANY:
@@ -144,7 +144,7 @@ def item_offsets(block: bytes, item_end: Callable[[bytes, int], int] = skip) -> 
 
 
 def link_at(block: bytes, at: int) -> bytes | None:
-    """The CID in the link at `at`, and what stands behind it; None if no link is there."""
+    """The CID in the link at `at`, with what follows it in the link; None if no link is there."""
     if block[at] >> 5 != TAG:
         return None
     _, _, at = head(block, at)

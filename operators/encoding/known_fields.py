@@ -32,7 +32,7 @@ from operators.encoding.readable import value_end
 
 Content = TypeVar("Content")
 Read = Callable[[bytes, int, int], tuple[Content, int]]
-"""Reads the value at an index of a block with so many steps: its content and the index behind it.
+"""Reads the value at an index of a block with so many steps: its content and the index after it.
 """
 
 UNREADABLE = (ValueError, IndexError, error)
@@ -158,7 +158,7 @@ _BEHIND = {_ANY: _ANY, _KEY: _VALUE, _VALUE: _KEY}
 def _stepped_over(  # noqa: C901, PLR0912 # one loop, for speed
     block: bytes, at: int, steps: int
 ) -> int:
-    """The index behind the value at `at`, whatever it is."""
+    """The index after the value at `at`, whatever it is."""
     size = len(block)
     following, above = 1, list[int]()
     while True:

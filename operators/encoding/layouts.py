@@ -127,7 +127,7 @@ class _Middle(NamedTuple):
     start: int
     """Bytes of a block before it."""
     end: int
-    """Bytes of a block behind it."""
+    """Bytes of a block after it."""
     decoded_together: int
     """Values that are decoded in one call."""
 
@@ -151,19 +151,19 @@ def read_alike(
         begun = begun[holds(data, start[begun] + len(begin) + DIGEST, layout.middle)]
         for of_prev, tail in product((CBOR_CID, JOSE_CID), layout.tails):
             prev = b"\x64prev" + link_head(of_prev)
-            behind_prev = len(tail) + (DIGEST if layout.has_proof else 0)
-            behind_value = len(prev) + DIGEST + behind_prev
+            after_prev = len(tail) + (DIGEST if layout.has_proof else 0)
+            after_value = len(prev) + DIGEST + after_prev
             # the fixed parts must not overlap, and a value has at least one byte
-            alike = begun[length[begun] > value_from + behind_value]
-            alike = alike[holds(data, end[alike] - behind_value, prev)]
-            alike = alike[holds(data, end[alike] - behind_prev, tail)] if tail else alike
-            middle = _Middle(layout.middle_is_text, value_from, behind_value, decoded_together)
+            alike = begun[length[begun] > value_from + after_value]
+            alike = alike[holds(data, end[alike] - after_value, prev)]
+            alike = alike[holds(data, end[alike] - after_prev, tail)] if tail else alike
+            middle = _Middle(layout.middle_is_text, value_from, after_value, decoded_together)
             for some, texts in _with_values(column, alike, middle):
                 streams = cut(
                     data, start[some] + len(begin) - len(of_stream), len(of_stream) + DIGEST
                 )
                 prevs = cut(
-                    data, end[some] - behind_prev - DIGEST - len(of_prev), len(of_prev) + DIGEST
+                    data, end[some] - after_prev - DIGEST - len(of_prev), len(of_prev) + DIGEST
                 )
                 found.append(
                     Places(

@@ -82,7 +82,7 @@ class _HeaderReader:
                     token = self._behind_key(following) if token == b"{" else following
                     continue
                 open_ones.pop()
-            # behind a value
+            # after a value
             while open_ones and (following := self._next()) == _CLOSED_BY[open_ones[-1]]:
                 open_ones.pop()
             if not open_ones:

@@ -155,7 +155,7 @@ class _Walk:
         self._untagged, self._strict = untagged, strict
 
     def end(self, at: int) -> int:  # noqa: C901, PLR0912 # one loop, for speed
-        """The index behind the value at `at`."""
+        """The index after the value at `at`."""
         block, size = self._block, len(self._block)
         # two steps for each list or map, and one for a value in the last of them
         most, most_filled = self._steps // 2, (self._steps - 1) // 2

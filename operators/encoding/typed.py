@@ -189,7 +189,7 @@ class _MapEntries:
         return None
 
     def named(self, names: tuple[str, ...]) -> dict[str, int] | None:
-        """Where in the block each of these fields is that the map has; None: a node can't tell."""
+        """Where in the block each of these fields is that the map has; None: a node can't know."""
         if self._is_odd or self._repeated or self._has_numbers:
             return self._named_oddly(names)
         return {name: self._at[name] for name in names if name in self._at}

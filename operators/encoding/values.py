@@ -87,7 +87,7 @@ def are_plain_texts(encoded: pa.BinaryArray) -> bool:
     short = (
         (head >= _TEXT) & (head < _TEXT_OF_ONE_BYTE) & (length == head.astype(np.int64) - _TEXT + 1)
     )
-    # a head has a byte behind it, if only that of another value
+    # a head has a byte after it, if only that of another value
     longer = (head == _TEXT_OF_ONE_BYTE) & (
         length == data[np.minimum(start + 1, len(data) - 1)].astype(np.int64) + 2
     )

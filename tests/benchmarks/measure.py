@@ -111,7 +111,7 @@ def fresh_copy(original: Path, name: str = "work.db") -> Path:
 
 
 def remove(database: Path) -> None:
-    """Remove a database and what lies beside it."""
+    """Remove a database and what lies next to it."""
     for suffix in ("", "-wal", "-shm"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
 

@@ -114,7 +114,7 @@ def main(sizes: list[int]) -> None:
 
 
 def _own_written(scale: Scale) -> float | None:
-    """What a run wrote beside its files, times what the write alone wrote."""
+    """What a run wrote without its scratch files, times what the write alone wrote."""
     if scale.alone is None:
         return None
     return (scale.written_bytes - scale.spilled_bytes) / scale.alone.written_bytes
@@ -130,7 +130,7 @@ def keep(found: list[Scale]) -> None:
 
 
 def show(found: list[Scale]) -> None:
-    """Print what is wanted beside what is, for the largest size."""
+    """Print what is wanted next to what is, for the largest size."""
     most, least = max(one.events for one in found), min(one.events for one in found)
     warm, _, small, *in_group = (one for one in found if one.events == most)
     smallest = next(one for one in found if one.events == least)
@@ -152,7 +152,7 @@ def show(found: list[Scale]) -> None:
 def in_little_memory(database: Database) -> dict[str, float]:
     """The same run from cold with all memory there is, and in LEAST_GROUP, page cache included.
 
-    What is wanted is printed beside what is; nothing where the machine allows no cgroup.
+    What is wanted is printed next to what is; nothing where the machine allows no cgroup.
     """
     with limited(LEAST_GROUP) as group:
         if group is None:

@@ -71,7 +71,7 @@ WANTED_FIRST_DELIVERY_SECONDS = 0.5
 
 
 def show_targets(results: list[Result], first: list[FirstDelivery]) -> None:
-    """Print what is wanted beside what is."""
+    """Print what is wanted next to what is."""
     table = Table("target", title="Wanted and reached", title_justify="left")
     for heading in ("at most", *(f"--check {check}" for check in CHECKS)):
         table.add_column(heading, justify="right")
@@ -82,21 +82,21 @@ def show_targets(results: list[Result], first: list[FirstDelivery]) -> None:
         table.add_row(
             f"{events:,} events, {order}: times the write alone",
             f"{wanted:g}",
-            *(_judged(ratio, wanted) for ratio in ratios),
+            *(_compared(ratio, wanted) for ratio in ratios),
         )
     for (events, order), wanted in WANTED_BYTES.items():
         reached = [found.get((events, order, check)) for check in CHECKS]
         sizes = [None if result is None else result.bytes_per_waiting_event for result in reached]
         name = f"{events:,} events, {order}: bytes of RssAnon for each waiting event beyond 250 MB"
-        table.add_row(name, f"{wanted:g}", *(_judged(size, wanted) for size in sizes))
+        table.add_row(name, f"{wanted:g}", *(_compared(size, wanted) for size in sizes))
     seconds = {start.check: start.beyond_interpreter for start in first}
     name = "first delivery of few among 1,000,000: seconds beyond the interpreter's start"
     wanted = WANTED_FIRST_DELIVERY_SECONDS
-    table.add_row(name, f"{wanted:g}", *(_judged(seconds.get(check), wanted) for check in CHECKS))
+    table.add_row(name, f"{wanted:g}", *(_compared(seconds.get(check), wanted) for check in CHECKS))
     console.print(table)
 
 
-def _judged(value: float | None, wanted: float) -> Text:
+def _compared(value: float | None, wanted: float) -> Text:
     if value is None:
         return Text("only in the long benchmark", style="dim")
     return (

@@ -1,4 +1,4 @@
-"""A WAL beside a database is applied only if it belongs to it; else nothing changes, not a byte."""
+"""A WAL next to a database is applied only if it belongs to it; else no byte changes."""
 
 import os
 import shutil

@@ -75,6 +75,6 @@ def test_a_mount_that_only_another_process_sees_is_found(host: Path, tmp_path: P
     assert second_name(host) is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows mounts")
 def test_the_file_system_is_named() -> None:
     assert file_system(Path("/proc/self/stat")) == "proc"

@@ -1,4 +1,4 @@
-"""Reading a database leaves no trace, whatever lies beside it and whoever has it open."""
+"""Reading a database leaves no trace, whatever lies next to it and whoever has it open."""
 
 import tempfile
 from contextlib import ExitStack, closing

@@ -149,7 +149,7 @@ def test_the_partitions_read_every_undelivered_event_once_with_its_blocks(
         assert with_sorted_lists(sorted(every)) == expected
         assert all(rows_of(pages) == sorted(rows_of(pages)) for pages in parts)
         assert all(
-            (page.events.schema, page.beside.schema) == (RAW, BLOCKS)
+            (page.events.schema, page.other_blocks.schema) == (RAW, BLOCKS)
             for pages in parts
             for page in pages
         )

@@ -155,7 +155,7 @@ def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 Program = Literal["flows", "tests.crash.miniature", "tests.crash.in_company"]
 """The module that a child runs: the program itself, the same with thresholds that fit a database of
-a thousandth, or the same beside other programs that open the database."""
+a thousandth, or the same together with other programs that open the database."""
 
 
 def arguments(database: Path, *options: str, program: Program = "flows") -> list[str]:

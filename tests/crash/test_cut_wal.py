@@ -51,7 +51,7 @@ class Left:
         return [frame + 1 for frame, size in enumerate(sizes) if any(size)]
 
     def with_wal(self, wal: bytes) -> Path:
-        """The database with another WAL beside it."""
+        """The database with another WAL next to it."""
         database = self.folder / "node.db"
         database.write_bytes(self.database)
         database.with_name("node.db-wal").write_bytes(wal)

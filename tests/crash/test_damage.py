@@ -303,7 +303,7 @@ def _check_flipped_blocks(count: int, large: Template, children: Children, rng: 
     _check_delivered(database, large)
     after = read(database)
     # a node reads some blocks that the oracle's decoder refuses, for example keys that are byte
-    # strings: of those `verify` judges, which shares no decoding with the run
+    # strings: of those `verify` checks, which shares no decoding with the run
     loose = {cid for cid, number in after.numbers.items() if number} - before.places.keys()
     places = before.places | {cid: large.contents.places[cid] for cid in loose}
     before, after = replace(before, places=places), replace(after, places=places)

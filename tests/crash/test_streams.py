@@ -80,7 +80,7 @@ def full_pipe() -> Iterator[int]:
 
 
 def _wait_until_done(database: Path) -> None:
-    """Wait until a run has released the database: until then it keeps a lock file beside it."""
+    """Wait until a run has released the database: until then it keeps a lock file next to it."""
     lock = database.with_name(database.name + "-order-lock")
     for there in (True, False):
         deadline = time.monotonic() + HANG_SECONDS

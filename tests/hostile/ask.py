@@ -82,7 +82,7 @@ def node_program(folder: Path) -> Path | str:
     """The node's decoder, built in this folder; or why this machine can't build it."""
     if shutil.which("cargo") is None:
         return "the decoder of a node is in Rust: it takes `cargo`"
-    # elsewhere, because cargo writes a lock file beside the source
+    # elsewhere, because cargo writes a lock file next to the source
     shutil.copytree(ROOT / "tests/hostile/node", folder / "node")
     built = run(
         ["cargo", "build", "-q"],

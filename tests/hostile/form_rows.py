@@ -1,4 +1,4 @@
-"""Forms of the rows from which a node builds an event anew, beside its blocks."""
+"""Forms of the rows from which a node builds an event anew, apart from its blocks."""
 
 from collections.abc import Iterator
 

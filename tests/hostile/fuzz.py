@@ -16,7 +16,7 @@ from tests.support.blocks import Raw, assert_read_row_by_row, envelope, valid
 
 
 def read_any(content: bytes) -> None:
-    """Read a block as a root, and as a payload beside a valid event."""
+    """Read a block as a root, and as a payload next to a valid event."""
     if content:
         check_decoders(content)
         payload_multihash(content)

@@ -166,19 +166,19 @@ def world(tmp_path: Path) -> Iterator[Forks]:
 def _hold(world: Forks, line: list[str]) -> None:
     before = _state(world.folder)
     ended = world.run(line)
-    told = f"{line!r}: {ended.code}\n{ended.out[-500:]}\n{ended.err[-1500:]}"
-    assert ended.code in CODES, told
-    assert "Traceback" not in ended.out + ended.err, told
+    reported = f"{line!r}: {ended.code}\n{ended.out[-500:]}\n{ended.err[-1500:]}"
+    assert ended.code in CODES, reported
+    assert "Traceback" not in ended.out + ended.err, reported
     after = _state(world.folder)
     if ended.code == 2:
-        assert ended.err.startswith("Error: ") or '"event": "error"' in ended.err, told
-        assert after == before, told
+        assert ended.err.startswith("Error: ") or '"event": "error"' in ended.err, reported
+        assert after == before, reported
     if after != before:
         # those of 0, 1 and 3 may change what they were asked to
-        assert {"text", "read-only", "fifo", "old.db"} & before.keys() <= after.keys(), told
+        assert {"text", "read-only", "fifo", "old.db"} & before.keys() <= after.keys(), reported
         for name in ("text", "page.html", "empty", "read-only", "report/waiting.parquet"):
             asked_for = any(part.rstrip("/") in {name, f"./{name}"} for part in line)
-            assert asked_for or after[name] == before[name], told
+            assert asked_for or after[name] == before[name], reported
         _make_world(world.folder)
 
 

@@ -57,10 +57,10 @@ def test_each_hostile_event_is_rejected_with_its_reason(
 ) -> None:
     assert ran[0].code == 0
     report = pq.read_table(database.parent / "report")
-    told = {row["cid"]: row["reason"] for row in report.to_pylist()}
+    reported = {row["cid"]: row["reason"] for row in report.to_pylist()}
     names = {one.event.cid: name for name, one in hostile.items()}
     assert len(names) == len(hostile)
-    rejected = {names[cid]: reason for cid, reason in told.items() if cid in names}
+    rejected = {names[cid]: reason for cid, reason in reported.items() if cid in names}
     assert rejected == {name: str(one.reason) for name, one in hostile.items() if one.reason}
 
 

@@ -44,7 +44,7 @@ def shared(events: int, size: int) -> list[Event]:
     return [init, *siblings]
 
 
-def beside(sizes: Sequence[int]) -> list[Event]:
+def together(sizes: Sequence[int]) -> list[Event]:
     """Siblings each with a payload of its own."""
     init = init_event(1)
     return [
@@ -68,7 +68,7 @@ def scattered(path: Path, blocks: int) -> None:
 @pytest.fixture(scope="module")
 def peak_kib(tmp_path_factory: pytest.TempPathFactory) -> int:
     """The peak of memory of a run with small blocks."""
-    path = store(tmp_path_factory.mktemp("small") / "node.db", beside([100] * 60))
+    path = store(tmp_path_factory.mktemp("small") / "node.db", together([100] * 60))
     return run_measured(ceramic_order("run", path, "--json"))[1]
 
 
@@ -76,7 +76,7 @@ def peak_kib(tmp_path_factory: pytest.TempPathFactory) -> int:
     "lie",
     [
         "shared",
-        *(pytest.param(lie, marks=pytest.mark.soak) for lie in ("beside", "scattered", "one")),
+        *(pytest.param(lie, marks=pytest.mark.soak) for lie in ("together", "scattered", "one")),
     ],
 )
 def test_large_blocks_take_no_more_memory_than_a_page(
@@ -84,9 +84,9 @@ def test_large_blocks_take_no_more_memory_than_a_page(
 ) -> None:
     events = {
         "shared": lambda: shared(250, MEBIBYTE),
-        "beside": lambda: beside([3 * MEBIBYTE] * 100),
-        "scattered": lambda: beside([3 * MEBIBYTE] * 100),
-        "one": lambda: beside([100] * 50 + [10 * MEBIBYTE] + [100] * 50),
+        "together": lambda: together([3 * MEBIBYTE] * 100),
+        "scattered": lambda: together([3 * MEBIBYTE] * 100),
+        "one": lambda: together([100] * 50 + [10 * MEBIBYTE] + [100] * 50),
     }[lie]()
     path = store(tmp_path / "node.db", events)
     if lie == "scattered":
@@ -103,9 +103,9 @@ def bytes_read() -> int:
     return int(count)
 
 
-@pytest.mark.parametrize("lie", ["beside", "scattered"])
+@pytest.mark.parametrize("lie", ["together", "scattered"])
 def test_large_blocks_are_read_about_once(tmp_path: Path, lie: str) -> None:
-    path = store(tmp_path / "node.db", beside([200_000] * 100))
+    path = store(tmp_path / "node.db", together([200_000] * 100))
     if lie == "scattered":
         scattered(path, 201)
     before = bytes_read()

@@ -62,10 +62,10 @@ def test_a_database_of_mutants_is_read_event_by_event(tmp_path: Path) -> None:
         for event in events
     }
     unreadable = {cid: str(reason) for cid, reason in found.items() if isinstance(reason, Reason)}
-    told = {row["cid"]: row["reason"] for row in pq.read_table(tmp_path / "report").to_pylist()}
-    assert {cid: reason for cid, reason in told.items() if cid in unreadable} == unreadable
+    reported = {row["cid"]: row["reason"] for row in pq.read_table(tmp_path / "report").to_pylist()}
+    assert {cid: reason for cid, reason in reported.items() if cid in unreadable} == unreadable
     document = ended.document
-    assert document["delivered"] + len(told) == document["discovered"] == len(events)
+    assert document["delivered"] + len(reported) == document["discovered"] == len(events)
     assert min(len(unreadable), len(events) - len(unreadable)) > len(events) // 20
 
 

@@ -120,7 +120,7 @@ class Forest:
         self.awaited = Awaited(1000)
 
     def deliver(self, events: set[int]) -> None:
-        """Judge these, and those that are woken by that."""
+        """Check these, and those that are woken by that."""
         while events:
             found = [reason for event in sorted(events) if (reason := self._why(event, events))]
             self.awaited.append(left(*found))
@@ -140,7 +140,7 @@ class Forest:
         return event, reason, self.parent[event], top
 
     def mend(self, events: set[int]) -> None:
-        """Make some readable, and judge those that were rejected."""
+        """Make some readable, and check those that were rejected."""
         self.unreadable -= events
         keys = hashes(pa.array(map(cid, events), pa.binary()))
         self.deliver({int(rowid) for rowid in self.awaited.rejected(keys)})
@@ -158,7 +158,7 @@ def test_events_of_a_forest_that_come_in_any_order_are_all_woken(seed: int) -> N
         forest.come |= some
         forest.deliver(some)
         forest.mend({event for event in forest.parent if rng.random() < 0.1})
-        waiting = {int(rowid) for rowid in forest.awaited.behind(0, 1000)}
+        waiting = {int(rowid) for rowid in forest.awaited.after(0, 1000)}
         assert waiting == forest.come - forest.delivered
     forest.mend({*forest.parent})
     assert forest.delivered == {0, *forest.parent}

@@ -96,7 +96,7 @@ def mutants(seed: int) -> Iterator[Raw]:
 def _changed(content: bytes, rng: Random, times: int) -> bytes:
     for _ in range(times):
         marks = [at for mark in _MARKS if (at := content.find(mark)) >= 0]
-        # half of the changes are made in the bytes that tell the structure
+        # half of the changes are made in the bytes that hold the structure
         at = (
             rng.choice(marks) + rng.randrange(12)
             if marks and rng.random() < 0.5

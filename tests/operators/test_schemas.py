@@ -148,11 +148,11 @@ def test_decode_gives_the_same_answer_whatever_the_types() -> None:
     large = pa.schema(
         pa.field(name, pa.large_binary() if name != "rowid" else pa.int32()) for name in names
     )
-    beside = BLOCKS.empty_table().cast(
+    other_blocks = BLOCKS.empty_table().cast(
         pa.schema([(name, pa.large_binary()) for name in BLOCKS.names])
     )
     found: list[list[pa.RecordBatch]] = []
-    for page in (Page(raw), Page(raw.select(names).cast(large), beside)):
+    for page in (Page(raw), Page(raw.select(names).cast(large), other_blocks)):
         links: list[pa.RecordBatch] = []
         flow = Dataflow("decode")
         out = decode("decode", op.input("in", flow, TestingSource([page])))

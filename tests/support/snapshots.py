@@ -1,4 +1,4 @@
-"""Databases that a real node wrote; they are beside a developer's checkout, nowhere else."""
+"""Databases that a real node wrote; they are next to a developer's checkout, nowhere else."""
 
 from tests.support.program import ROOT
 

@@ -100,7 +100,7 @@ def change(path: Path, *statements: str) -> Path:
 
 
 def copy(path: Path, name: str) -> Path:
-    """A copy beside a database."""
+    """A copy next to a database."""
     return Path(shutil.copy(path, path.with_name(name)))
 
 

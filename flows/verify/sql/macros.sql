@@ -1,4 +1,4 @@
--- Where the multihash in a binary CID begins: behind the version and the codec, which has up to ten
+-- Where the multihash in a binary CID begins: after the version and the codec, which has up to ten
 -- bytes of which the last is below 0x80.
 CREATE MACRO multihash_start(cid) AS CASE
     WHEN cid >= '\x01\x00'::BLOB AND cid < '\x01\x80'::BLOB THEN 3

@@ -150,13 +150,13 @@ def test_nothing_live_is_drawn_where_there_is_no_terminal(path: Path, variable: 
 
 def test_a_dry_run_changes_no_byte_and_foretells_the_run(path: Path) -> None:
     before = bytes_of(path.parent)
-    told = run_json(path, "--dry-run")
-    assert (told["dry_run"], told["check"], "batches" in told) == (True, "node", False)
+    reported = run_json(path, "--dry-run")
+    assert (reported["dry_run"], reported["check"], "batches" in reported) == (True, "node", False)
     assert bytes_of(path.parent) == before
-    assert (told["first_number"], told["last_number"]) == (None, None)
+    assert (reported["first_number"], reported["last_number"]) == (None, None)
     done = run_json(path)
     same = ("discovered", "delivered", "waiting", "rejected", "reasons", "inits")
-    assert [told[key] for key in same] == [done[key] for key in same]
+    assert [reported[key] for key in same] == [done[key] for key in same]
 
 
 def test_a_dry_run_needs_no_right_to_write(path: Path) -> None:

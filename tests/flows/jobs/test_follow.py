@@ -64,7 +64,7 @@ def test_a_parent_that_was_delivered_before_the_start_is_found(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("table", "judged"),
+    ("table", "checked"),
     [
         ("ceramic_one_block", "node"),
         ("ceramic_one_block", "links"),
@@ -72,7 +72,7 @@ def test_a_parent_that_was_delivered_before_the_start_is_found(tmp_path: Path) -
     ],
 )
 def test_a_block_that_comes_late_makes_its_event_readable(
-    tmp_path: Path, table: str, judged: str
+    tmp_path: Path, table: str, checked: str
 ) -> None:
     events = chain(4)
     path = store(tmp_path / "node.db", events)
@@ -83,7 +83,7 @@ def test_a_block_that_comes_late_makes_its_event_readable(
         "ceramic_one_event_block": f"event_cid = x'{events[1].cid.hex()}'",
     }[table]
     execute_elsewhere(path, f"DELETE FROM {table} WHERE {condition}")
-    with following(path, "--check", judged) as child:
+    with following(path, "--check", checked) as child:
         until(path, UNDELIVERED, 3)
         columns = {
             "ceramic_one_block": "multihash, bytes",

@@ -1,4 +1,4 @@
-"""`run --follow` beside a program that inserts events, for a second, a minute or an hour."""
+"""`run --follow` together with a program that inserts events, for a second, a minute or an hour."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A replay finds the order that a run would write, and changes nothing beside its folder."""
+"""A replay finds the order that a run would write, and changes nothing but its folder."""
 
 import json
 import resource

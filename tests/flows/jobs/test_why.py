@@ -38,7 +38,7 @@ BELOW_AN_ODD_ENVELOPE = Forest(
 _names = count()
 
 
-def told(answer: Why) -> tuple[str, str | None, bytes | None]:
+def reported(answer: Why) -> tuple[str, str | None, bytes | None]:
     return answer.verdict, answer.reason, answer.cause
 
 
@@ -57,13 +57,17 @@ def test_it_says_of_every_event_what_a_run_says(
     for cid, number in read(path).numbers.items():
         answer = why(path, cid_text(cid))
         if number is not None:
-            assert told(answer) == ("delivered", None, None)
+            assert reported(answer) == ("delivered", None, None)
             assert f"number {number:,}" in answer.sentence
         elif cid in left:
             reason, cause = left[cid]
-            assert told(answer) == ("waiting" if reason in WAITING else "rejected", reason, cause)
+            assert reported(answer) == (
+                "waiting" if reason in WAITING else "rejected",
+                reason,
+                cause,
+            )
         else:
-            assert told(answer) == ("deliverable", None, None)
+            assert reported(answer) == ("deliverable", None, None)
         assert answer.chain[0].cid == cid
         assert answer.sentence
         assert answer.advice
@@ -87,7 +91,7 @@ def test_a_rejected_ancestor_is_named_with_its_own_reason(tmp_path: Path) -> Non
     damaged = stream[1]._replace(blocks=stream[1].blocks[1:])
     path = store(tmp_path / "node.db", [stream[0], damaged, *stream[2:]])
     answer = why(path, cid_text(stream[3].cid))
-    assert told(answer) == ("waiting", Reason.PREV_REJECTED, damaged.cid)
+    assert reported(answer) == ("waiting", Reason.PREV_REJECTED, damaged.cid)
     assert answer.cause_reason is Reason.PAYLOAD_MISSING
     assert (
         answer.sentence
@@ -102,7 +106,7 @@ def test_a_prev_in_another_stream_is_shown(tmp_path: Path) -> None:
     stray = data_event(one[0].stream, other[1].cid, None)
     path = store(tmp_path / "node.db", [*one, *other, stray])
     answer = why(path, cid_text(stray.cid))
-    assert told(answer) == ("rejected", Reason.OTHER_STREAM, None)
+    assert reported(answer) == ("rejected", Reason.OTHER_STREAM, None)
     assert [step.cid for step in answer.chain] == [stray.cid, other[1].cid]
     assert answer.sentence == "It names a prev that belongs to another stream."
 
@@ -125,7 +129,7 @@ def test_a_circle_is_reported(tmp_path: Path) -> None:
     below = data_event(init.stream, second.cid, None)
     path = store(tmp_path / "node.db", [init, first, second, below])
     answer = why(path, cid_text(below.cid))
-    assert told(answer) == ("waiting", Reason.CYCLE, None)
+    assert reported(answer) == ("waiting", Reason.CYCLE, None)
     assert answer.sentence == f"Its prevs lead in a circle, back to `{cid_text(second.cid)}`."
     assert "verify --hashes" in answer.advice
 
@@ -287,7 +291,7 @@ def test_of_a_delivered_init_it_says_what_its_stream_waits_for(tmp_path: Path) -
     assert (other.stuck, other.advice) == (None, "Nothing needs to be done.")
 
 
-def test_it_judges_as_a_run_with_the_same_check_does(tmp_path: Path) -> None:
+def test_it_checks_as_a_run_with_the_same_option_does(tmp_path: Path) -> None:
     stream = chain(3)
     path = store(tmp_path / "node.db", stream)
     with closing(connect(path, "rw")) as connection:

@@ -26,7 +26,7 @@ LONG = block(b"\x5a\x00\x02\x00\x00" + bytes(0x20000))
 
 
 def after(tmp_path: Path, *statements: str) -> Verification:
-    """The verification of a good database that was changed, beside itself as it was."""
+    """The verification of a good database that was changed, compared with itself as it was."""
     baseline = store(tmp_path / "baseline", numbers={"fork": None})
     values = f"{literal(LONG.multihash)}, {literal(LONG.content)}"
     change(baseline, f"INSERT INTO ceramic_one_block VALUES ({values})")

@@ -1,4 +1,4 @@
-"""The rules are SQL that stands alone, and nothing of the flow helps to judge the flow."""
+"""The rules are SQL that stands alone, and nothing of the flow helps to check the flow."""
 
 import os
 from pathlib import Path

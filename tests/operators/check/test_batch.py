@@ -115,12 +115,12 @@ class CheckedAlone(NodeCheck):
     def check(  # noqa: D102 # as that of its class
         self,
         raw: pa.RecordBatch,
-        beside: pa.Table,
+        other_blocks: pa.Table,
         kind: NDArray[np.int8],
         plain: Mask,
         times: Sequence[Places],  # noqa: ARG002
     ) -> CheckedBatch:
-        return super().check(raw, beside, kind, np.zeros_like(plain), ())
+        return super().check(raw, other_blocks, kind, np.zeros_like(plain), ())
 
 
 def reasons_of(cases: Sequence[Case], stored: Stored | None = None) -> list[str | None]:
@@ -362,12 +362,12 @@ def test_events_in_the_usual_form_are_not_looked_at_alone() -> None:
 def test_blocks_that_lie_beside_the_events_are_not_fetched() -> None:
     check = NodeCheck(fetched := Stored({}))
     shared = {one.multihash: one.content for event in (WITH_CAP, ANCHORED) for one in event.blocks}
-    beside = pa.table(
+    other_blocks = pa.table(
         [pa.array(shared.keys(), pa.binary()), pa.array(shared.values(), pa.binary())],
         schema=BLOCKS,
     )
     raw = raw_of([Case(WITH_CAP), Case(ANCHORED)])
-    assert decode_events(raw, check, beside=beside).links.num_rows == 2
+    assert decode_events(raw, check, other_blocks=other_blocks).links.num_rows == 2
     assert fetched.fetched == []
 
 

@@ -68,7 +68,7 @@ def blocks() -> dict[bytes, bytes]:
 
 
 def pages(rng: Random, delivered: float) -> Iterator[tuple[pa.RecordBatch, pa.Table]]:
-    """The events in random order, each shared block beside the first event that has it.
+    """The events in random order, each shared block next to the first event that has it.
 
     That event may have been delivered before, so that its blocks do not pass by.
     """
@@ -76,13 +76,13 @@ def pages(rng: Random, delivered: float) -> Iterator[tuple[pa.RecordBatch, pa.Ta
     seen: set[bytes] = set()
     while order:
         page = [order.pop() for _ in range(min(len(order), rng.randrange(1, 30)))]
-        beside = {}
+        other_blocks = {}
         for event in page:
             for one in event.blocks:
                 if one.multihash not in seen and rng.random() >= delivered:
-                    beside[one.multihash] = blocks().get(one.multihash)
+                    other_blocks[one.multihash] = blocks().get(one.multihash)
                 seen.add(one.multihash)
-        there = [(key, content) for key, content in beside.items() if content is not None]
+        there = [(key, content) for key, content in other_blocks.items() if content is not None]
         columns = zip(*there, strict=True) if there else ((), ())
         arrays = [pa.array(column, pa.binary()) for column in columns]
         raw = raw_of([Case(event) for event in page], blocks())
@@ -104,7 +104,7 @@ def fetch_event_blocks(cids: pa.Array) -> pa.Array:
 @pytest.mark.parametrize("limits", [EAGER, AT_END, LAZY])
 @pytest.mark.parametrize("delivered", [0.0, 0.5])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_an_event_gets_the_same_answer_whenever_it_is_judged(
+def test_an_event_gets_the_same_answer_whenever_it_is_checked(
     tmp_path: Path, budget_bytes: int, limits: AsideLimits, delivered: float, seed: int
 ) -> None:
     stored = Stored(blocks())
@@ -120,8 +120,8 @@ def test_an_event_gets_the_same_answer_whenever_it_is_judged(
         for links, reasons in check.later.settle(aside):
             found.update(zip(links["cid"].to_pylist(), map(_text, reasons), strict=True))
 
-    for raw, beside in pages(Random(seed), delivered):
-        decoded = decode_events(raw, check, beside=beside)
+    for raw, other_blocks in pages(Random(seed), delivered):
+        decoded = decode_events(raw, check, other_blocks=other_blocks)
         found.update(dict.fromkeys(decoded.links["cid"].to_pylist()))
         rejected = decoded.rejected
         found.update(zip(rejected["cid"].to_pylist(), rejected["reason"].to_pylist(), strict=True))
@@ -149,14 +149,16 @@ def test_what_has_passed_by_is_not_looked_up(tmp_path: Path) -> None:
     check = NodeCheck(stored, budget_bytes=0, aside=settings)
     assert check.later is not None
     aside = check.later.new_aside()
-    beside: dict[bytes, bytes] = {}
+    other_blocks: dict[bytes, bytes] = {}
     links = 0
     for event in Random(1).sample(served, len(served)):
-        new = {one.multihash: one.content for one in event.blocks if one.multihash not in beside}
-        beside |= new
+        new = {
+            one.multihash: one.content for one in event.blocks if one.multihash not in other_blocks
+        }
+        other_blocks |= new
         arrays = [pa.array(column, pa.binary()) for column in (new.keys(), new.values())]
         decoded = decode_events(
-            raw_of([Case(event)], whole), check, beside=pa.table(arrays, schema=BLOCKS)
+            raw_of([Case(event)], whole), check, other_blocks=pa.table(arrays, schema=BLOCKS)
         )
         links += len(decoded.links)
         if decoded.aside is not None:

@@ -51,4 +51,4 @@ SELECT e.id, 'unproven', e.prev, 'path `' || e.path || '`'
 FROM event e
 SEMI JOIN witness w ON w.id = e.id
 ANTI JOIN (SELECT id FROM unfit WHERE role = 'witness node') u ON u.id = e.id
-ANTI JOIN (SELECT id, cid FROM witness WHERE is_behind) w ON w.id = e.id AND w.cid = e.prev;
+ANTI JOIN (SELECT id, cid FROM witness WHERE is_end) w ON w.id = e.id AND w.cid = e.prev;

@@ -10,7 +10,7 @@ UNION ALL
 SELECT id, hash(cid), 'proof', proof, multihash(proof) FROM event WHERE kind = 'time'
 UNION ALL
 SELECT id, event, 'witness node', cid, multihash(cid)
-FROM witness WHERE NOT is_behind AND cid IS NOT NULL;
+FROM witness WHERE NOT is_end AND cid IS NOT NULL;
 
 -- Needed blocks that can't be read as what they are needed for, because they are missing or because
 -- of what they hold.

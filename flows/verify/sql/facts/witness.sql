@@ -1,7 +1,7 @@
--- The way from the root of a proof down its path: what stands at each step. The steps up to the
--- number of indices stand on the blocks of witness nodes; the step behind them is what the path
--- leads to, which must be the event's prev. This is the first step of each way; witness_step.sql is
--- each further one: a recursive query would keep all witness nodes in memory.
+-- The way from the root of a proof down its path: the CID at each step. There is a step for each
+-- index of the path, at a witness node, and one more at its end (`is_end`), where the event's prev
+-- must be. This makes the first step of each way, and witness_step.sql each further one: a
+-- recursive query would keep all witness nodes in memory.
 CREATE TABLE path AS
 SELECT
     e.id,
@@ -14,9 +14,9 @@ JOIN block_proof p ON p.multihash = multihash(e.proof)
 WHERE e.kind = 'time' AND NOT (p.root = e.prev AND e.path = '');
 
 CREATE TABLE witness AS
-SELECT id, event, cid, FALSE AS is_behind FROM path;
+SELECT id, event, cid, FALSE AS is_end FROM path;
 
--- An index is a number of 64 bits, perhaps with a sign and with zeros in front.
+-- An index is a number of at most 64 bits, perhaps with a plus sign and leading zeros.
 CREATE TABLE way AS
 SELECT id, event, cid, list_transform(
     string_split(path, '/'),
@@ -27,7 +27,7 @@ SELECT id, event, cid, list_transform(
 FROM path
 WHERE is_short;
 
--- Longer ways than any tree of events has: flows.verify.long_paths follows them one by one.
+-- Ways that are longer than those of any tree of events: flows.verify.long_paths follows them.
 CREATE TABLE long_path AS
 SELECT id, event, cid, path FROM path WHERE NOT is_short;
 DROP TABLE path;

@@ -1,4 +1,4 @@
-//! Tells which events a node can serve: it reads them as a node does, with the node's own decoder.
+//! Says which events a node can serve: it reads them as a node does, with the node's own decoder.
 //!
 //! Each line of the input is an event: its CID, its order key, and each of its event blocks in
 //! their order as `codec:root:multihash:bytes`, with spaces between and all bytes in hex. The
