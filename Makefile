@@ -70,10 +70,12 @@ $(SAMPLE): | install
 	"$(PYTHON)" -m venv --clear .venv
 	touch $@
 
-# a run needs the packages of requirements.txt, the tests need some more
+# a run needs the packages of requirements.txt, the tests need some more; what is compiled here is
+# compiled at each start otherwise, where PYTHONDONTWRITEBYTECODE is set or the folder is read-only
 .venv/installed: .venv/created requirements.txt pyproject.toml
 	$(PIP) --require-hashes -r requirements.txt
 	$(PIP) --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q ceramic_order.py connectors flows operators
 	touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt

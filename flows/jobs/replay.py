@@ -19,6 +19,7 @@ from connectors.schema import read_schema
 from connectors.scratch import Scratch
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar
+from flows.allocator import use_memory_again
 from flows.amounts import MEGABYTE
 from flows.jobs.job import Job, planned, run_into
 from flows.jobs.options import RunOptions
@@ -59,6 +60,7 @@ def replay(
         InterruptedRunError: reading or writing failed midway, or the snapshot was changed
             meanwhile; there is no new log.
     """
+    use_memory_again()
     replaying = Replaying(snapshot, out, options, overwrite=overwrite)
     with stopped_by_signals(finish_by(replaying.run_state, replaying.abandon, nothing_changed)):
         try:

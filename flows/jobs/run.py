@@ -17,6 +17,7 @@ from connectors.scratch import Scratch
 from connectors.sink import DeliveredSink, DryRunSink
 from connectors.snapshot import Reader
 from connectors.sqlite import execute
+from flows.allocator import use_memory_again
 from flows.jobs.completeness import checkpoint, require_all_seen
 from flows.jobs.job import Job, planned, prepared_report, run_into, scratch_of_run, show_plan
 from flows.jobs.options import RunOptions
@@ -34,6 +35,7 @@ def run(database: Path, options: RunOptions) -> RunResult:
         InterruptedRunError: the run stopped midway; whole batches are kept.
     """
     started = time.monotonic()
+    use_memory_again()
     path = locate(database, writable=True)
     run_state = RunState(measure=options.measure)
     report = prepared_report(options, run_state)
@@ -96,6 +98,7 @@ def dry_run(
         InterruptedRunError: reading failed midway.
     """
     started = time.monotonic()
+    use_memory_again()
     path = locate(database)
     run_state = RunState(measure=options.measure)
     report = prepared_report(options, run_state, left)
