@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,11 @@ DELIVERED_INDEX = """
 """
 
 
+Look: TypeAlias = Literal["alone", "reading", "in brief"]
+"""How a database is looked at: in exclusive locking mode, or as a reader does, which needs the
+`-shm` that a killed program left too; in brief, without reading all of it."""
+
+
 def require_own_wal(path: Path) -> None:
     """Check what lies next to a database that no process has open, before SQLite applies it.
 
@@ -58,11 +64,25 @@ def require_own_wal(path: Path) -> None:
             advice="If it belongs to this database, let that program undo it: open the database "
             "with it once. Else remove it.",
         )
+    look_at_wal(path, path, "alone")
+
+
+def look_at_wal(path: Path, named: Path, look: Look) -> None:
+    """Check a WAL that lies next to a database.
+
+    Args:
+        path: the database.
+        named: the name of it that errors give, where it is a copy.
+        look: how it is looked at.
+
+    Raises:
+        CannotStartError: it does not belong to the database. Nothing was changed.
+    """
     wal = path.with_name(path.name + "-wal")
     if not wal.exists() or wal.stat().st_size <= WAL_HEADER_BYTES:
         return
     looking = subprocess.run(
-        [sys.executable, "-P", "-m", "connectors.leftover_wal", str(path)],
+        [sys.executable, "-P", "-m", "connectors.leftover_wal", path, named, look],
         capture_output=True,
         text=True,
         check=False,
@@ -123,7 +143,7 @@ def read_frames(wal: Path) -> Frames | None:
     )
 
 
-def _look(path: Path) -> None:
+def _look(path: Path, named: Path, look: str) -> None:
     """Check the database with its WAL. End the process afterwards without closing anything.
 
     Raises:
@@ -134,21 +154,25 @@ def _look(path: Path) -> None:
     if frames is None:
         # SQLite ignores it
         return
-    _compare(path, wal, frames)
-    with sqlite_errors(f"Can't read `{path}` with `{wal.name}`", CannotStartError):
-        connection = connect(path, "rw")
+    _compare(path, wal, frames, named)
+    with sqlite_errors(f"Can't read `{named}` with `{named.name}-wal`", CannotStartError):
+        if look == "alone":
+            connection = connect(path, "rw")
+            execute(connection, "PRAGMA locking_mode=EXCLUSIVE")
+        else:
+            connection = connect(path, "ro", readonly_shm=True)
         _KEPT.append(connection)
-        execute(connection, "PRAGMA locking_mode=EXCLUSIVE")
-        _require_schema(connection, path)
+        _require_schema(connection, path, named)
         pages = scalar(connection, "PRAGMA page_count")
         if pages * frames.page_bytes < path.stat().st_size:
-            raise _foreign(
-                path, f"with it the database would shrink to `{pages}` pages of {frames.page_bytes}"
-            )
+            would = f"with it the database would shrink to `{pages}` pages of {frames.page_bytes}"
+            raise _foreign(named, would)
+        if look == "in brief":
+            return
         small = path.stat().st_size <= WHOLE_CHECK_BYTES
         said = scalar(connection, f"PRAGMA {'integrity' if small else 'quick'}_check(1)")
         if said != "ok":
-            raise _foreign(path, f"with it the database is damaged: {said}")
+            raise _foreign(named, f"with it the database is damaged: {said}")
         index = scalar(connection, DELIVERED_INDEX)
         if index is not None:
             quoted = index.replace('"', '""')
@@ -156,18 +180,18 @@ def _look(path: Path) -> None:
                 _numbers(connection, by) for by in ("NOT INDEXED", f'INDEXED BY "{quoted}"')
             )
             if by_table != by_index:
-                raise _foreign(path, "with it the index of the numbers is not that of the table")
+                raise _foreign(named, "with it the index of the numbers is not that of the table")
 
 
-def _require_schema(connection: Connection, path: Path) -> None:
+def _require_schema(connection: Connection, path: Path, named: Path) -> None:
     try:
-        read_schema(connection, path)
+        read_schema(connection, named)
     except CannotStartError as error:
         alone = connect(path, "ro", immutable=True)
         _KEPT.append(alone)
         # raises the same error where the database itself is to blame
-        read_schema(alone, path)
-        raise _foreign(path, f"with it the database can't be used ({error.why})") from error
+        read_schema(alone, named)
+        raise _foreign(named, f"with it the database can't be used ({error.why})") from error
 
 
 _KEPT: list[object] = []
@@ -179,14 +203,14 @@ def _numbers(connection: Connection, by: str) -> dict[str, object]:
     return row
 
 
-def _compare(path: Path, wal: Path, frames: Frames) -> None:
+def _compare(path: Path, wal: Path, frames: Frames, named: Path) -> None:
     """Compare the pages of both."""
     data = np.memmap(path, mode="r")
     if len(data) < DATABASE_HEADER_BYTES:
         return
     page_bytes = int.from_bytes(data[16:18].tobytes())
     if (page_bytes if page_bytes != 1 else 65536) != frames.page_bytes:
-        raise _foreign(path, f"it has pages of {frames.page_bytes} bytes, not {page_bytes}")
+        raise _foreign(named, f"it has pages of {frames.page_bytes} bytes, not {page_bytes}")
     _KEPT.append(data)
     last = frames.last()
     if 1 in last:
@@ -196,15 +220,15 @@ def _compare(path: Path, wal: Path, frames: Frames) -> None:
             for page in (data, frames.content[first], frames.content[last[1]])
         )
         if ends < here:
-            raise _foreign(path, "it is older than the database")
+            raise _foreign(named, "it is older than the database")
         if begins > here + 1:
-            raise _foreign(path, "the database is older than it")
+            raise _foreign(named, "the database is older than it")
     if path.stat().st_mtime > wal.stat().st_mtime + COPY_SECONDS and not any(
         np.array_equal(data[(page - 1) * frames.page_bytes :][: frames.page_bytes], content)
         for page, content in ((page, frames.content[frame]) for page, frame in last.items())
     ):
         # a checkpoint, which makes the database newer, would have brought pages into it
-        raise _foreign(path, "it is older than the database")
+        raise _foreign(named, "it is older than the database")
 
 
 def _foreign(path: Path, why: str) -> CannotStartError:
@@ -220,7 +244,8 @@ def main() -> None:
     """Print what is wrong as JSON, null if nothing is."""
     found = None
     try:
-        _look(Path(sys.argv[1]))
+        path, named, look = sys.argv[1:]
+        _look(Path(path), Path(named), look)
     except CannotStartError as error:
         found = error.parts()
     sys.stdout.write(json.dumps(found))

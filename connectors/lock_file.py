@@ -12,6 +12,8 @@ from pathlib import Path
 from connectors.errors import CannotStartError
 from connectors.mounts import on_file_system
 
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
 
 def lock(path: Path) -> int | None:
     """Make and lock the file at `path`; None if another process holds its lock.
@@ -21,9 +23,12 @@ def lock(path: Path) -> int | None:
     """
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(path, FLAGS, 0o600)
         except OSError as cause:
-            raise _no_lock_file(path, cause) from cause
+            raise _no_lock_file(path, cause.strerror) from cause
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise _no_lock_file(path, None)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -40,8 +45,8 @@ def lock(path: Path) -> int | None:
         os.close(descriptor)
 
 
-def _no_lock_file(path: Path, cause: OSError) -> CannotStartError:
-    what, why = f"Can't make the lock file `{path}`", f"{cause.strerror}"
+def _no_lock_file(path: Path, why: str | None) -> CannotStartError:
+    what = f"Can't make the lock file `{path}`"
     try:
         info = path.lstat()
     except OSError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import FILES
 from connectors.run_state import RunState
-from connectors.scratch import LOCK_FILE, PREFIX, Scratch
+from connectors.scratch import LOCK_FILE, PREFIX, Scratch, lock_of_leftover
 
 ORDER_FILES = "order-*.parquet"
 """All files of the order, in its order when sorted by name."""
@@ -51,7 +51,7 @@ class LogFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._descriptor: int | None = self._locked()
-            _finish_killed(folder)
+            _finish_killed(folder, has_locks=self._descriptor is not None)
             self._scratch = Scratch(folder)
             self._require_free()
             self.partial = self._scratch.folder()
@@ -92,12 +92,14 @@ class LogFolder:
                 advice="Use `--overwrite`, or name another folder.",
             )
         for file in sorted(self.folder.iterdir()):
-            if is_name_of_log(file.name) and file.name not in owned:
-                raise CannotStartError(
-                    f"`{file}` is in the way of a log",
-                    why="no log in its folder lists it, so it is not replaced",
-                    advice="Move it away, or name another folder.",
-                )
+            if not is_name_of_log(file.name) or (file.name in owned and file.is_file()):
+                continue
+            not_listed = "no log in its folder lists it, so it is not replaced"
+            raise CannotStartError(
+                f"`{file}` is in the way of a log",
+                why="it is no regular file" if file.name in owned else not_listed,
+                advice="Move it away, or name another folder.",
+            )
 
     def publish(self, summary: Mapping[str, object], run_state: RunState) -> None:
         """Give all files their names, in place of those of an earlier log.
@@ -153,6 +155,9 @@ class LogFolder:
 
 def _files_of_log(document: Path) -> list[str]:
     """The names of the files of the log with this document; none: it is no log's."""
+    if not document.is_file():
+        # to read a named pipe is to wait for who writes into it
+        return []
     try:
         said = json.loads(document.read_bytes())
         order = [file["name"] for file in said["files"] if "order_digest" in said]
@@ -162,28 +167,21 @@ def _files_of_log(document: Path) -> list[str]:
     return names if order and all(map(is_name_of_log, names)) else []
 
 
-def _finish_killed(folder: Path) -> None:
+def _finish_killed(folder: Path, *, has_locks: bool) -> None:
     """Finish publishing the log of a replay that was killed while it published.
 
     That log is complete, and the folder itself holds none.
     """
     for document in sorted(folder.glob(f"{PREFIX}*/{SUMMARY}")):
-        if not (folder / SUMMARY).exists() and not _is_locked(document.parent / LOCK_FILE):
-            _move_in(document.parent, folder)
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        if (folder / SUMMARY).exists():
+            return
+        left = document.parent
+        # without locks a folder of ours holds no file for one
+        if not has_locks and not (left / LOCK_FILE).exists():
+            _move_in(left, folder)
+        elif (descriptor := lock_of_leftover(left)) is not None:
+            _move_in(left, folder)
+            os.close(descriptor)
 
 
 def _move_in(partial: Path, folder: Path) -> None:

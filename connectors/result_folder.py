@@ -1,5 +1,6 @@
 """A folder that gets the files of a result: all of them, or none."""
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ class ResultFolder:
                 advice="Name another folder.",
             ) from cause
         for name in self.files:
-            if (file := self.folder / name).exists() and not self._is_of_result(file):
+            if os.path.lexists(file := self.folder / name) and not self._is_of_result(file):
                 self.abandon()
                 raise CannotStartError(
                     f"`{file}` is in the way of a report",
@@ -85,6 +86,9 @@ class ResultFolder:
                 folder.rmdir()
 
     def _is_of_result(self, file: Path) -> bool:
+        if not file.is_file():
+            # to open a named pipe is to wait for who opens its other end
+            return False
         try:
             with file.open("rb") as opened:
                 return set(pq.read_schema(opened).names) >= self.mark

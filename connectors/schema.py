@@ -1,5 +1,6 @@
 """Whether a database is a ceramic-one database, and whether numbers can be written in it."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +31,19 @@ TRIGGERS = """
 ODD_INDICES = """
     SELECT list.name FROM pragma_index_list('ceramic_one_event') AS list
     WHERE EXISTS (SELECT 1 FROM pragma_index_xinfo(list.name) WHERE cid = -2)
+       OR list."unique" AND list.partial
        OR list."unique"
       AND EXISTS (SELECT 1 FROM pragma_index_xinfo(list.name)
                   WHERE key AND lower(name) = 'delivered')
       AND (SELECT count(*) FROM pragma_index_xinfo(list.name) WHERE key) > 1
 """
-"""Indices on expressions, and those that want `delivered` to be unique together with other columns.
-"""
+"""Indices on expressions, those that want something to be unique in some rows only (which may be
+those with a number), and those that want `delivered` to be unique together with other columns."""
+
+CHECKED = re.compile(r"\bCHECK\s*\(", re.IGNORECASE)
+"""A rule for rows, in the definition of a table."""
+
+DEFINITION = "SELECT sql FROM sqlite_master WHERE lower(name) = 'ceramic_one_event'"
 
 TYPE_OF_NUMBER = (
     "SELECT type FROM pragma_table_info('ceramic_one_event') WHERE lower(name) = 'delivered'"
@@ -113,13 +120,15 @@ def require_orderable(connection: Connection, path: Path) -> None:
     """Check that numbers can be written here, and that writing them changes nothing else.
 
     Raises:
-        CannotStartError: the event table has triggers, or indices or a type that forbid numbers.
+        CannotStartError: the event table has triggers, or indices, a CHECK or a type that could
+            forbid numbers.
     """
     advice = "Remove it, or ask who made it; no node does."
     with starting(path):
         triggers = _texts(connection, TRIGGERS)
         indices = _texts(connection, ODD_INDICES)
         type_of_number = _texts(connection, TYPE_OF_NUMBER)[0].upper()
+        definition = _texts(connection, DEFINITION)[0]
     if triggers:
         names = ", ".join(f"`{name}`" for name in triggers)
         raise CannotStartError(
@@ -130,10 +139,12 @@ def require_orderable(connection: Connection, path: Path) -> None:
     if indices:
         raise CannotStartError(
             f"`{path}` has an index on `ceramic_one_event` that could forbid a number",
-            why=f"`{indices[0]}` is on an expression, or wants `delivered` to be unique "
-            "together with others",
+            why=f"`{indices[0]}` is on an expression, or wants something to be unique in some rows "
+            "only, or `delivered` together with others",
             advice=advice,
         )
+    if CHECKED.search(definition):
+        raise _unknown_version(path, "`ceramic_one_event` has a `CHECK` that could forbid a number")
     # SQLite's rules of affinity: INT comes first, and an empty type is BLOB
     is_text = any(word in type_of_number for word in ("CHAR", "CLOB", "TEXT"))
     is_real = any(word in type_of_number for word in ("REAL", "FLOA", "DOUB"))

@@ -7,6 +7,7 @@ process that was killed, and the next one that makes a folder in the same place 
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +19,8 @@ from connectors.errors import CannotStartError
 PREFIX = "ceramic-order-"
 """How the name of every folder starts."""
 
-LOCK_FILE = ".lock"
-"""The file in each folder that its process holds a lock on."""
+LOCK_FILE = ".ceramic-order-lock"
+"""The file in each folder that its process holds a lock on; a folder of a user has none."""
 
 _held: dict[Path, int | None] = {}
 """The folders of this process, each with the descriptor of its lock; None: there are no locks."""
@@ -112,15 +113,26 @@ def remove_leftovers(parent: Path) -> list[Path]:
     """Remove the folders that killed processes left in `parent`; returns which those were."""
     removed = []
     for lock in parent.glob(f"{PREFIX}*/{LOCK_FILE}"):
-        with suppress(OSError):
-            descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock.parent, ignore_errors=True)
-                removed.append(lock.parent)
-            finally:
-                os.close(descriptor)
+        if (descriptor := lock_of_leftover(lock.parent)) is not None:
+            shutil.rmtree(lock.parent, ignore_errors=True)
+            removed.append(lock.parent)
+            os.close(descriptor)
     return removed
+
+
+def lock_of_leftover(folder: Path) -> int | None:
+    """A descriptor that locks a folder which a killed process left; None if none has left it."""
+    try:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(folder / LOCK_FILE, flags)
+    except OSError:
+        return None
+    with suppress(OSError):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _make(parent: Path) -> Path:

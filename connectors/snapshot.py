@@ -7,6 +7,7 @@ from typing import Self
 
 from connectors.database import not_in_wal_mode
 from connectors.errors import CannotStartError, CeramicOrderError, InterruptedRunError
+from connectors.leftover_wal import Look, look_at_wal
 from connectors.lock_state import lock_state
 from connectors.numbers import highest_number
 from connectors.schema import Schema, read_schema, require_orderable
@@ -91,6 +92,7 @@ class Reader:
         if self._mode == "rollback":
             raise not_in_wal_mode(self.path)
         schema = read_schema(connection, self.path)
+        self._look_at_wal("reading")
         require_orderable(connection, self.path)
         highest_number(connection, self.path)
         return schema
@@ -99,8 +101,10 @@ class Reader:
         """Make the private copy, if one is needed.
 
         Raises:
-            CannotStartError: there is no room for it, or SQLite can't repair it.
+            CannotStartError: there is no room for it, SQLite can't repair it, or the WAL belongs to
+                another database.
         """
+        self._look_at_wal("in brief")
         if self.journals:
             try:
                 self._make_copy()
@@ -109,7 +113,7 @@ class Reader:
                 raise
         return self
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Remove the private copy, and check that the database is what it was.
 
         An error while reading is most often a consequence of the change, and names damage where
@@ -118,6 +122,13 @@ class Reader:
         self.release()
         if error is None or isinstance(error, (CeramicOrderError, *DATABASE_ERRORS)):
             self.require_unchanged()
+        if error is not None and isinstance(error.__cause__ or error, DATABASE_ERRORS):
+            # what says that the database is damaged leads to a repair, which would apply the WAL
+            self._look_at_wal("reading")
+
+    def _look_at_wal(self, look: Look) -> None:
+        if self._reads_wal:
+            look_at_wal(self.path, self.path, look)
 
     def require_unchanged(self) -> None:
         """Check that the database is what it was when this reader was made.
@@ -153,9 +164,11 @@ class Reader:
         copy = folder / "copy.db"
         try:
             for name in self._marks:
-                shutil.copyfile(
+                # with its times, by which an old WAL is known
+                shutil.copy2(
                     self.path.with_name(name), folder / name.replace(self.path.name, copy.name, 1)
                 )
+            look_at_wal(copy, self.path, "alone")
             with closing(connect(copy, "rw")) as connection:
                 # whatever reads first makes SQLite repair the copy; closing it checkpoints
                 scalar(connection, "SELECT count(*) FROM sqlite_master")

@@ -55,7 +55,8 @@ def write_whole(path: Path, text: str) -> None:
     target = path.resolve()
     partial = _new_file_next_to(target)
     try:
-        partial.write_text(text, encoding="utf-8")
+        # a file name need not be text
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         partial.replace(target)
     except OSError:
         with suppress(OSError):

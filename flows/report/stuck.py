@@ -8,6 +8,7 @@ from typing import NamedTuple
 import duckdb
 
 from connectors.errors import InterruptedRunError
+from connectors.paths import plain_folder
 from connectors.report import FILES
 from operators.encoding.cid import cid_text
 from operators.schemas import Reason
@@ -69,18 +70,20 @@ def read_stuck(folder: Path, spill: Path) -> Stuck:
     Raises:
         InterruptedRunError: they can't be read, or there is no room for temporary files.
     """
-    files = [str(folder / name) for name in FILES.values()]
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": DUCKDB_MEMORY,
-        "temp_directory": str(spill),
-    }
     try:
-        with duckdb.connect(config=config) as connection:
+        with (
+            plain_folder(folder) as plain,
+            plain_folder(spill) as plain_spill,
+            duckdb.connect(
+                config={"memory_limit": DUCKDB_MEMORY, "temp_directory": plain_spill}
+            ) as connection,
+        ):
+            files = [f"{plain}/{name}" for name in FILES.values()]
             streams = connection.execute(_STREAMS, {"files": files, "shown": SHOWN}).fetchall()
             missing = connection.execute(
                 _MISSING, {"files": files, "shown": SHOWN, "missing": str(Reason.PREV_MISSING)}
             ).fetchall()
-    except duckdb.Error as cause:
+    except (duckdb.Error, OSError) as cause:
         raise InterruptedRunError(
             f"The work is complete, but its report in `{folder}` can't be read for a page",
             why=str(cause).splitlines()[0],

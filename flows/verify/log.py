@@ -52,6 +52,14 @@ class Log:
                 f"`{folder}` holds no `{ORDER}`, so it is no log",
                 advice="Name the folder that `replay --out` wrote.",
             )
+        for file in self._order:
+            # to open a named pipe is to wait for who opens its other end
+            if not file.is_file():
+                raise CannotStartError(
+                    f"Can't read the log in `{folder}`",
+                    why=f"`{file.name}` is no regular file",
+                    advice="Replay the snapshot again into an empty folder.",
+                )
 
     def check(self, tables: duckdb.DuckDBPyConnection) -> None:
         """Check by the first file that the log has the columns that `load` needs.
@@ -92,8 +100,11 @@ class Log:
 
     def _document(self) -> dict[str, str] | None:
         """The values of the document by the name of what they describe; None: there is none."""
+        file = self.folder / DOCUMENT
+        if not file.is_file():
+            return None
         try:
-            document = json.loads((self.folder / DOCUMENT).read_bytes())
+            document = json.loads(file.read_bytes())
             rows = {f"rows of {file['name']}": file["events"] for file in document["files"]}
             counts = {name: document[name] for name in COUNTS}
         except (OSError, ValueError, LookupError, TypeError):

@@ -9,6 +9,7 @@ makes a value of it, and one step where it skips it.
 """
 
 import re
+import secrets
 from array import array
 from enum import Enum, auto
 from math import isfinite
@@ -75,6 +76,9 @@ _LIST_OF_ONE = 0x81
 
 _MANY_KEYS = 1_000
 """From so many keys on, sorting their hashes takes less time than a set of them."""
+
+_SECRET = secrets.token_bytes(16)
+"""Comes before each key that is hashed: under PYTHONHASHSEED Python's own secret is known."""
 
 _CONTAINERS = frozenset((LIST, MAP))
 
@@ -268,7 +272,7 @@ class _Keys:
         """Take the next key."""
         before, self._last = self._last, (len(key), key)
         self._is_sorted = self._is_sorted and before < self._last
-        self._hashes.append(hash(key))
+        self._hashes.append(hash(_SECRET + key))
 
     def require_distinct(self) -> None:
         """Raise a ValueError if a key came twice."""

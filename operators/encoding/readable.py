@@ -6,6 +6,7 @@ order of keys, no negative zero. What is walked over here takes no memory.
 """
 
 import re
+import secrets
 from array import array
 from enum import Enum, auto
 from math import isfinite
@@ -57,6 +58,10 @@ _ALL_BUT_CONTAINERS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range
 
 _MANY_KEYS = 1024
 """For more keys than this numpy is faster than a set of Python."""
+
+_SECRET = secrets.token_bytes(16)
+"""What all keys begin with when they are hashed: with PYTHONHASHSEED set, Python has no secret of
+its own, and two keys of one hash are found in minutes."""
 
 
 class Reading(Enum):
@@ -250,7 +255,7 @@ class _MapKeys:
         """Take the next key."""
         before, self._last = self._last, (len(key), key)
         self._rise = self._rise and before < self._last
-        self._hashes.append(hash(key))
+        self._hashes.append(hash(_SECRET + key))
 
     def require_distinct(self) -> None:
         """Raise a ValueError if two are alike, by hashes of 64 bits that a secret goes into."""

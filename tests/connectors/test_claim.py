@@ -75,6 +75,14 @@ def test_a_lock_file_left_by_a_kill_does_no_harm(path: Path, tmp_path: Path) -> 
     assert list(bytes_of(tmp_path)) == [path.name]
 
 
+def test_a_named_pipe_is_no_lock_file(path: Path, tmp_path: Path) -> None:
+    lock = tmp_path / (path.name + "-order-lock")
+    os.mkfifo(lock)
+    with pytest.raises(CannotStartError, match="something else has this name"):
+        claim(path)
+    assert lock.is_fifo()
+
+
 def test_a_lock_file_that_is_not_ours_is_named(path: Path, tmp_path: Path) -> None:
     lock = tmp_path / (path.name + "-order-lock")
     (tmp_path / "other").write_text("precious")

@@ -11,6 +11,7 @@ import pytest
 
 from connectors.claim import claim
 from connectors.errors import CannotStartError
+from connectors.snapshot import Reader
 from connectors.sqlite import connect, execute, scalar
 from tests.support.job import chain, store
 
@@ -148,3 +149,25 @@ def test_a_database_that_is_older_than_its_wal_is_refused(path: Path) -> None:
 def test_a_transaction_that_was_interrupted_in_another_journal_mode_is_refused(path: Path) -> None:
     path.with_name("node.db-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") + bytes(600))
     assert "holds a transaction that was interrupted" in refusal(path)
+
+
+@pytest.mark.parametrize(("shm", "static"), [("kept", False), ("kept", True), ("gone", False)])
+def test_whoever_reads_refuses_a_foreign_wal_as_a_run_does(
+    path: Path, other: Path, shm: str, *, static: bool
+) -> None:
+    leave_wal(other, GROW, NUMBER)
+    for suffix in ("-wal", "-shm") if shm == "kept" else ("-wal",):
+        shutil.copyfile(f"{other}{suffix}", path.with_name(f"node.db{suffix}"))
+    said, before = refusal(path), bytes_of(path.parent)
+    with (
+        pytest.raises(CannotStartError) as refused,
+        Reader(path, static=static) as reader,
+        closing(reader(path)) as connection,
+    ):
+        reader.require_orderable(connection)
+    assert str(refused.value) == said
+    # damage that comes from the WAL is named so: a repair would bring the WAL into the database
+    with pytest.raises(CannotStartError) as refused, Reader(path, static=static):
+        raise OSError(0, "database disk image is malformed")
+    assert str(refused.value) == said
+    assert bytes_of(path.parent) == before

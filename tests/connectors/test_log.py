@@ -1,6 +1,7 @@
 """The log: what is in its files, and that a folder gets a whole log or none."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,27 @@ def test_a_file_that_no_log_lists_is_never_replaced(
     with pytest.raises(CannotStartError, match=rf"{name}` is in the way of a log"):
         LogFolder(tmp_path, overwrite=overwrite)
     assert contents(tmp_path) == {name: "{}"}
+
+
+@pytest.mark.parametrize("name", ["order-00000.parquet", "waiting.parquet", "replay.json"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_regular_file_is_in_the_way(
+    tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    publish(tmp_path, "old")
+    (tmp_path / name).unlink()
+    make(tmp_path / name)
+    before = contents(tmp_path)
+    with pytest.raises(CannotStartError, match="is in the way of a log"):
+        LogFolder(tmp_path, overwrite=True)
+    assert contents(tmp_path) == before
+
+
+def test_a_log_in_a_folder_of_a_user_stays_there(tmp_path: Path) -> None:
+    publish(tmp_path / "ceramic-order-2024", "mine")
+    before = contents(tmp_path)
+    LogFolder(tmp_path).abandon()
+    assert contents(tmp_path) == before
 
 
 def test_a_file_that_comes_midway_is_not_replaced(tmp_path: Path) -> None:

@@ -130,6 +130,18 @@ def test_files_of_a_user_are_left_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "waiting.parquet").read_text() == "mine too"
 
 
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_what_is_no_regular_file_is_in_the_way(tmp_path: Path, *, is_pipe: bool) -> None:
+    name = tmp_path / "rejected.parquet"
+    if is_pipe:
+        os.mkfifo(name)
+    else:
+        name.symlink_to("nowhere")
+    with pytest.raises(CannotStartError, match=r"rejected\.parquet` is in the way of a report"):
+        report(tmp_path)
+    assert list(tmp_path.iterdir()) == [name]
+
+
 @pytest.mark.parametrize("name", ["left:1", "a b%?#*", b"bytes-\xff"])
 def test_a_folder_may_have_any_name(tmp_path: Path, name: str | bytes) -> None:
     folder = tmp_path / os.fsdecode(name)

@@ -76,6 +76,11 @@ ADD_TRIGGER = (
         ([ADD_TRIGGER], "has triggers on `ceramic_one_event`"),
         ([f"CREATE INDEX odd ON {ONE_EVENT} (delivered % 10)"], "`odd` is on an expression"),
         ([f"CREATE UNIQUE INDEX odd ON {ONE_EVENT} (cid, delivered)"], "`odd`"),
+        (
+            [f"CREATE UNIQUE INDEX odd ON {ONE_EVENT} (ahash_0) WHERE delivered IS NOT NULL"],
+            "`odd`",
+        ),
+        ([f"ALTER TABLE {ONE_EVENT} ADD COLUMN small INT CHECK (delivered < 9)"], "a `CHECK`"),
         ([f"ALTER TABLE {ONE_EVENT} ADD COLUMN rowid TEXT"], "a column of its own named `rowid`"),
         ([f"ALTER TABLE {ONE_EVENT} ADD COLUMN twice AS (delivered * 2)"], "twice` is generated"),
         (

@@ -1,5 +1,6 @@
 """Temporary folders go away."""
 
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,12 +47,23 @@ def test_one_that_a_killed_process_left_is_removed_by_the_next(temporary: Path) 
         left.mkdir()
         (left / LOCK_FILE).touch()
         (left / "spilled").write_text("content")
-        foreign = temporary / f"{PREFIX}foreign"
-        foreign.mkdir()
         with scratch_folder():
             assert not left.exists()
-            assert foreign.exists()
             assert of_a_living_process.exists()
+
+
+def test_a_folder_of_a_user_is_no_leftover(temporary: Path) -> None:
+    for name, lock in {"none": "notes", "pipe": LOCK_FILE, "other": ".lock"}.items():
+        folder = temporary / f"{PREFIX}{name}"
+        folder.mkdir()
+        if name == "pipe":
+            os.mkfifo(folder / lock)
+        else:
+            (folder / lock).touch()
+    before = sorted(temporary.rglob("*"))
+    with scratch_folder():
+        pass
+    assert sorted(temporary.rglob("*")) == before
 
 
 def test_a_scratch_makes_nothing_before_it_is_wanted(temporary: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from operators.encoding.cid import cid_text
 from tests.support.job import chain, store
 from tests.support.parquet import read_parquet
 from tests.support.program import ceramic_order, run
@@ -27,7 +28,10 @@ def test_a_log_and_reports_in_folders_of_any_name(tmp_path: Path) -> None:
     plain = run(ceramic_order("replay", here / "copy.db", "--out", "log", "--json"), cwd=tmp_path)
     assert log["order_digest"] == plain.document["order_digest"]
     assert log["verification"]["ok"]
-    run(ceramic_order("run", here / "node.db", "--report", here / "report"), cwd=tmp_path)
+    page = here / "page.html"
+    command = ceramic_order("run", here / "node.db", "--report", here / "report", "--html", page)
+    run(command, cwd=tmp_path)
+    assert cid_text(events[2].cid) in (folder / "page.html").read_text()
     waiting = read_parquet(folder / "report" / "waiting.parquet")
     assert waiting["cid"].to_pylist() == [event.cid for event in events[3:]]
     found = run(
@@ -41,3 +45,16 @@ def test_a_log_and_reports_in_folders_of_any_name(tmp_path: Path) -> None:
     assert found.document["ok"]
     assert read_parquet(folder / "found" / "violations.parquet").num_rows == 0
     assert list(neighbour.iterdir()) == []
+
+
+def test_temporary_files_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    (tmp_path / ODD).mkdir(parents=True)
+    database = store(tmp_path / "node.db", chain(5))
+    environment = {"TMPDIR": str(tmp_path / ODD)}
+    for command in (
+        ceramic_order("replay", database, "--out", tmp_path / "log", "--html", tmp_path / "1"),
+        ceramic_order("run", database, "--html", tmp_path / "2"),
+        ceramic_order("verify", database, "--html", tmp_path / "3"),
+    ):
+        run(command, environment=environment)
+    assert list((tmp_path / ODD).iterdir()) == []

@@ -1,6 +1,7 @@
 """A log is held to the database that it was made from, or to the one that a run has delivered."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,6 +204,20 @@ def test_a_log_with_something_left_out_leaves_it_undelivered(tmp_path: Path) -> 
     assert verify(
         snapshot, log=write_log(tmp_path / "log", log_rows({"anchor": 91, "alone": 92}))
     ).failed == {"nothing-left", "log-left"}
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_regular_file_is_no_part_of_a_log(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    folder = write_log(tmp_path / "log", [])
+    make(folder / "order-00002.parquet")
+    with pytest.raises(CannotStartError, match=r"`order-00002\.parquet` is no regular file"):
+        verify(store(tmp_path / "db"), log=folder)
+    (folder / "order-00002.parquet").rename(tmp_path / "other")
+    (folder / "replay.json").unlink()
+    make(folder / "replay.json")
+    assert "log-document" in verify(store(tmp_path / "other.db"), log=folder).failed
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from operators.encoding.readable import LARGEST_DECODED, can_read, value_end
 from operators.encoding.typed import Value
 from tests.hostile.form_values import VALUES
 from tests.support.blocks import link
+from tests.support.program import python, run
 
 CIDS = st.sampled_from(
     [b"\x01\x71\x12\x20" + b"c" * 32, b"\x01\x85\x01\x12\x20" + b"j" * 32, b"\x01\x55\x00\x03abc"]
@@ -97,6 +98,25 @@ def test_large_blocks_are_taken_as_small_ones_are(*, large: bool) -> None:
     twice = b"\xb9" + (more // 4 + 1).to_bytes(2, "big") + texts + b"\x640001\x00"
     assert can_read(twice)
     assert not Value(twice).is_any()
+
+
+KEYS = ("GFLKIFEEHKGEKFGD", "FG@DBAOIHFFNDLME")
+"""Texts that have the same hash in a Python whose hashes have no secret; found in a minute."""
+
+ONE_MAP = """
+import sys
+from operators.encoding.readable import value_end
+from flows.verify.walk import ReadAs, value_end as verified_end
+
+first, second = (text.encode() for text in sys.argv[1:])
+block = b"\\xa2\\x70%b\\x00\\x70%b\\x00" % (first, second)
+print(hash(first) == hash(second), value_end(block, 0), verified_end(block, 0, ReadAs.VALUE))
+"""
+
+
+def test_no_two_keys_can_be_chosen_that_are_taken_for_one() -> None:
+    said = run(python("-c", ONE_MAP, *KEYS), environment={"PYTHONHASHSEED": "0"}).out
+    assert said == "True 37 37\n"
 
 
 def test_depth_is_no_obstacle() -> None:
