@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from connectors.page_sizes import PageSizes
 from connectors.plans import rows_between
-from connectors.positions import NOWHERE, Index
 from connectors.sqlite import Connection, bound
 from operators.encoding.columns import spans
+from operators.encoding.positions import NOWHERE, Index
 from operators.schemas import BLOCKS
 
 FETCH_ROWS = 512
@@ -117,12 +117,14 @@ class BlockReader:
     def find(self, multihashes: pa.Array) -> Found:
         """Find blocks in the window, and look up those that are not there; none of the large."""
         at = self._index.find(multihashes)
-        nowhere = np.flatnonzero(at == NOWHERE)
+        # an event without a payload has none of the blocks that have no multihash
+        is_named = np.diff(_offsets(multihashes)) > 0
+        nowhere = np.flatnonzero((at == NOWHERE) | ~is_named)
         at[nowhere] = self._window.num_rows - 1
         self._is_claimed[at] = True
         content = self._window["bytes"].chunk(0).take(pa.array(at))
         size = np.diff(_offsets(content))
-        absent = nowhere[np.diff(_offsets(multihashes))[nowhere] > 0]
+        absent = nowhere[is_named[nowhere]]
         if not len(absent):
             return Found(content, size)
         wanted = multihashes.take(pa.array(absent))

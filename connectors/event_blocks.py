@@ -6,10 +6,10 @@ import pyarrow.compute as pc
 
 from connectors.page_sizes import PageSizes
 from connectors.plans import indexed_by, rows_between
-from connectors.positions import NOWHERE, Index
 from connectors.sqlite import Connection, bound
 from operators.encoding.cid import CBOR
 from operators.encoding.event_blocks import NO_CODEC, pack_rows
+from operators.encoding.positions import NOWHERE, Index
 
 FETCH_ROWS = 1024
 """Rows that the driver gathers at a time."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from operators.encoding.columns import Mask, Rows
+from operators.encoding.positions import NOWHERE, Index
 
-NONE = -1
+NONE = NOWHERE
 """The index of a row that is not there."""
 
 
@@ -33,8 +33,9 @@ class Settled:
 
 def parent_rows(cid: pa.Array, prev: pa.Array) -> Rows:
     """For each of n events the row of its parent among the same n; NONE: there is none."""
-    found = pc.index_in(prev, value_set=cid, skip_nulls=True)
-    return np.asarray(found.fill_null(NONE).to_numpy(zero_copy_only=False).astype(np.int64))
+    index = Index()
+    index.hold(cid)
+    return index.find(prev)
 
 
 def settle(rowid: Rows, parent: Rows, ready: Mask) -> Settled:
