@@ -1,8 +1,7 @@
 """What differs between a database and its baseline, `delivered` apart.
 
-Both files are read side by side in rowid order and compared page by page as they are, so two equal
-databases cost two sequential reads and a comparison of memory. Only pages that differ are handed to
-DuckDB.
+Both files are read at the same time in rowid order and compared page by page, so two equal
+databases cost two sequential reads and a comparison of memory. Only pages that differ go to DuckDB.
 """
 
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from flows.verify.rows import BATCH_ROWS, LONG_VALUE, connect_immutable, stream
 CHANGE = pa.schema(
     [
         pa.field("table_name", pa.string(), nullable=False),
-        pa.field("id", pa.int64()),  # rowid; null: it is about the table as a whole
+        pa.field("id", pa.int64()),  # rowid; null: the table as a whole
         pa.field("cid", pa.binary()),  # of the event; null: the row names none
         pa.field("detail", pa.string(), nullable=False),
     ]
@@ -47,14 +46,14 @@ Thing = TypeVar("Thing")
 
 
 class _Both(NamedTuple, Generic[Thing]):
-    """Something of the database, and the same of its baseline."""
+    """A thing of the database, and the same thing of its baseline."""
 
     now: Thing
     before: Thing
 
 
 class _Table(NamedTuple):
-    """How a table is read: all values as bytes, so that pages with values of any type compare."""
+    """How a table is read: all values as bytes, so that pages compare whatever the types are."""
 
     name: str
     columns: list[str]
@@ -63,7 +62,7 @@ class _Table(NamedTuple):
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns of a page."""
+        """The schema of a page."""
         values = [(f"v{place}", pa.binary()) for place in range(len(self.columns))]
         return pa.schema(
             [
@@ -76,9 +75,10 @@ class _Table(NamedTuple):
         )
 
     def select(self, *, with_long: bool) -> str:
-        """SELECT all rows in the columns of `schema`.
+        """A statement that selects all rows in the columns of `schema`.
 
-        `types` distinguishes values of the same bytes.
+        `types` distinguishes values that have the same bytes. A value of more than LONG_VALUE bytes
+        is left empty unless `with_long`.
         """
         quoted = [_quoted(column) for column in self.columns]
         types = " || ".join(f"typeof({column})" for column in quoted)
@@ -105,7 +105,7 @@ def _quoted(name: str) -> str:
 def compare_with_baseline(
     tables: duckdb.DuckDBPyConnection, database: Path, baseline: Path, on_rows: Progress
 ) -> None:
-    """Fill `change` with every row that was added, removed or altered, and every other definition.
+    """Fill `change` with all rows that were added, removed or altered, and all changed definitions.
 
     Args:
         tables: a DuckDB connection with the tables of sql/stored.sql.
@@ -130,7 +130,7 @@ def compare_with_baseline(
             scalar(both.now, f"SELECT max(rowid) FROM {_quoted(table.name)}") or 0
             for table in shared
             if not table.key
-        ]  # quoted
+        ]
         done = 0
 
         def on_page(rows: int) -> None:
@@ -201,7 +201,7 @@ def _shared_tables(both: _Both[Connection]) -> list[_Table]:
 def _compare_whole(
     tables: duckdb.DuckDBPyConnection, both: _Both[Connection], table: _Table
 ) -> None:
-    # no table of the node is WITHOUT ROWID; that it differs is all that is said of one
+    # no table of a node is WITHOUT ROWID: of such a table only whether it differs is said
     select = f"{table.select(with_long=True)} ORDER BY {', '.join(map(_quoted, table.key))}"
     with stream(both.now, select) as now, stream(both.before, select) as before:
         if any(a is None or b is None or not a.equals(b) for a, b in zip_longest(now, before)):

@@ -1,7 +1,7 @@
 """Multibase: the texts of a CID, as the node reads them; the first character names the base.
 
-A text is refused where its digits can't be of whole bytes, and where bits are left over that are
-not zero. Digits of the bases 16, 32, 36 and 45 may be of either case.
+A text is refused where its digits make no whole number of bytes, or where bits that are left over
+are not zero. Digits of the bases 16, 32, 36 and 45 may be of either case.
 """
 
 from collections.abc import Iterable
@@ -24,13 +24,17 @@ _BITS = {
     **dict.fromkeys("mM", (f"{_BASE64}+/", 6)),
     **dict.fromkeys("uU", (f"{_BASE64}-_", 6)),
 }
-"""The alphabet of each base whose digits are bits, and how many."""
+"""The alphabet of each base whose digits each stand for some bits, and how many bits."""
+
 _EITHER_CASE = frozenset("fFbBcCvVtTkKR")
+"""The bases whose digits may be of either case."""
+
 _TOGETHER = 512
-"""Digits of which one number is made at a time; a multiple of eight, so that they are whole bytes
-in every base whose digits are bits."""
+"""How many digits are made one number; a multiple of eight, so that they make whole bytes in each
+of `_BITS`."""
+
 _PADDED = {**dict.fromkeys("cCtT", 8), **dict.fromkeys("MU", 4)}
-"""Bases that are filled with `=` to a multiple of so many characters."""
+"""Bases whose texts end with `=` up to a multiple of so many characters."""
 
 _NUMBERS = {
     "9": _DIGITS,
@@ -39,8 +43,7 @@ _NUMBERS = {
     "z": _BASE58,
     "Z": f"123456789{_BASE58[33:]}{_BASE58[9:33]}",
 }
-"""The alphabet of each base whose digits make up one number, with a digit for each zero byte that
-it begins with."""
+"""The alphabet of each base whose digits are one number; leading zeros stand for zero bytes."""
 
 _BASE45 = f"{_DIGITS}{_LOWER} $%*+-./:"
 _EMOJI = (
@@ -53,14 +56,14 @@ _EMOJI = (
     "🥴▶➡❓💎💸⬇😨🌚🦋😷🕺⚠🙅😟😵👎🤲🤠🤧📌🔵💅🧐🐾🍒😗🤑🌊🤯🐷☎"
     "💧😯💆👆🎤🙇🍑❄🌴💣🐸💌📍🥀🤢👅💡💩👐📸👻🤐🤮🎼🥵🚩🍎🍊👼💍📣🥂"
 )
-"""A character for each byte."""
+"""The alphabet of base 256: one character for each byte."""
 
 
 def bytes_of_text(text: str) -> bytes | None:
     """The bytes that a multibase text stands for, None if it stands for none."""
     base, digits = text[:1], text[1:]
     if base in _EITHER_CASE:
-        # only ASCII: other characters have lower cases that are digits, too
+        # ASCII alone: the lower case of some other characters is a digit too
         digits = "".join(one.lower() if one.isascii() else one for one in digits)
     try:
         return _bytes(base, digits)
@@ -111,7 +114,7 @@ def _of_bits(digits: str, alphabet: str, bits: int) -> bytes:
 
 def _of_number(digits: str, alphabet: str) -> bytes:
     bare = digits.lstrip(alphabet[0])
-    # so that all parts but the first have as many digits
+    # so that all parts have as many digits
     padded = alphabet[0] * (-len(bare) % _TOGETHER) + bare
     parts = []
     for start in range(0, len(padded), _TOGETHER):
@@ -119,7 +122,7 @@ def _of_number(digits: str, alphabet: str) -> bytes:
         for place in _places(padded[start : start + _TOGETHER], alphabet):
             value = value * len(alphabet) + place
         parts.append(value)
-    # by pairs: one digit after the other would take time by the square
+    # by pairs: to add one digit after the other would take time by the square of their number
     power = len(alphabet) ** _TOGETHER
     while len(parts) > 1:
         parts = [0] * (len(parts) % 2) + parts

@@ -1,10 +1,10 @@
-"""From the bytes of a block to what it can be in an event: where the verifier decodes.
+"""Decodes blocks for the verifier: from the bytes of a block to what it can be in an event.
 
 A block does not say what it is for, so it is read as everything that it could be. Each reading is
 a row of one table of `flows.verify.readings.READINGS`.
 
-A reading is there where the node's decoder has one. Blocks that are strict DAG-CBOR, as all that
-nodes write are, come from cbrrr; the few others from `flows.verify.loose`.
+A block has a reading where the node's decoder can read it so. Blocks of strict DAG-CBOR, as nodes
+write them, are decoded by cbrrr, all others by `flows.verify.loose`.
 """
 
 import re
@@ -24,20 +24,20 @@ from flows.verify.readings import READINGS, BlockReading, Row
 from flows.verify.walk import NOT_WALKED
 
 DEEP = 127
-"""Lists and maps inside each other that are never too deep for the node; whether more are depends
-on what the block is read as."""
+"""So many lists and maps inside each other are never too deep for the node. Whether more are
+depends on what the block is read as."""
 
 LARGEST_DECODED = 128 * 1024
-"""Bytes of a block of which objects are made: they take up to seventy times as much."""
+"""The most bytes of a block that is decoded to objects, which take up to seventy times as much."""
 
 _SHAPELESS: BlockReading = ("block_other", ("no block of an event has this shape",))
 
 _ALL_BUT_HEADS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
-"""Bytes that can't begin a list or map with something in it."""
+"""Bytes that can't be the head of a list or map that holds something."""
 
 _VERY_NEGATIVE = re.compile(rb"\x3b[\x80-\xff]")
-"""How an integer below -2^63 begins, which the node takes in some blocks. Within other values
-these bytes mean nothing."""
+"""How an integer below -2^63 begins, which the node takes in some blocks only. These bytes may be
+part of another value too."""
 
 
 def read_blocks(multihashes: Iterable[bytes], blocks: Iterable[bytes]) -> dict[str, pa.Table]:
@@ -74,7 +74,7 @@ def read_block(block: bytes) -> list[BlockReading]:
     if len(block) > LARGEST_DECODED:
         return _exact_readings(block) or [_SHAPELESS]
     try:
-        # of links it makes what `read_link` makes
+        # links become what `read_link` returns
         content = cast("Cbor", decode_dag_cbor(block, cid_ctor=read_link))
     except ValueError as error:
         return _exact_readings(block) or [("block_other", (f"not DAG-CBOR: {error}",))]
@@ -93,7 +93,7 @@ def _may_be_deep(block: bytes) -> bool:
 
 
 def _usual_reading(content: Cbor, block: bytes) -> BlockReading | None:
-    """The one reading of a block in a flat layout that nodes write; None: it has another layout."""
+    """The only reading of a block in a layout that nodes write; None: it has another layout."""
     if type(content) is list:
         return _node(content) if {*map(type, content)} == {Link} else None
     if type(content) is not dict:
@@ -115,7 +115,7 @@ def _usual_reading(content: Cbor, block: bytes) -> BlockReading | None:
 
 
 def _exact_readings(block: bytes) -> list[BlockReading]:
-    """The readings of a block that is large, no strict DAG-CBOR, or at a limit of the decoder."""
+    """The readings of a block that is large, no strict DAG-CBOR, or near a limit of the decoder."""
     readings: list[BlockReading] = []
     try:
         content = untagged_content(block)
@@ -132,7 +132,7 @@ def _exact_readings(block: bytes) -> list[BlockReading]:
 
 
 def _other_readings(content: Cbor, block: bytes) -> Iterator[BlockReading]:
-    """The readings of a block of strict DAG-CBOR as what is not an event itself."""
+    """The readings of a block of strict DAG-CBOR as a node, a proof or a capability."""
     if type(content) is list:
         yield _node(content)
     elif type(content) is dict:

@@ -25,11 +25,11 @@ _TIMES = ("exp", "nbf")
 _OPTIONAL_TEXTS = ("requestId", "statement")
 
 Part: TypeAlias = Mapping[str, str | None]
-"""The fields that a part has, with their texts; None: null, or what is no text."""
+"""The fields that a part has, with their texts; None: the field is null, or no text."""
 
 
 def is_capability(block: bytes) -> bool:
-    """Whether these bytes have all fields of a capability, each of its type."""
+    """Whether a block has all fields of a capability, each of its type."""
     reader = LooseReader(block)
     readers: dict[str, Callable[[], Part]] = {
         "h": lambda: reader.fields({"t": reader.variant}),

@@ -1,4 +1,4 @@
-"""Ask every rule, and keep what it finds in the table `violation`."""
+"""Run every rule, and keep what it finds in the table `violation`."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from flows.verify.rules import RULES, Rule
 from flows.verify.verification import Finding, Violation
 
 FIRST = 5
-"""Violations of a rule that are shown."""
+"""How many violations of a rule are shown at most."""
 
 _VIOLATION = (
     "rule VARCHAR, cid BLOB, number BIGINT, related BLOB, detail VARCHAR, in_baseline BOOLEAN"
@@ -26,7 +26,7 @@ def check_rules(
     Args:
         tables: a DuckDB connection.
         given: which of the optional inputs there are, by the name in `Rule.needs`.
-        on_rules: gets how many rules have been asked, and how many there are.
+        on_rules: gets how many rules have been run, and how many there are.
 
     Returns:
         One finding for each of `RULES`, in their order.
@@ -37,16 +37,16 @@ def check_rules(
         if rule.needs is not None and not given[rule.needs]:
             findings.append(Finding(rule, 0, 0, (), is_skipped=True))
         else:
-            findings.append(_ask(tables, rule))
+            findings.append(_run(tables, rule))
         on_rules(done, len(RULES))
     return tuple(findings)
 
 
-def _ask(tables: duckdb.DuckDBPyConnection, rule: Rule) -> Finding:
+def _run(tables: duckdb.DuckDBPyConnection, rule: Rule) -> Finding:
     text = sql(f"rules/{rule.name}").rstrip().removesuffix(";")
     tables.execute(
         f"INSERT INTO violation SELECT $rule, * FROM (\n{text}\n)", {"rule": rule.name}
-    ).fetchall()  # our own file
+    ).fetchall()  # the text of a file of ours
     counts = """
         SELECT count(*) FILTER (NOT in_baseline), count(*) FILTER (in_baseline)
         FROM violation WHERE rule = $rule

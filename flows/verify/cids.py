@@ -10,7 +10,8 @@ _CBOR_BYTES = len(_CBOR_SHA256) + _DIGEST_BYTES
 _JOSE_BYTES = len(_JOSE_SHA256) + _DIGEST_BYTES
 _V0_TEXT_LENGTH = 46
 _MAX_DIGEST_BYTES = 64
-"""The node's CID type has no room for a longer digest."""
+"""The node reads no CID with a longer digest."""
+
 _MAX_VARINT_BYTES = 10
 _MAX_NUMBER = (1 << 64) - 1
 _MORE_BYTES = 0x80
@@ -28,7 +29,7 @@ def read_link(content: bytes) -> Link:
     Raises:
         ValueError: it does not begin with a CID.
     """
-    # nearly all links, and this runs once for each of them
+    # nearly all links are in these two forms, and this runs once for each link
     if (len(content) == _JOSE_BYTES and content[:5] == _JOSE_SHA256) or (
         len(content) == _CBOR_BYTES and content[:4] == _CBOR_SHA256
     ):
@@ -66,12 +67,12 @@ def cid_at_start(content: bytes) -> bytes | None:
 
 
 def _varint(content: bytes, start: int) -> tuple[int, int]:
-    """A number and where it ends; -1: there is none."""
+    """A number, -1 if there is none, and where it ends."""
     value = 0
     for place, byte in enumerate(content[start : start + _MAX_VARINT_BYTES]):
         value |= (byte % _MORE_BYTES) << 7 * place
         if byte < _MORE_BYTES:
-            # a longer form of a number than it needs is none
+            # a number that takes more bytes than it needs is none
             is_number = (byte or not place) and value <= _MAX_NUMBER
             return (value, start + place + 1) if is_number else (-1, start)
     return -1, start
@@ -90,5 +91,5 @@ def cid_text(cid: bytes) -> str:
 
 
 def is_text_of_version_0(text: str) -> bool:
-    """Whether a text is base58 without its prefix, as CIDs of version 0 are written."""
+    """Whether a text is a CID of version 0: base58 without the prefix of multibase."""
     return text.startswith("Qm") and len(text) == _V0_TEXT_LENGTH

@@ -1,9 +1,9 @@
-"""Decode the block table, in this process or in several: Python decodes in one thread of each.
+"""Decodes the block table, in this process or in several: Python decodes in one thread of each.
 
     python -m flows.verify.decoder DATABASE PART PARTS [hashes]
 
-writes Arrow streams to stdout, concatenated: each is one table of `READINGS` or
-`WRONG_HASH`, named in its schema's metadata.
+writes Arrow streams to stdout, concatenated: each is a table of `READINGS`, `wrong_hash`, or
+`counted`, and its schema's metadata names it.
 """
 
 import gc
@@ -23,16 +23,19 @@ from flows.verify.blocks import read_blocks
 from flows.verify.rows import LONG_VALUE, READ_ERRORS, connect_immutable, rowids, stream
 
 SLICE_ROWS = 65_536
-"""Blocks whose readings are handed on together, or somewhat fewer, so that all parts have as
-many: DuckDB takes a millisecond for each insert, whatever it holds. A part is made of slices,
-because some regions of a table hold other kinds of block than others."""
+"""The most blocks whose readings are handed on together, a slice: DuckDB takes a millisecond for
+each insert, whatever it holds. The slices are dealt out to the parts in turn, because the regions
+of a table hold different kinds of block."""
+
 FLUSH_BYTES = 16 << 20
-"""Or as soon as they take this much."""
+"""Readings of so many bytes are handed on before the slice ends."""
+
 MOST_SLICES = 4_096
-"""Should rowids lie far apart, each slice spans more of them: looking for rows where there are
-none takes time, too."""
+"""The most slices of a part: where rowids lie far apart, each slice spans more of them, because
+looking where there are no rows takes time too."""
+
 UNREADABLE = 2
-"""Exit code of the process if SQLite can't read the blocks; stderr has SQLite's words."""
+"""The exit code if SQLite can't read the blocks; stderr then has SQLite's words."""
 
 WRONG_HASH = pa.schema(
     [
@@ -50,21 +53,21 @@ _HASHES: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x16\x20": lambda block: sha3_256(block).digest(),
     b"\x1b\x20": lambda block: keccak.new(digest_bits=256, data=block).digest(),
 }
-"""How a multihash begins, its code and the length of its digest, to the function."""
+"""The hash functions that are known, by the start of a multihash: code and length of the digest."""
 
-# no block is empty, so an empty one stands for one that is read by itself
+# no block is empty: an empty value stands for a block that is too long to be read with others
 _BLOCKS = f"""
     SELECT rowid AS id, CAST(coalesce(multihash, x'') AS BLOB) AS multihash,
         CASE WHEN length(bytes) <= {LONG_VALUE} THEN CAST(bytes AS BLOB) ELSE x'' END AS bytes
-    FROM ceramic_one_block WHERE rowid BETWEEN ? AND ? ORDER BY rowid"""  # a constant
+    FROM ceramic_one_block WHERE rowid BETWEEN ? AND ? ORDER BY rowid"""
 _BLOCK = "SELECT CAST(coalesce(bytes, x'') AS BLOB) FROM ceramic_one_block WHERE rowid = ?"
 
 
 class DecodedPart(NamedTuple):
     """What was decoded from some thousand blocks.
 
-    `tables` are those of `READINGS` and `wrong_hash`, by name, `blocks` is how many there are, and
-    `unknown_hashes` of how many the hash function is not known, if hashes are asked for.
+    `tables` are those of `READINGS` and `wrong_hash`, by name; `blocks` counts the blocks, and
+    `unknown_hashes` those whose hash function is not known, if hashes are compared.
     """
 
     tables: dict[str, pa.Table]
@@ -133,7 +136,7 @@ def _pages(connection: Connection, first: int, last: int) -> Iterator[_BlockPage
 
 
 def _page(batch: pa.RecordBatch) -> _BlockPage:
-    # by way of numpy: Arrow itself makes a Python object for each value twice
+    # through numpy: Arrow itself would make two Python objects for each value
     return _BlockPage(
         *(batch[name].to_numpy(zero_copy_only=False).tolist() for name in _BlockPage._fields)
     )
@@ -154,7 +157,7 @@ def _wrong_hashes(page: _BlockPage) -> pa.Table:
 
 @contextmanager
 def _no_cyclic_garbage_collection() -> Iterator[None]:
-    """Decoded blocks hold no cycles, yet looking for some takes a fifth of the time."""
+    """Decoded blocks hold no cycles, yet looking for cycles takes a fifth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -166,7 +169,7 @@ def _no_cyclic_garbage_collection() -> Iterator[None]:
 
 def main() -> int:
     """Write what `decoded` yields to stdout; returns the exit code."""
-    # the process that reads from here decides when to stop
+    # the process that reads the output decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     path, part, parts, *options = sys.argv[1:]
     try:

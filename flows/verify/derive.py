@@ -1,4 +1,4 @@
-"""What follows from the stored rows, by SQL alone: each file of `sql/facts` says what it makes."""
+"""Makes the tables of facts from the stored rows; each file of `sql/facts` says what it makes."""
 
 from collections.abc import Callable
 from importlib.resources import files
@@ -16,13 +16,13 @@ def sql(name: str) -> str:
 
 
 def run(tables: duckdb.DuckDBPyConnection, statements: str) -> None:
-    """Run all statements of a text and drop their rows."""
+    """Run all statements of a text; their rows are dropped."""
     for statement in tables.extract_statements(statements):
         tables.execute(statement).fetchall()
 
 
 def derive(tables: duckdb.DuckDBPyConnection, on_steps: Callable[[int, int], None]) -> None:
-    """Make the tables of facts that the rules ask.
+    """Make the tables of facts on which the rules run.
 
     Args:
         tables: a DuckDB connection with the loaded tables of sql/stored.sql.
@@ -35,8 +35,8 @@ def derive(tables: duckdb.DuckDBPyConnection, on_steps: Callable[[int, int], Non
                 run(tables, sql("facts/witness_step"))
             follow_long_paths(tables)
         on_steps(done, len(STEPS))
-    # whatever can be delivered hangs below something that can be delivered at once: without that
-    # there is nothing to climb
+    # an event that can be delivered has an ancestor, or is one, that can be delivered at once:
+    # where there is none, nothing is left to find
     ((at_once, waiting),) = tables.execute(
         "SELECT count(*) FILTER (is_reached), count(up) FROM climb"
     ).fetchall()

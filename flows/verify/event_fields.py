@@ -1,4 +1,4 @@
-"""What a root or payload block can be: its fields, read into the types that a node asks for."""
+"""What a root or payload block can be: its fields, read as the types that a node expects."""
 
 from collections.abc import Iterator
 
@@ -48,14 +48,14 @@ def _fields(
     """The values of these fields of a map, or of a list that has them by position.
 
     Args:
-        content: what may be such a map or list.
+        content: of a block, or of a part of one.
         names: of the fields.
-        optional: those that a map need not have.
-        least: how many a list must have; None: all.
-        absent: the value of those that are not there.
+        optional: the fields that a map need not have.
+        least: how many fields a list must have; None: all.
+        absent: the value of fields that are not there.
 
     Returns:
-        None if there are no such fields.
+        The values in the order of `names`, None if it is no such map or list.
     """
     named = content.fields(names) if isinstance(content, Map) else content
     if isinstance(named, dict):
@@ -101,7 +101,7 @@ def _is_init_header(header: Cbor) -> bool:
     fields = _fields(header, names, optional=names, least=3, absent=_ABSENT)
     if fields is None:
         return False
-    # no controllers are none, but null is an error
+    # the field may be left out, but null is an error
     controllers = [] if fields[0] is _ABSENT else fields[0]
     sep, model, should_index, unique, context, model_version = (
         None if one is _ABSENT else one for one in fields[1:]
@@ -131,7 +131,7 @@ def _is_data_header(header: Cbor) -> bool:
 
 
 def _cid(content: Cbor) -> bytes | None:
-    """The CID of a link, or of bytes, or of a list of their numbers: the node takes all."""
+    """The CID in a link, in bytes, or in a list of the numbers of bytes: the node takes all."""
     if type(content) is Link:
         return content
     if type(content) is bytes:
@@ -145,7 +145,7 @@ def _cid(content: Cbor) -> bytes | None:
 
 
 def _text(content: Cbor) -> str | None:
-    """A text, or that of bytes, which the node takes as well."""
+    """A text, or bytes in UTF-8, which the node takes as well."""
     if type(content) is str:
         return content
     if type(content) is bytes:

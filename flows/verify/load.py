@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
 BLOCKS_FOR_PROCESSES = 100_000
-"""From here on processes of their own decode. Starting one takes a quarter of a second, as
-decoding half of this does."""
+"""From so many blocks on, other processes decode. To start one takes a quarter of a second, as long
+as to decode half as many blocks."""
+
 POLL_SECONDS = 0.2
+"""How often progress is reported."""
 
 _LISTED_COLUMNS = """
     hash(event_cid) AS event,
     hash(listed_cid(codec, multihash)) AS block,
     root <> (listed_cid(codec, multihash) = event_cid)::BIGINT AS is_root_wrong
 """
-"""Of what `flows.verify.rows.EVENT_BLOCKS` selects, for the table `listed`."""
+"""Columns of the table `listed`, from those that `flows.verify.rows.EVENT_BLOCKS` selects."""
 
 Progress = Callable[[int, int], None]
 
@@ -74,17 +76,17 @@ def insert_rows(
         try:
             insert(tables, table, rows, columns)
         except duckdb.InvalidInputException as cause:
-            # what SQLite said, in DuckDB's words around Arrow's: all that can fail here is reading
+            # only reading can fail here; what SQLite says is inside the words of Arrow and DuckDB
             raise OSError(str(cause).rpartition("get_next failed(): ")[2]) from cause
 
 
 def load_events(tables: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
-    """Append the events of a ceramic database to a table like `stored_event` (sql/stored.sql)."""
+    """Append the events of a database to a table like `stored_event` (sql/stored.sql)."""
     insert_rows(tables, table, path, EVENTS)
 
 
 def load_baseline(tables: duckdb.DuckDBPyConnection, path: Path, baseline: Path) -> None:
-    """Fill `baseline_event`, and the tables of numbers that are none (sql/stored.sql)."""
+    """Fill `baseline_event`, and the tables of values that are no numbers (sql/stored.sql)."""
     load_events(tables, baseline, "baseline_event")
     insert_rows(tables, "other_number", path, OTHER_NUMBERS)
     insert_rows(tables, "baseline_other_number", baseline, OTHER_NUMBERS)
@@ -103,20 +105,21 @@ def load_database(
 
     Args:
         tables: a DuckDB connection.
-        path: a ceramic database.
-        processes: how many decode if there are many blocks; without any, and with few blocks, this
-            process does.
-        on_blocks: gets how many blocks are decoded, and about how many there are: the range of
-            their rowids.
+        path: the database.
+        processes: how many decode if there are many blocks; if there are few, or with 0, this
+            process decodes.
+        on_blocks: gets how many blocks have been decoded, and about how many there are (the span
+            of their rowids).
         hashes: compare the bytes of each block with its multihash.
-        least_blocks: how many are many.
+        least_blocks: how many blocks count as many.
 
     Returns:
-        How many blocks there are, and of how many the hash function is not known.
+        How many blocks there are, and of how many the hash function is not known (0 without
+        `hashes`).
 
     Raises:
         READ_ERRORS: SQLite can't read the file.
-        InterruptedRunError: a decoding process was ended from outside.
+        InterruptedRunError: a decoding process was killed.
     """
     for name, schema in READINGS.items():
         _create(tables, name, schema.empty_table())
@@ -162,7 +165,7 @@ def _load_rows(tables: duckdb.DuckDBPyConnection, path: Path) -> None:
 def _keep(
     tables: duckdb.DuckDBPyConnection, source: Generator[DecodedPart, None, None], loading: _Loading
 ) -> None:
-    # many small inserts into a table that has rows cost four times as much if each is a transaction
+    # many small inserts into a table with rows take four times as long if each is a transaction
     tables.begin()
     with closing(source):
         for part in source:
@@ -178,12 +181,12 @@ def _keep(
 def _decoded_elsewhere(
     path: Path, part: int, parts: int, *, hashes: bool
 ) -> Generator[DecodedPart, None, None]:
-    # -P: a folder `flows` where the user stands must not be taken for ours
+    # -P: a folder `flows` in the current folder must not be imported in place of ours
     command = [sys.executable, "-P", "-m", "flows.verify.decoder", str(path), str(part), str(parts)]
     if hashes:
         command.append("hashes")
-    # numpy, which Arrow imports, would start threads that nothing here uses: a quarter of the time
-    # to start
+    # numpy, which Arrow imports, would start threads that nothing uses, in a quarter of the time
+    # that the process takes to start
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
@@ -209,5 +212,5 @@ def _decoded_elsewhere(
         raise InterruptedRunError(
             f"A process that decodes blocks for `verify` ended with code `{code}`",
             unchanged="Nothing was changed.",
-            advice="Run verify again.",
+            advice="Run `verify` again.",
         )

@@ -14,14 +14,14 @@ from flows.verify.derive import run, sql
 from flows.verify.load import insert
 
 ORDER = "order-*.parquet"
-"""Files of the order, in its order when sorted by name."""
+"""Files of the order; sorted by name they are in its order."""
 LEFT = ("waiting", "rejected")
-"""What was left undelivered is listed in a file `NAME.parquet` for each of these."""
+"""For each of these a file `NAME.parquet` lists events that were left undelivered."""
 DOCUMENT = "replay.json"
 _PAIRS = pa.schema([("what", pa.string()), ("value", pa.string())])
 
 COUNTS = ("delivered", *LEFT, "first_number", "last_number", "order_digest")
-"""Fields of the document that are held against the files (sql/log_found.sql)."""
+"""Fields of the document that are compared with the files (sql/log_found.sql)."""
 
 _ORDER_ROWS = """
     SELECT delivered AS number, cid, stream, prev, kind, rowid AS id,
@@ -35,11 +35,12 @@ class Log:
     """The folder of a log."""
 
     def __init__(self, folder: Path, *, published: bool) -> None:
-        """Look at a folder without reading its rows.
+        """Look for the files of a log, without reading them.
 
         Args:
             folder: the folder that `replay --out` named.
-            published: whether it must hold the document; a replay verifies its log before that.
+            published: whether it must hold the document; a replay verifies its log before it writes
+                that.
 
         Raises:
             CannotStartError: it holds no log.
@@ -65,7 +66,7 @@ class Log:
         """Check by the first file that the log has the columns that `load` needs.
 
         Raises:
-            CannotStartError: it is no log.
+            CannotStartError: it has not.
         """
         self._read(tables, f"DESCRIBE {_ORDER_ROWS}", self._order, before=0)
 
@@ -73,7 +74,7 @@ class Log:
         """Fill `log`, `log_left`, `log_said` and `log_found` (sql/stored.sql).
 
         Raises:
-            CannotStartError: a file is no part of a log.
+            CannotStartError: a file can't be read, or is no part of a log.
         """
         found: dict[str, str] = {}
         before = 0
@@ -99,7 +100,7 @@ class Log:
         run(tables, sql("log_found"))
 
     def _document(self) -> dict[str, str] | None:
-        """The values of the document by the name of what they describe; None: there is none."""
+        """What the document says, by name; None: there is no document, or it is no log's."""
         file = self.folder / DOCUMENT
         if not file.is_file():
             return None

@@ -1,8 +1,8 @@
-"""Follow the paths of time events that have more steps than any tree of events.
+"""Follows the paths of time events that have more steps than any tree of events needs.
 
-Nothing keeps an event from having such a path, and a node follows it. One statement for each step
-of all paths, as for the others, would take minutes for thousands of steps. So the nodes of some
-events at a time are held here, and their paths followed one after the other.
+An event may have such a path, and a node follows it. One SQL statement for each step, as shorter
+paths have it, would take minutes for thousands of steps. So this holds the nodes of some events at
+a time, and follows their paths one after the other.
 """
 
 from collections.abc import Iterator
@@ -16,22 +16,22 @@ from flows.verify.cids import multihash
 from flows.verify.load import insert
 
 BYTES_TOGETHER = 8 << 20
-"""Of the paths and the links of nodes that are held at a time, or those of one event."""
+"""The most bytes of paths and links that are held at a time; those of one event may be more."""
 ROWS_TOGETHER = 1 << 16
-"""Steps that are handed on at a time."""
+"""Steps that are written to a table at a time."""
 
 _LARGEST_INDEX = (1 << 63) - 1
-"""No list is so long."""
+"""The largest index that is followed: no list is so long."""
 _LONGEST_INDEX = 19
-"""Digits of that number; what has more is none, or begins with zeros."""
+"""Digits of that number: without leading zeros no index has more."""
 
 _WITNESS = pa.schema(
     [("id", pa.int64()), ("event", pa.uint64()), ("cid", pa.binary()), ("is_end", pa.bool_())]
 )
 _Step = tuple[int, int, bytes, bool]
-"""A row of that."""
+"""A row of schema _WITNESS."""
 
-# a link has some 36 bytes, its place 8
+# a link takes some 36 bytes, its place in the list 8
 _SIZES = """
     WITH node AS (
         SELECT hash(listed_cid(codec, multihash)) AS block, 44 * len(links) AS size
@@ -90,7 +90,7 @@ def follow_long_paths(
 
 
 def _ranges(sizes: list[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
-    """The first and last of so many ids that they have `most` bytes together, or of one."""
+    """The first and last of ids that have at most `most` bytes together, or of a larger one."""
     first, held = 0, 0
     last: int | None = None
     for event, size in sizes:
@@ -104,7 +104,7 @@ def _ranges(sizes: list[tuple[int, int]], most: int) -> Iterator[tuple[int, int]
 
 
 def _followed(nodes: dict[bytes, _Node], root: bytes, path: str) -> Iterator[tuple[bytes, bool]]:
-    """What stands at each step, and whether the path ends there."""
+    """The CID at each step, and whether the path ends there."""
     cid, begin = root, 0
     while begin <= len(path):
         end = path.find("/", begin)
@@ -126,7 +126,7 @@ def _add(tables: duckdb.DuckDBPyConnection, rows: list[_Step]) -> None:
 
 
 def _index(part: str) -> int | None:
-    """A place in a node, None if it is none."""
+    """The index that a part of a path stands for, None if it stands for none."""
     digits = part.removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):
         return None

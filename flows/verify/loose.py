@@ -1,15 +1,15 @@
-"""A decoder that takes exactly what the node's takes, for blocks that are no strict DAG-CBOR.
+"""A decoder that takes exactly what the node's takes, for blocks that are not strict DAG-CBOR.
 
-Nodes decode with serde_ipld_dagcbor 0.6 into types that they derive with serde. It takes more than
-DAG-CBOR allows, and what it takes depends on what a block is read as:
+Nodes decode with serde_ipld_dagcbor 0.6, which takes more than DAG-CBOR allows. What it takes
+depends on what a block is read as:
 
-- untagged: roots and payloads. The whole block is made a value first, so that all of it counts.
-  Links are looked into only where a field asks for one.
-- typed: proofs and capabilities. Fields that nobody asks for are stepped over, and may hold any
+- untagged: roots and payloads. The whole block must be readable. Whether a link holds a CID counts
+  only where a field needs a link.
+- typed: proofs and capabilities. Fields that the type does not have are skipped, and may hold any
   CBOR.
 - a value: witness nodes.
 
-Lists and maps stay bytes: their items and fields are read where they are asked for.
+Lists and maps stay bytes: an item or a field is read when it is needed.
 """
 
 import re
@@ -45,22 +45,25 @@ FieldValue = TypeVar("FieldValue")
 _BYTE = re.compile(
     rb"[\x00-\x17]|\x18.|\x19\x00.|\x1a\x00{3}.|\x1b\x00{7}.".join((rb"(?:", rb")*+")), re.DOTALL
 )
-"""Numbers below 256."""
+"""Numbers below 256, in any of their encodings."""
+
 _LONGEST_CID = 110
-"""Bytes: four varints and a digest."""
+"""The most bytes of a CID: four varints and a digest."""
+
 _MOST_FIELDS = 8
-"""Fields that a map may name by their places."""
+"""The most fields of a type; a map may name a field by its place in the type."""
+
 _NAMES = (
     *("id", "prev", "proof", "path", "payload", "signatures", "header", "data", "protected"),
     *("signature", "controllers", "sep", "model", "shouldIndex", "unique", "context"),
     "modelVersion",
 )
 _FIELDS = {name.encode(): name for name in _NAMES}
-"""All fields of what the node reads untagged."""
+"""The names of all fields of the types that the node reads untagged."""
 
 
 class BadLink(bytes):
-    """The bytes of a link that is no CID: an error only where a field needs this link."""
+    """The bytes of a link that holds no CID: an error only where a field needs this link."""
 
     __slots__ = ()
 
@@ -82,7 +85,7 @@ class Items:
             at = value_end(self.block, at, ReadAs.ANY)
 
     def leading_bytes(self) -> bytes:
-        """The first of the numbers that it holds, empty if they are not all those of bytes."""
+        """Its first items as bytes, as many as a CID may have; empty if an item is none."""
         end = value_end(self.block, self.at, ReadAs.ANY)
         if _BYTE.fullmatch(self.block, self._first, end) is None:
             return b""
@@ -95,7 +98,7 @@ class Items:
 
 
 class Map:
-    """A map in a block that is known to be readable. Bytes in UTF-8 count as a text."""
+    """A map in a block that is known to be readable. A key may be bytes in UTF-8 or a text."""
 
     def __init__(self, block: bytes, at: int) -> None:
         self.block, self.at = block, at
@@ -104,9 +107,9 @@ class Map:
         self._has_odd_keys = False
 
     def fields(self, names: tuple[str, ...]) -> "dict[str, Cbor] | None":
-        """Those of these fields that it has, None if the node can't know which.
+        """Those of these fields that the map has, None if the node refuses its keys.
 
-        A key that is a number stands for a place in `names`.
+        A key that is a number stands for the field at that place in `names`.
         """
         if self._found is None:
             self._found = {}
@@ -148,7 +151,7 @@ class Map:
             at = value_end(block, at, ReadAs.ANY)
 
     def has_text_keys(self) -> bool:
-        """Whether it is a map of values by texts, of which the last one of a text counts."""
+        """Whether its keys are texts and its values can be encoded again; keys may be repeated."""
         count, at = head(self.block, self.at, MAP)
         try:
             for _ in range(count):
@@ -166,7 +169,7 @@ class Map:
 Cbor: TypeAlias = (
     "bool | int | float | str | bytes | list[Cbor] | dict[str, Cbor] | Items | Map | None"
 )
-"""A decoded value; bytes that are `Link` or `BadLink` stood in a link."""
+"""A decoded value; the bytes of a link are `Link` or `BadLink`."""
 
 
 def untagged_content(block: bytes) -> Cbor:
@@ -207,7 +210,10 @@ def content_at(block: bytes, at: int) -> Cbor:
 
 
 class LooseReader:
-    """Reads the fields that a type asks for from a block, and steps over all others."""
+    """Reads the fields of a type from a block, and skips all others.
+
+    Its methods raise NOT_WALKED where the node's decoder takes no such value.
+    """
 
     def __init__(self, block: bytes) -> None:
         self._block = block
@@ -215,11 +221,7 @@ class LooseReader:
         self._steps = MAX_STEPS
 
     def end(self) -> None:
-        """Check that nothing follows.
-
-        Raises:
-            ValueError: something does.
-        """
+        """Check that nothing follows what was read."""
         if self._at != len(self._block):
             raise ValueError("something follows the value")
 
@@ -234,7 +236,7 @@ class LooseReader:
         return read_link(content)
 
     def untagged_value(self) -> None:
-        """Read over a value that the node makes of it untagged, and can encode again."""
+        """Skip a value that the node reads untagged and can encode again."""
         self._at = value_end(self._block, self._at, ReadAs.VALUE, self._steps)
 
     def optional(self, read: Callable[[], FieldValue]) -> FieldValue | None:
@@ -248,11 +250,11 @@ class LooseReader:
         return found
 
     def variant(self) -> str:
-        """Read one of several names."""
+        """Read one of several names, a variant of an enum."""
         self._step(1)
         byte = self._block[self._at]
         if byte == MAP << 5 | 1:
-            # the value of a name in a map is not read: what follows must then fit by chance
+            # of a name in a map the node does not read the value: it reads on after the name
             self._at += 1
         elif byte >> 5 != TEXT:
             raise ValueError("no name")
@@ -261,14 +263,14 @@ class LooseReader:
         return found
 
     def texts(self) -> None:
-        """Read over a list of texts."""
+        """Skip a list of texts."""
         self._step(1)
         for _ in range(self._length(LIST)):
             self.text()
         self._step(-1)
 
     def fields(self, readers: Mapping[str, Callable[[], FieldValue]]) -> dict[str, FieldValue]:
-        """Read a map with these fields; any others are stepped over."""
+        """Read a map with these fields; any others are skipped."""
         self._step(1)
         found: dict[str, FieldValue] = {}
         for _ in range(self._length(MAP)):
@@ -296,27 +298,27 @@ class LooseReader:
 
 
 def is_value(content: Cbor) -> bool:
-    """Whether the node can keep what its decoder has read, and encode it again."""
+    """Whether the node can encode again what its decoder has read."""
     if isinstance(content, Items | Map):
         try:
             value_end(content.block, content.at, ReadAs.VALUE)
         except NOT_WALKED:
             return False
         return True
-    # lists and dicts are of a block of strict DAG-CBOR
+    # a list or dict comes from a block of strict DAG-CBOR
     return isfinite(content) if type(content) is float else not isinstance(content, BadLink)
 
 
 def is_map(content: Cbor) -> bool:
-    """Whether it is a map of such values by texts."""
+    """Whether it is a map from texts to such values."""
     return content.has_text_keys() if isinstance(content, Map) else isinstance(content, dict)
 
 
 def links_of_list(block: bytes) -> tuple[list[int], list[Link]]:
-    """The links of a block that the node reads as a list, and their places in it.
+    """The places of the links in a list, and the CIDs; `block` is read as a witness node.
 
     Raises:
-        NOT_WALKED: it is none.
+        NOT_WALKED: the node's decoder takes no such list.
     """
     if block[0] >> 5 != LIST:
         raise ValueError("no list")

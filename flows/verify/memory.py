@@ -1,6 +1,6 @@
 """How memory is shared out: `--memory-limit` is for this process and all that decode for it.
 
-Only DuckDB holds more for more events, and goes on in temporary files beyond its share. All else is
+Only DuckDB needs more for more events; beyond its share it goes on in temporary files. All else is
 bounded by the constants here.
 """
 
@@ -13,33 +13,35 @@ from flows.amounts import MEGABYTE
 from flows.amounts import amount as bytes_in
 
 OWN_BYTES = 150 * MEGABYTE
-"""Python and its libraries (50 MB), rows on their way from SQLite or being decoded here (40 MB),
-and what DuckDB takes above its share, mostly for joins of up to a million integers (50 MB).
-At most 126 MB were seen."""
-PROCESS_BYTES = 100 * MEGABYTE
-"""A decoding process (75 MB), and the readings that are on their way from it to DuckDB."""
-THREAD_BYTES = 125 * MEGABYTE
-THREAD_BYTES_PER_ROOT = 80_000
-"""What each thread of DuckDB needs to join tables that do not fit into its share, and that by
-the square root of the number of events: a join is cut into parts that fit, and each part that is
-written holds a page. With one thread, 1 million events took up to 100 MB, and 10 million less
-than 200."""
+"""For this process without DuckDB's share: Python and its libraries (50 MB), rows that are read or
+decoded (40 MB), and what DuckDB takes above its share, mostly for joins of up to a million integers
+(50 MB). At most 126 MB were measured."""
 
+PROCESS_BYTES = 100 * MEGABYTE
+"""For a decoding process (75 MB), and the readings on their way from it to DuckDB."""
+
+THREAD_BYTES = 125 * MEGABYTE
+"""The least that a thread of DuckDB needs to join tables that do not fit into its share."""
+
+THREAD_BYTES_PER_ROOT = 80_000
+"""The same, times the square root of the number of events: a join is cut into parts that fit, and
+each part that is written holds a page. With one thread, 1 million events took up to 100 MB, and 10
+million less than 200."""
 
 FLUSH = "16MB"
-"""From this size on DuckDB gives the memory that it frees back to the system. With its default of
-512 MB it held what one join had freed while the next took more: 300 MB above a limit of 2 GB."""
+"""From so much freed memory on, DuckDB gives it back to the system. With its default of 512 MB it
+kept what one join had freed while the next one took more: 300 MB above a limit of 2 GB."""
 
 
 class Shares(NamedTuple):
-    """What each may take."""
+    """How many processes and threads there are, and what DuckDB may take."""
 
     processes: int
-    """How many decode; with none this process does, in its own share."""
+    """How many processes decode; 0: this process does, in its own share."""
     threads: int
-    """DuckDB's."""
+    """How many threads DuckDB has."""
     while_decoding: int
-    """Bytes for DuckDB as long as there are decoding processes."""
+    """Bytes for DuckDB while processes decode."""
     afterwards: int
     """Bytes for DuckDB when they have ended."""
 
@@ -60,7 +62,7 @@ def amount(text: str) -> int:
 
 
 def least_limit(events: int) -> int:
-    """The fewest bytes in which a database of so many events can be verified."""
+    """The fewest bytes of memory in which a database of so many events can be verified."""
     return OWN_BYTES + _thread_bytes(events)
 
 

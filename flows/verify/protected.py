@@ -1,8 +1,8 @@
 """The capability that a protected header names, read as the node reads it: by serde_json 1.0.
 
-Of the header it reads one field, `cap`, and steps over all others: those must be
-JSON in form, but need not be UTF-8 and may be of any depth. So `json.loads`, which reads all
-values, refuses headers that the node takes.
+The node reads one field of the header, `cap`, and skips all others: they must have the form of
+JSON, but need not be UTF-8 and may be of any depth. `json.loads` reads all values, and so refuses
+headers that the node takes.
 """
 
 import re
@@ -12,9 +12,11 @@ from flows.verify.bases import bytes_of_text
 from flows.verify.cids import cid_at_start, is_text_of_version_0
 
 REMEMBERED_HEADERS = 32_768
+"""How many headers are remembered: a session signs all its events with the same one."""
+
 REMEMBERED_BYTES = 512
-"""A session signs all its events with the same header of some 200 bytes. Longer ones are not
-remembered, so all of them take 30 MB at most."""
+"""The most bytes of a header that is remembered; most have some 200. All together take at most
+30 MB."""
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _STRING = re.compile(rb'"((?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+)"', re.DOTALL)
@@ -38,7 +40,7 @@ def _remembered_cid(protected: bytes) -> bytes | None:
 
 
 def _capability_cid(protected: bytes) -> bytes | None:
-    # `\` may spell the name of the field in escapes, and a list has its fields by position
+    # escapes may spell the name of the field, and a list has its fields by position
     if b"cap" not in protected and b"\\" not in protected and protected.lstrip()[:1] != b"[":
         return None
     try:
@@ -93,7 +95,7 @@ class _Header:
             if name == "cap":
                 found.append(self._optional_text())
             else:
-                self._step_over()
+                self._skip()
             if not self._next_is(b","):
                 break
             self._take(b",")
@@ -112,8 +114,8 @@ class _Header:
     def _text(self) -> str:
         return _ESCAPE.sub(_unescaped, self._match(_STRING)[1].decode())
 
-    def _step_over(self) -> None:
-        """Read a value of any depth."""
+    def _skip(self) -> None:
+        """Skip a value of any depth."""
         open_lists: list[bool] = []
         while True:
             self._space()
@@ -123,7 +125,7 @@ class _Header:
                 is_list = byte == b"["
                 if not self._next_is(b"]" if is_list else b"}"):
                     open_lists.append(is_list)
-                    self._step_over_name(is_list=is_list)
+                    self._skip_name(is_list=is_list)
                     continue
                 self._at += 1
             else:
@@ -133,9 +135,9 @@ class _Header:
             if not open_lists:
                 return
             self._take(b",")
-            self._step_over_name(is_list=open_lists[-1])
+            self._skip_name(is_list=open_lists[-1])
 
-    def _step_over_name(self, *, is_list: bool) -> None:
+    def _skip_name(self, *, is_list: bool) -> None:
         if not is_list:
             self._match(_STRING)
             self._take(b":")

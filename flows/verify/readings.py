@@ -1,7 +1,7 @@
 """What a block can be in an event: the tables between the decoder and the SQL.
 
-The names, columns and field types are the contract with the SQL, whose joins ask for the reading
-that an event needs of a block.
+The SQL relies on the names, columns and types: it joins the reading that an event needs of a
+block.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ READINGS = {
             pa.field("prev", pa.binary(), nullable=False),
             pa.field("proof", pa.binary(), nullable=False),
             pa.field("path", pa.string(), nullable=False),
-            # whether the node would write just these bytes for these fields
+            # whether the node would write the same bytes for these fields
             pa.field("is_encoded_alike", pa.bool_(), nullable=False),
         ]
     ),
@@ -44,7 +44,7 @@ READINGS = {
     "block_node": pa.schema(
         [
             _MULTIHASH,
-            # of its items that are links: where in the list they stand, and their CIDs
+            # of the items that are links: their places in the list, and their CIDs
             pa.field("places", pa.list_(pa.int64()), nullable=False),
             pa.field("links", pa.list_(pa.binary()), nullable=False),
         ]
@@ -52,8 +52,8 @@ READINGS = {
     # nothing that an event can use
     "block_other": pa.schema([_MULTIHASH, pa.field("why", pa.string(), nullable=False)]),
 }
-"""Table name to schema; one row for each reading of a block, the CIDs binary (FORMAT.md, The
-four kinds of event)."""
+"""The schema of each table, by name: a row for each reading of a block, with binary CIDs
+(FORMAT.md, The four kinds of event)."""
 
 Cell: TypeAlias = "bytes | str | int | list[int] | Sequence[bytes] | None"
 Row = tuple[Cell, ...]

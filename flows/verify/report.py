@@ -12,13 +12,13 @@ from flows.verify.cids import cid_text
 
 FILE = "violations.parquet"
 BATCH_ROWS = 8_192
-"""Violations of a row group. DuckDB would hand over a million at once, and they take some 1,000
-bytes each with their texts."""
+"""Violations of a row group. Each takes some 1,000 bytes with its texts, and DuckDB would hand over
+a million at once."""
 
 VIOLATIONS = pa.schema(
     [
         pa.field("rule", pa.string(), nullable=False),  # its name in `RULES`
-        pa.field("cid", pa.binary()),  # of the event; null: it is about none that can be named
+        pa.field("cid", pa.binary()),  # of the event; null: none that can be named
         pa.field("cid_text", pa.string()),  # the same in base32
         pa.field("number", pa.int64()),  # `delivered`, in the log for rules of the log
         pa.field("related", pa.binary()),  # CID of the prev or the block that it is about

@@ -10,13 +10,15 @@ import pyarrow as pa
 from connectors.sqlite import Connection, SqliteError, connect, scalar
 
 BATCH_ROWS = 2048
+"""Rows of a batch."""
+
 LONG_VALUE = 8_192
-"""Bytes. A longer value is read by itself, so a batch of blocks is never more than 17 MB."""
+"""Bytes. A longer value is read by itself, so a batch of blocks never has more than 17 MB."""
 
 READ_ERRORS = (SqliteError, pa.ArrowException, OSError)
-"""What a damaged file raises, depending on who reads its next page."""
+"""What reading a damaged file raises: by SQLite, by Arrow, or by the system."""
 
-# the places of a varint of up to ten bytes in a BLOB, from the fourth byte on
+# where a varint that begins at the fourth byte ends: it has up to ten bytes
 _NETWORK_ENDS = " ".join(
     f"WHEN substr(order_key, {4 + length - 1}, 1) < x'80' THEN {length}" for length in range(1, 11)
 )
@@ -27,10 +29,11 @@ _HAS_EVENT_ID = f"""
             AND length(order_key) >= 23 + CASE {_NETWORK_ENDS} ELSE length(order_key) END
         )
     )"""
-"""An event id is the bytes ce 01 05, a varint, and 20 bytes at least; two marks count as well."""
+"""An event id is the bytes ce 01 05, a varint, and at least 20 bytes. The ends of a range of keys,
+empty and `ff`, count as one too."""
 
-# ADBC takes a column's type from its first rows and fails at another one later, so every column is
-# made to have one type
+# ADBC takes the type of a column from its first rows and fails at another type in a later one: so
+# every column is cast to one type
 EVENTS = f"""
     SELECT rowid AS id, CAST(coalesce(cid, x'') AS BLOB) AS cid,
         CASE typeof(delivered) WHEN 'integer' THEN delivered END AS number,
@@ -57,23 +60,23 @@ def connect_immutable(path: Path) -> Connection:
 
 
 class RowidRange(NamedTuple):
-    """Where the rows of a table are; between the ends there may be none."""
+    """The lowest and highest rowid of a table; not every rowid between them need exist."""
 
     first: int
     last: int
 
     @property
     def span(self) -> int:
-        """How many rows there are at most."""
+        """The most rows that there can be."""
         return self.last - self.first + 1
 
 
 def rowids(connection: Connection, table: str) -> RowidRange:
-    """The ends of a table."""
-    # SQLite looks up one end of a table, but scans for both in one SELECT
+    """The lowest and highest rowid of a table."""
+    # SQLite looks up one end of a table, but scans the table for both in one SELECT
     first, last = (
         scalar(connection, f"SELECT {end}(rowid) FROM {table}") for end in ("min", "max")
-    )  # a table of ours
+    )
     return RowidRange(0, -1) if first is None else RowidRange(first, last)
 
 

@@ -2,8 +2,8 @@
 
 A rule asks the tables of `sql/stored.sql` and `sql/facts`, and returns one row for each violation:
 `cid` (of the event, binary; null if there is none), `number`, `related` (CID of the prev or the
-block that it is about), `detail`, and `was_delivered`: the event was already delivered in the
-baseline, so this is old damage.
+block that it is about), `detail` (a clause for people), and `in_baseline`: whether this is old
+damage, of an event that was already delivered in the baseline.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule."""
+    """A promise as a question to the tables."""
 
     name: str
     promise: str
     needs: Literal["baseline", "log", "hashes"] | None = None
-    """The input or option without which it is skipped."""
+    """The option of `verify` without which the rule is skipped."""
 
 
 RULES = (

@@ -14,7 +14,7 @@ class Violation:
     """One event (or one row, or one table) that breaks a rule."""
 
     cid: str | None
-    """The event in base32; None: it is about no event that can be named."""
+    """The event in base32; None: there is none, or it can't be named."""
     number: int | None
     related: str | None
     """The prev or the block that it is about, in base32."""
@@ -25,20 +25,21 @@ class Violation:
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one rule."""
+    """What one rule has found."""
 
     rule: Rule
     violations: int
-    """Those that are not in the baseline."""
+    """New ones: those that are not in the baseline."""
     in_baseline: int
+    """Old damage: those that are in the baseline."""
     first: tuple[Violation, ...]
     """The first few, new ones first, by number."""
     is_skipped: bool = False
-    """The input that the rule needs was not given."""
+    """Whether the input that the rule needs was not given."""
 
     @property
     def status(self) -> RuleStatus:
-        """Old damage alone does not make a rule fail."""
+        """Whether it passed: old damage alone does not make a rule fail."""
         if self.is_skipped:
             return "skipped"
         return "failed" if self.violations else "passed"
@@ -55,14 +56,14 @@ class Verification:
     delivered: int
     blocks: int
     unknown_hashes: int | None
-    """Blocks with a hash of a function that is not known; None: hashes were not asked for."""
+    """Blocks whose hash function is not known; None: hashes were not compared."""
     findings: tuple[Finding, ...]
     """One for each of `RULES`, in their order."""
     seconds: float
 
     @property
     def is_good(self) -> bool:
-        """No rule failed."""
+        """Whether no rule failed."""
         return not any(finding.violations for finding in self.findings)
 
     @property
@@ -75,7 +76,7 @@ class Verification:
 
         `database`, `baseline`, `log` (resolved paths, the latter two null if not given); `ok` (no
         new violation); `events`, `delivered`, `undelivered`, `blocks` (counts); `unknown_hashes`
-        (blocks with a hash of a function that is not known, null without `--hashes`); `violations`
+        (blocks whose hash function is not known, null without `--hashes`); `violations`
         and `in_baseline` (sums over the rules: new damage, and old damage that was already in the
         baseline); `seconds` (float), `events_per_second` (integer); and `rules`, a list in a fixed
         order of `{"rule", "promise", "status", "needs", "violations", "in_baseline", "first"}`:

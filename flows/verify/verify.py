@@ -1,8 +1,9 @@
 """Verify: check every promise of README.md on a database, from its blocks up, with DuckDB.
 
-Nothing here or in `flows.verify` is shared with the flow whose work it verifies: blocks are decoded
-by cbrrr, and what follows from them is SQL, one file for each fact (`flows/verify/sql/facts`) and
-for each rule (`flows/verify/sql/rules`).
+`flows.verify` shares no decoding and no ordering code with the flow whose work it verifies. Blocks
+are decoded by cbrrr, or by `flows.verify.loose` where they are not strict DAG-CBOR. What follows
+from them is SQL, one file for each fact (`flows/verify/sql/facts`) and for each rule
+(`flows/verify/sql/rules`).
 """
 
 import tempfile
@@ -31,14 +32,14 @@ from flows.verify.rows import READ_ERRORS, connect_immutable, rowids
 from flows.verify.verification import Verification
 
 MEMORY_LIMIT = "2GB"
-"""For this process and all that decode for it (`flows.verify.memory`); what does not fit goes to
-temporary files."""
+"""Of this process and all that decode for it (`flows.verify.memory`), unless another one is given.
+What does not fit goes to temporary files."""
 
 LEAST_EVENT_BYTES = 500
-"""Of its row, its block and the entries of both in the indices."""
+"""The fewest bytes that an event takes in the file: its row, its block, and both in the indices."""
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with the step, how much of it is done, and about how much there is."""
+"""A function that gets the step, how much of it is done, and about how much there is."""
 
 
 def verify(
@@ -59,25 +60,26 @@ def verify(
 
     Args:
         database: the database to verify.
-        baseline: a copy of it from before the run. Violations of events that were already delivered
-            in it are counted apart.
+        baseline: a copy of it from before the run. Violations by events that were already delivered
+            in the copy are counted apart.
         log: the folder that a replay wrote. Its events are checked like delivered ones. The log
-            agrees with the database if none of its events is delivered there (it was made from this
-            database) or all are (a run has delivered them, perhaps in another order), and if
-            nothing else was delivered at the log's numbers or above.
-        is_log_published: whether its document must be there; a replay verifies its log before that.
-        hashes: also hash every block.
+            agrees with the database if either none of its events is delivered there (the log was
+            made from this database) or all of them are (a run has delivered them, perhaps in
+            another order), and if no other event has the log's first number or a larger one.
+        is_log_published: whether the log must have its document; a replay verifies its log
+            before it writes that.
+        hashes: also compare the bytes of every block with its multihash.
         report: a folder for `violations.parquet` (schema `flows.verify.report.VIOLATIONS`), which
             is replaced.
         memory_limit: of this process and all that it starts, together, like `2GB`. What the caller
-            holds comes on top of it.
-        on_progress: called in this thread.
-        blocks_for_processes: from so many blocks on processes of their own decode.
+            holds is not counted.
+        on_progress: is called in this thread.
+        blocks_for_processes: from so many blocks on, other processes decode.
 
     Raises:
         CannotStartError: an input can't be used; nothing was changed.
         InterruptedRunError: the memory limit or the room for temporary files is too small, or the
-            database was changed meanwhile.
+            database was changed while it was read.
     """
     limit = amount(memory_limit)
     started = time.monotonic()
@@ -158,7 +160,7 @@ def _unchanging_file(path: Path) -> Iterator[Path]:
 
 
 def events_at_most(path: Path) -> int:
-    """About how many events a database has, but no more than there is room for in the file."""
+    """About how many events a database has: by rowids, but no more than the file has room for."""
     with closing(connect_immutable(path)) as connection:
         return min(
             rowids(connection, "ceramic_one_event").span, path.stat().st_size // LEAST_EVENT_BYTES

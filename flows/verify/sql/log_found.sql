@@ -1,5 +1,4 @@
--- What the files of the log hold, for the fields of its document that say the same; `None` where
--- that has null.
+-- Counts in the files of the log what the fields of its document say; `None` stands for null.
 INSERT INTO log_found
 SELECT 'delivered', count(*)::VARCHAR FROM log
 UNION ALL SELECT 'first_number', coalesce(min(number)::VARCHAR, 'None') FROM log
@@ -7,8 +6,8 @@ UNION ALL SELECT 'last_number', coalesce(max(number)::VARCHAR, 'None') FROM log
 UNION ALL SELECT 'waiting', count(*)::VARCHAR FROM log_left WHERE list = 'waiting'
 UNION ALL SELECT 'rejected', count(*)::VARCHAR FROM log_left WHERE list = 'rejected';
 
--- The order digest, as README defines it: it is made here from the definition, not by the code that
--- wrote the document.
+-- The order digest, by the definition in flows/cli/README.md: not by the code that wrote the
+-- document.
 INSERT INTO log_found
 WITH hashed AS (
     SELECT sha256(l.stream || l.cid || coalesce(l.prev, ''::BLOB) || CASE

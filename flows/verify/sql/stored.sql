@@ -1,5 +1,5 @@
--- What is read from the SQLite files, before anything is concluded from it. The readings of blocks
--- are `block_*` (flows.verify.blocks).
+-- The tables of what is read from the SQLite files and the log. What blocks can be is in the tables
+-- `block_*` (flows.verify.readings).
 
 -- One row for each row of `ceramic_one_event`. `number` is `delivered`; it is null, and
 -- `is_no_integer` true, for a value of another type. `has_event_id`: whether `order_key` is one.
@@ -8,9 +8,9 @@ CREATE TABLE stored_event (
 );
 
 -- `ceramic_one_event_block`: which blocks are listed for which event, by the hashes of the event's
--- CID and of the block's, which the columns `codec` and `block_multihash` give. That two pairs of a
--- billion have the same 128 bits, so that a missing row is not missed, has a chance of 10^-20.
--- `is_root_wrong`: it is flagged as root and is not, or the other way round.
+-- CID and of the block's CID (from `codec` and `block_multihash`). Among a billion rows two have the
+-- same 128 bits, so that a missing row is overlooked, with a chance of 10^-20. `is_root_wrong`: the
+-- block is flagged as root and is not, or is not flagged and is.
 CREATE TABLE listed (event UBIGINT, block UBIGINT, is_root_wrong BOOLEAN);
 
 -- Rows of `ceramic_one_block` whose bytes do not have the hash that their multihash names (only
@@ -27,8 +27,8 @@ CREATE TABLE baseline_event (
 CREATE TABLE other_number (id BIGINT, value VARCHAR);
 CREATE TABLE baseline_other_number (id BIGINT, value VARCHAR);
 
--- Rows that are not what they were in the baseline; `delivered` is not looked at. `id` and `cid`
--- are null where a table has none.
+-- Rows that differ from the baseline in anything but `delivered`. `id` and `cid` are null where a
+-- table has none.
 CREATE TABLE change (table_name VARCHAR, id BIGINT, cid BLOB, detail VARCHAR);
 
 -- One row: which of the optional inputs there are.
@@ -42,7 +42,7 @@ CREATE TABLE log (
 -- The events that the log lists as undelivered, and in which list (only with --log).
 CREATE TABLE log_left (id BIGINT, cid BLOB, reason VARCHAR, list VARCHAR);
 
--- What the document of the log says, and what its files hold (only with --log; what it says is not
--- asked for while it is being written).
+-- What the document of the log says, and what its files hold (only with --log). `log_said` is empty
+-- where a replay verifies the log before it writes the document.
 CREATE TABLE log_said (what VARCHAR, value VARCHAR);
 CREATE TABLE log_found (what VARCHAR, value VARCHAR);

@@ -1,6 +1,6 @@
--- Undelivered events that the node could serve, each with the undelivered parent that it waits for
--- (`up`), or reached: it needs nothing else to be delivered. Neither: it waits for something that
--- is not there, can't be served, or is of another stream.
+-- Undelivered events that the node could serve. `is_reached`: it can be delivered, because it is an
+-- init event or its parent is delivered. `up`: the undelivered parent for which it waits. With
+-- neither, its parent is not there, can't be served, or is of another stream.
 CREATE TABLE climb AS
 WITH waiting AS (
     SELECT e.id, e.kind FROM event e ANTI JOIN fault USING (id)

@@ -1,6 +1,6 @@
--- What each event is, from its blocks (FORMAT.md, The four kinds of event): `kind` is null if they
--- can't be read. One large join at a time: DuckDB holds a part of every table that is joined in a
--- statement, and so needs far more memory for several than for each.
+-- What each event is, from its blocks (FORMAT.md, The four kinds of event); `kind` is null if they
+-- can't be read. Each statement has one large join: DuckDB holds a part of every table that a
+-- statement joins, so several joins in one would need far more memory.
 CREATE TABLE found AS
 SELECT
     e.*,

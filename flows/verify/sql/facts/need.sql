@@ -1,4 +1,4 @@
--- Every block that the node loads to serve an event, as far as the event's other blocks say.
+-- Every block that the node loads to serve an event, as far as the event's other blocks name it.
 CREATE VIEW need AS
 SELECT id, hash(cid) AS event, 'root' AS role, cid, root AS multihash FROM event
 UNION ALL

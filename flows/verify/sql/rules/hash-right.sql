@@ -1,5 +1,5 @@
--- The bytes of every block have the hash that its multihash names. An event is named for each event
--- that lists the block, as DAG-CBOR or as DAG-JOSE.
+-- The bytes of every block have the hash that its multihash names. There is a row for each event
+-- that lists the block as DAG-CBOR or DAG-JOSE, and one row without an event if none does.
 SELECT e.cid, e.number, w.cid AS related, w.detail, w.was_there AS in_baseline
 FROM (
     SELECT

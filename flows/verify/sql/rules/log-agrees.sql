@@ -1,8 +1,7 @@
--- The log and the database hold the same deliveries. Either the database is what the log was made
--- from, and none of the log's events is delivered in it; or a run has delivered them all. Which
--- numbers it gave them may differ: several orders are right. In both cases no other event has the
--- log's first number or a later one, and the log names no event that the baseline had delivered and
--- all that it had not.
+-- The log and the database hold the same deliveries. Either the log was made from this database, and
+-- none of its events is delivered there; or a run has delivered them all, perhaps with other numbers,
+-- since several orders are right. In both cases no other event has the log's first number or a larger
+-- one. With a baseline, the log names all events that were delivered since, and no other.
 SELECT e.cid, e.number, NULL::BLOB AS related, d.detail, FALSE AS in_baseline
 FROM event e
 JOIN (

@@ -1,5 +1,5 @@
--- The numbers of the log rise by one from row to row, and each event has a larger one than its
--- prev: the log's if that is in the log, else the database's.
+-- The numbers of the log rise by one from row to row, and each event has a larger number than its
+-- prev, which has its number in the log or in the database.
 SELECT l.cid, l.number, e.prev AS related, l.detail, FALSE AS in_baseline
 FROM (
     SELECT cid, number, 'row ' || place || ' has not number ' || wanted AS detail

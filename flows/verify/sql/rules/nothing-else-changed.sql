@@ -1,4 +1,4 @@
--- No table holds anything else than in the baseline, the column `delivered` apart.
+-- Nothing in any table differs from the baseline but the column `delivered`.
 SELECT DISTINCT
     cid,
     NULL::BIGINT AS number,

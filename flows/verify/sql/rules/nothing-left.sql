@@ -1,5 +1,5 @@
--- No event is left undelivered that the node could serve and whose chain of prevs reaches a
--- delivered event or an init event.
+-- No event is undelivered that the node could serve and whose chain of prevs leads, through such
+-- events, to a delivered event or an init event.
 SELECT
     e.cid,
     NULL::BIGINT AS number,

@@ -1,4 +1,4 @@
--- An event that was delivered in the baseline has the number, or other value, that it had.
+-- An event that was delivered in the baseline still has the number, or other value, that it had.
 SELECT
     e.cid,
     e.number,
