@@ -82,9 +82,9 @@ def scratch_parent(database: Path) -> Path:
 
 
 @contextmanager
-def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
-    """A new folder in `parent`, or where TMPDIR says; removed at the end of the block."""
-    parent = parent or Path(tempfile.gettempdir())
+def scratch_folder() -> Iterator[Path]:
+    """A new folder where TMPDIR says; removed at the end of the block."""
+    parent = Path(tempfile.gettempdir())
     remove_leftovers(parent)
     folder = _make(parent)
     try:

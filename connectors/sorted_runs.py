@@ -34,18 +34,18 @@ class SortedRun(NamedTuple):
 
 @dataclass
 class RunFiles:
-    """Puts runs into files of a folder, when those in memory have taken what they may."""
+    """Keeps runs in memory up to a number of bytes, and beyond it in files of a folder."""
 
     folder: Callable[[], Path] | None
     """Makes a folder that belongs to this run of the program alone; None: all stay in memory."""
     memory_bytes: int
     in_memory: int = 0
-    written_bytes: int = 0
-    """Bytes that have gone to files, over the whole run."""
+    """Bytes of the runs that are in memory now."""
     files: int = 0
+    """How many files there have been, for their names."""
 
     def keep(self, run: SortedRun) -> SortedRun:
-        """The same run, from memory or mapped from a file.
+        """The same run, in memory or mapped from a file.
 
         Raises:
             InterruptedRunError: the disk is full or fails.
@@ -68,7 +68,6 @@ class RunFiles:
                 advice="Make room there, set TMPDIR to another folder, or raise `--memory-limit`.",
                 retry=True,
             ) from cause
-        self.written_bytes += size
         return SortedRun(rowid, level)
 
     def forget(self) -> None:

@@ -39,7 +39,7 @@ class FollowSettings:
     interval: float = 1.0
     """Seconds between two looks at whether anything has been committed."""
     busy_seconds: float = 60.0
-    """How long a transaction of another program is waited for."""
+    """Seconds for which a transaction of another program is waited for."""
     scan_share: float = 0.05
     """Of a core, for comparing the undelivered rows with those that are known, which takes 0.3 s
     for a million."""
@@ -49,12 +49,12 @@ class FollowSettings:
     """Events that are checked again in one round."""
     whole_share: float = 0.2
     """Of a core, for checking all of them at once where there are too many to be kept."""
-    told_seconds: float = 60.0
-    """Between two lines about what was delivered."""
+    line_seconds: float = 60.0
+    """Seconds between two lines about what was delivered."""
     checkpoint_pages: int = 1000
     """A commit checkpoints a WAL of so many pages, 4 MB, as those of other programs do."""
     kept_wal_bytes: int = 64_000_000
-    """A WAL of so many bytes was kept from that: the line then says who does so."""
+    """A WAL of so many bytes was kept from checkpoints: the line then says so, and its size."""
 
 
 class _Share:
@@ -225,7 +225,7 @@ class _Following:
         self._say("ready", text)
 
     def _say_what_was_delivered(self) -> None:
-        if time.monotonic() < self._said_at + self._settings.told_seconds:
+        if time.monotonic() < self._said_at + self._settings.line_seconds:
             return
         state, path = self._rounds.total, self._job.path
         wal = path.with_name(f"{path.name}-wal")

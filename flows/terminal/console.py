@@ -120,12 +120,10 @@ def logs_json() -> bool:
     return _JsonLog.log is not None
 
 
-def print_event(
-    event: str, text: str, fields: Mapping[str, object], *, level: str = "info"
-) -> None:
+def print_event(event: str, text: str, fields: Mapping[str, object]) -> None:
     """Print a line for a person, or an object with these fields where stderr is JSON lines."""
     if _JsonLog.log is not None:
-        _JsonLog.log(level, event, fields)
+        _JsonLog.log("info", event, fields)
     elif text:
         print_message(text)
 

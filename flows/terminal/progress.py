@@ -19,7 +19,7 @@ from connectors.run_state import Phases, RunState
 from flows.terminal.console import logs_json, print_event, stderr_console
 
 START_SECONDS = 2.0
-"""Seconds that a command waits for its display: a terminal that takes nothing must not keep it."""
+"""Seconds that a command waits for its display: a terminal that takes nothing must not stop it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ProgressSettings:
     """How often the display is shown or drawn anew."""
 
     line_seconds: float = 5.0
-    """Seconds between two plain lines: a log of an hour's run stays below 1,000 lines."""
+    """Seconds between two plain lines: an hour's run prints fewer than 1,000."""
     redraws_per_second: float = 4
     """How often the line on a terminal is drawn: often enough to be seen moving."""
 
@@ -59,8 +59,8 @@ def shown_progress(
         target=show, args=(phases, settings, started, ended), name="progress", daemon=True
     )
     display.start()
-    # a flow takes stderr over as it starts, and the first thing that is written, which hides the
-    # cursor, would go with it
+    # a flow takes stderr over as it starts: the first bytes of the display, which hide the cursor,
+    # must be written before that
     started.wait(START_SECONDS)
     try:
         yield

@@ -70,12 +70,10 @@ class _Node(NamedTuple):
         return found
 
 
-def follow_long_paths(
-    tables: duckdb.DuckDBPyConnection, bytes_together: int = BYTES_TOGETHER
-) -> None:
+def follow_long_paths(tables: duckdb.DuckDBPyConnection) -> None:
     """Add each step of the paths in `long_path` to `witness` (sql/facts/witness.sql)."""
     rows: list[_Step] = []
-    for first, last in _ranges(tables.execute(_SIZES).fetchall(), bytes_together):
+    for first, last in _ranges(tables.execute(_SIZES).fetchall()):
         ids = {"first": first, "last": last}
         nodes: dict[bytes, _Node] = {}
         for batch in tables.sql(_NODES, params=ids).to_arrow_reader():
@@ -89,12 +87,12 @@ def follow_long_paths(
     _add(tables, rows)
 
 
-def _ranges(sizes: list[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
-    """The first and last of ids that have at most `most` bytes together, or of a larger one."""
+def _ranges(sizes: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The first and last of ids that have at most BYTES_TOGETHER, or of a larger one."""
     first, held = 0, 0
     last: int | None = None
     for event, size in sizes:
-        if last is not None and held + size > most:
+        if last is not None and held + size > BYTES_TOGETHER:
             yield first, last
             last = None
         first, held = (event, size) if last is None else (first, held + size)

@@ -95,11 +95,6 @@ def read(block: bytes, *, untagged: bool = True) -> Reading:
     return Reading.LAX if end == len(block) else Reading.NOTHING
 
 
-def can_read(block: bytes, *, untagged: bool = True) -> bool:
-    """Whether a block is one value that a node can read; the arguments are those of `read`."""
-    return read(block, untagged=untagged) is not Reading.NOTHING
-
-
 def is_beyond_node(block: bytes, content: object) -> bool:
     """Whether a node refuses a block that the decoder took, as one that it reads untagged.
 

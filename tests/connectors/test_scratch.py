@@ -35,12 +35,6 @@ def test_all_can_go_at_once(temporary: Path) -> None:
         assert not list(temporary.iterdir())
 
 
-def test_one_can_be_anywhere(temporary: Path) -> None:
-    (temporary / "elsewhere").mkdir()
-    with scratch_folder(temporary / "elsewhere") as folder:
-        assert folder.parent == temporary / "elsewhere"
-
-
 def test_one_that_a_killed_process_left_is_removed_by_the_next(temporary: Path) -> None:
     with scratch_folder() as of_a_living_process:
         left = temporary / f"{PREFIX}left"

@@ -1,5 +1,5 @@
--- Adds to `change` the rows of one page of a table that differ from those of the baseline. Both pages
--- hold all rows of the table up to the rowid `$last`.
+-- Adds to `change` the rows of one page of a table that differ from those of the baseline. Both
+-- pages hold all rows of the table up to the rowid `$last`.
 INSERT INTO change
 SELECT
     $table,

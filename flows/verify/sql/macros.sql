@@ -1,5 +1,5 @@
--- Where in a binary CID the multihash begins: after the version and the codec. A codec has up to ten
--- bytes, of which only the last is below 0x80.
+-- Where in a binary CID the multihash begins: after the version and the codec. A codec has up to
+-- ten bytes, of which only the last is below 0x80.
 CREATE MACRO multihash_start(cid) AS CASE
     WHEN cid >= '\x01\x00'::BLOB AND cid < '\x01\x80'::BLOB THEN 3
     WHEN cid < '\x01\x80'::BLOB OR cid >= '\x02'::BLOB THEN NULL

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.encoding.dagcbor import TAG, encode_head, item_offsets, link_at
-from operators.encoding.readable import LARGEST_DECODED, can_read, value_end
+from operators.encoding.readable import LARGEST_DECODED, Reading, read, value_end
 from operators.encoding.typed import Value
 from tests.hostile.form_values import VALUES
 from tests.support.blocks import link
@@ -71,6 +71,11 @@ def test_every_value_of_the_decoder_can_be_walked_over(value: DagCborTypes) -> N
         assert value_end(block, 0, strict=strict) == len(block)
         assert value_end(block + b"more", 0, strict=strict) == len(block)
         assert value_end(block[:-1], 0, strict=strict) is None
+
+
+def can_read(block: bytes) -> bool:
+    """Whether a node can read a block untagged."""
+    return read(block) is not Reading.NOTHING
 
 
 @pytest.mark.parametrize(("name", "taken"), [(name, taken) for name, (taken, _) in VALUES.items()])

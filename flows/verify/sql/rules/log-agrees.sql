@@ -1,7 +1,8 @@
--- The log and the database hold the same deliveries. Either the log was made from this database, and
--- none of its events is delivered there; or a run has delivered them all, perhaps with other numbers,
--- since several orders are right. In both cases no other event has the log's first number or a larger
--- one. With a baseline, the log names all events that were delivered since, and no other.
+-- The log and the database hold the same deliveries. Either the log was made from this database,
+-- and none of its events is delivered there; or a run has delivered them all, perhaps with other
+-- numbers, since several orders are right. In both cases no other event has the log's first number
+-- or a larger one. With a baseline, the log names all events that were delivered since, and no
+-- other.
 SELECT e.cid, e.number, NULL::BLOB AS related, d.detail, FALSE AS in_baseline
 FROM event e
 JOIN (
