@@ -1,6 +1,5 @@
 """One writer at a time: every check before a run, and what keeps all others out until its end."""
 
-import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from connectors.database import not_in_wal_mode, require_whole
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.file_locks import FileLocks
 from connectors.leftover_wal import require_own_wal
-from connectors.lock_file import lock, no_locks
+from connectors.lock_file import lock, no_locks, unlock
 from connectors.mounts import on_file_system
 from connectors.numbers import highest_number
 from connectors.schema import Schema, read_schema, require_orderable
@@ -96,8 +95,7 @@ class Claim:
         """Let other runs in; safe to call twice, and from a thread that ends the process."""
         descriptor, self._lock_file = self._lock_file, None
         if descriptor is not None:
-            self.lock_path.unlink(missing_ok=True)
-            os.close(descriptor)
+            unlock(self.lock_path, descriptor)
 
 
 def claim(
@@ -150,8 +148,7 @@ def claim(
             connection.close()
         if locks is not None:
             locks.close()
-        lock_path.unlink(missing_ok=True)
-        os.close(lock_file)
+        unlock(lock_path, lock_file)
         raise
     return Claim(path, lock_path, connection, schema, lock_file, locks)
 

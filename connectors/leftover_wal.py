@@ -21,6 +21,8 @@ from connectors.errors import CannotStartError
 from connectors.schema import read_schema
 from connectors.sqlite import Connection, connect, execute, query, scalar, sqlite_errors
 
+PERMISSIONS = "Check the permissions of the database and of what lies next to it, and the disk."
+
 WAL_MAGIC = (0x377F0682, 0x377F0683)
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 WAL_HEADER_BYTES, FRAME_HEADER_BYTES, DATABASE_HEADER_BYTES = 32, 24, 100
@@ -228,7 +230,9 @@ def _compare(path: Path, wal: Path, frames: Frames, named: Path) -> None:
         for page, content in ((page, frames.content[frame]) for page, frame in last.items())
     ):
         # a checkpoint, which makes the database newer, would have brought pages into it
-        raise _foreign(named, "it is older than the database")
+        error = _foreign(named, "it is older than the database by the times of both files")
+        clock = "If the clock was set back, let the program that wrote it open the database once."
+        raise error.replaced(advice=f"{clock} {error.advice}")
 
 
 def _foreign(path: Path, why: str) -> CannotStartError:
@@ -248,6 +252,9 @@ def main() -> None:
         _look(Path(path), Path(named), look)
     except CannotStartError as error:
         found = error.parts()
+    except OSError as cause:
+        what = f"Can't read `{cause.filename or sys.argv[2]}`"
+        found = CannotStartError(what, why=cause.strerror, advice=PERMISSIONS).parts()
     sys.stdout.write(json.dumps(found))
     sys.stdout.flush()
     os._exit(0)

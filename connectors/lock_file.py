@@ -45,6 +45,17 @@ def lock(path: Path) -> int | None:
         os.close(descriptor)
 
 
+def unlock(path: Path, descriptor: int) -> None:
+    """Remove the file and let go of its lock; a file that stays does no harm.
+
+    If the folder was replaced, the name may mean the lock file of another run by now.
+    """
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(descriptor), path.lstat()):
+            path.unlink()
+    os.close(descriptor)
+
+
 def _no_lock_file(path: Path, why: str | None) -> CannotStartError:
     what = f"Can't make the lock file `{path}`"
     try:

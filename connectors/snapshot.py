@@ -7,7 +7,7 @@ from typing import Self
 
 from connectors.database import not_in_wal_mode
 from connectors.errors import CannotStartError, CeramicOrderError, InterruptedRunError
-from connectors.leftover_wal import Look, look_at_wal
+from connectors.leftover_wal import PERMISSIONS, Look, look_at_wal
 from connectors.lock_state import lock_state
 from connectors.numbers import highest_number
 from connectors.schema import Schema, read_schema, require_orderable
@@ -175,7 +175,9 @@ class Reader:
         except (OSError, SqliteError) as cause:
             reason = sqlite_says(cause) if isinstance(cause, SqliteError) else cause.strerror
             raise CannotStartError(
-                f"Can't make a private copy of `{self.path}` in `{folder}`", why=f"{reason}"
+                f"Can't make a private copy of `{self.path}` in `{folder}`",
+                why=f"{reason}",
+                advice=PERMISSIONS,
             ) from cause
         self._copy = copy
 

@@ -68,12 +68,15 @@ def spilling_to(folder: Path, memory_bytes: int) -> Iterator[duckdb.DuckDBPyConn
             with duckdb.connect(config=config) as connection:
                 yield connection
     except (duckdb.Error, OSError) as cause:
+        more_room = "Make room for temporary files next to the log (about 200 bytes an event)"
+        # the system gives no memory; DuckDB's own limit has other words
+        more_memory = "Raise the limit `ulimit -v`, or that of the container"
+        is_memory = "bad allocation" in str(cause)
         raise InterruptedRunError(
             "Reading the new log failed",
             why=str(cause).splitlines()[0],
             unchanged="No part of it was left, and the snapshot is unchanged.",
-            advice="Make room for temporary files next to the log (about 200 bytes an event), "
-            "then replay again.",
+            advice=f"{more_memory if is_memory else more_room}, then replay again.",
         ) from cause
 
 

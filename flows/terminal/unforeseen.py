@@ -18,6 +18,7 @@ from connectors.errors import (
     DefectError,
     InterruptedRunError,
 )
+from connectors.scratch import PREFIX
 
 _MEMORY = "Give it more memory: look at `ulimit -v` and at the limit of the container."
 _THREADS = "Look at `ulimit -u`, `ulimit -v`, and the `pids` limit of the container."
@@ -33,6 +34,11 @@ _LACKS: dict[int, tuple[str, str]] = {
     errno.EROFS: ("A folder can't be written to", "Set TMPDIR to a folder that can."),
 }
 """What a machine can lack: error number to what that means, and what to do about it."""
+
+_REMOVED = (
+    "A temporary folder was removed while it was used",
+    f"Let nothing clean up folders `{PREFIX}*` while a command is at work.",
+)
 
 _MEMORY_WORDS = ("cannot allocate memory", "failed to map segment", "cannot map", "bad alloc")
 _FOLDER_WORDS = ("no usable temporary directory",)
@@ -54,7 +60,9 @@ def error_for(
         return defect(cause, printed).replaced(unchanged=unchanged)
     what, why, advice = lack
     kind = CannotStartError if unchanged.startswith(NOTHING_CHANGED) else InterruptedRunError
-    return kind(what, why=why, unchanged=unchanged, advice=advice, retry=True)
+    # before the start it is the same with the same limits
+    retry = kind is InterruptedRunError
+    return kind(what, why=why, unchanged=unchanged, advice=advice, retry=retry)
 
 
 def defect(cause: BaseException, printed: bytes = b"") -> DefectError:
@@ -98,7 +106,7 @@ def _folders() -> Iterator[str]:
 
 def _lack(cause: BaseException) -> tuple[str, str, str] | None:
     """What the machine lacks, by this exception: what, why and advice; None: nothing known."""
-    said = str(cause).splitlines()[0].rstrip(".") if str(cause) else type(cause).__name__
+    said = (str(cause).splitlines() or [""])[0].rstrip(". ") or "no reason is given"
     number: int | None = None
     if isinstance(cause, OSError):
         number = cause.errno
@@ -113,7 +121,10 @@ def _lack(cause: BaseException) -> tuple[str, str, str] | None:
     elif isinstance(cause, OSError) and any(words in lowered for words in _FOLDER_WORDS):
         # of `tempfile`, which tries to write a file in each
         number = errno.EROFS
-    if number not in _LACKS:
+    if isinstance(cause, FileNotFoundError) and f"/{PREFIX}" in str(cause.filename):
+        what, advice = _REMOVED
+    elif number in _LACKS:
+        what, advice = _LACKS[number]
+    else:
         return None
-    what, advice = _LACKS[number]
     return what, said[:1].lower() + said[1:], advice

@@ -2,11 +2,13 @@
 
 import os
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from connectors.claim import ClaimSettings, claim
+from connectors.database import locate
 from connectors.errors import CannotStartError
 from tests.support.job import chain, store
 from tests.support.other_programs import bytes_of, holding, is_in_use
@@ -75,6 +77,35 @@ def test_a_lock_file_left_by_a_kill_does_no_harm(path: Path, tmp_path: Path) -> 
     assert list(bytes_of(tmp_path)) == [path.name]
 
 
+def test_a_lock_file_that_can_not_be_removed_does_no_harm(path: Path) -> None:
+    held = claim(path)
+    held.lock_path.unlink()
+    held.lock_path.mkdir()
+    held.close()
+    held.lock_path.rmdir()
+    claim(path).close()
+    assert not held.lock_path.exists()
+
+
+def test_the_lock_file_of_another_run_is_left(path: Path, tmp_path: Path) -> None:
+    first = claim(path)
+    # somebody replaces the folder, and another run starts there
+    first.lock_path.rename(tmp_path / "moved")
+    first.lock_path.touch()
+    first.close()
+    assert first.lock_path.exists()
+
+
+def test_a_link_is_followed_once(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with closing(claim(locate(link, writable=True))) as held:
+        link.unlink()
+        link.symlink_to("elsewhere")
+        held.require_in_place()
+        assert held.path == path
+
+
 def test_a_named_pipe_is_no_lock_file(path: Path, tmp_path: Path) -> None:
     lock = tmp_path / (path.name + "-order-lock")
     os.mkfifo(lock)
@@ -99,6 +130,7 @@ CLAIMED_BY_ANOTHER_USER = """
 import os, sys
 from pathlib import Path
 from connectors.claim import claim
+from connectors.database import locate
 from connectors.errors import CannotStartError
 os.setgroups([])
 os.setgid(int(sys.argv[2]))

@@ -136,6 +136,16 @@ def test_a_wal_that_is_older_than_the_database_is_refused(
     assert "does not belong to" in refusal(path)
 
 
+def test_where_only_times_speak_against_a_wal_the_clock_is_named(path: Path) -> None:
+    leave_wal(path, NUMBER)
+    os.utime(path, (2e9, 2e9))
+    said = refusal(path)
+    assert "it is older than the database by the times of both files" in said
+    assert (
+        "If the clock was set back, let the program that wrote it open the database once." in said
+    )
+
+
 def test_a_database_that_is_older_than_its_wal_is_refused(path: Path) -> None:
     kept = path.read_bytes()
     with closing(connect(path, "rw")) as connection:

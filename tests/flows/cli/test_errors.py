@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from connectors.errors import RETRY
+from connectors.scratch import PREFIX
+from flows.terminal.unforeseen import error_for
 from tests.support.job import chain, store
 from tests.support.program import Argument, ceramic_order, end, python, run, start
 
@@ -89,6 +92,24 @@ def test_a_limit_on_threads_is_a_sentence(command: str, database: Path) -> None:
     done = run(python("-c", FEW_THREADS, command, database), code=2)
     assert done.err.startswith("Error: The process can't start another thread or process: ")
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (MemoryError("."), "can't get more memory: no reason is given. Nothing was changed."),
+        (
+            FileNotFoundError(2, "No such file", f"/{PREFIX}abc/spill"),
+            "A temporary folder was removed while it was used: no such file",
+        ),
+    ],
+)
+def test_what_is_lacking_is_said_in_whole_sentences(cause: Exception, words: str) -> None:
+    error = error_for(cause)
+    assert words in str(error)
+    # before the start, nothing is there to be finished
+    assert RETRY not in str(error)
+    assert RETRY in str(error_for(cause, unchanged="`5` events are kept."))
 
 
 @pytest.mark.parametrize("megabytes", [60, 400])
