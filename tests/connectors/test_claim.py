@@ -143,7 +143,7 @@ except CannotStartError as error:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
-def test_a_lock_file_of_another_user_is_told_with_its_owner_and_what_to_do() -> None:
+def test_a_lock_file_of_another_user_is_reported_with_its_owner_and_what_to_do() -> None:
     # the folders of the tests are closed to other users
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

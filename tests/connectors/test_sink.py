@@ -254,7 +254,7 @@ def test_no_number_is_made_up_when_none_is_left(path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "words"), [("'many'", "the text `many`"), ("x'01'", "a blob of 1 bytes")]
 )
-def test_a_number_that_is_none_and_comes_midway_is_told_as_before_a_run(
+def test_a_number_that_is_none_and_comes_midway_is_reported_as_before_a_run(
     path: Path, value: str, words: str
 ) -> None:
     with writer_of(path, RunState()) as writer:
@@ -269,7 +269,7 @@ def test_a_number_that_is_none_and_comes_midway_is_told_as_before_a_run(
     assert kept is None
 
 
-def test_only_the_process_beside_the_database_writes(path: Path) -> None:
+def test_only_the_process_next_to_the_database_writes(path: Path) -> None:
     assert DeliveredSink(path, RunState(), writes_here=False).list_parts() == []
     assert DeliveredSink(path, RunState()).list_parts() == ["db"]
 

@@ -132,7 +132,7 @@ def read_while_it_changes(database: Path) -> None:
         execute(connection, "SELECT * FROM ceramic_one_event")
 
 
-def test_an_error_that_a_change_led_to_is_told_as_the_change(database: Path) -> None:
+def test_an_error_that_a_change_led_to_is_reported_as_the_change(database: Path) -> None:
     with pytest.raises(InterruptedRunError, match="was changed by another process"):
         read_while_it_changes(database)
 

@@ -165,7 +165,7 @@ os._exit(0)
 """
 
 
-def test_a_disk_without_room_for_what_a_killed_program_left_in_the_wal_is_told_as_full(
+def test_a_disk_without_room_for_what_a_killed_program_left_in_the_wal_is_reported_as_full(
     small: Template, children: Children, small_disk: Callable[[int], SmallDisk]
 ) -> None:
     elsewhere = small.copy(children.folder)
@@ -211,7 +211,7 @@ def test_a_wal_that_may_not_grow_further_leaves_whole_batches(
     check_rerun(small.contents, database, children)
 
 
-def test_a_full_scratch_disk_is_told_loses_nothing_and_a_rerun_finishes(
+def test_a_full_scratch_disk_is_reported_loses_nothing_and_a_rerun_finishes(
     small: Template, children: Children, small_disk: Callable[[int], SmallDisk]
 ) -> None:
     database, disk = small.copy(children.folder), small_disk(131_072)

@@ -97,15 +97,15 @@ def _check_kills(
 
 
 def test_any_kill_leaves_whole_batches_and_a_rerun_finishes(
-    large: Template, children: Children, rng: Random
+    large: Template, forked: Forked, rng: Random
 ) -> None:
-    assert not _check_kills(IN_ONE_WAL, 10, rng, large, children)
+    assert not _check_kills(IN_ONE_WAL, 10, rng, large, forked)
 
 
 def test_a_kill_around_checkpoints_leaves_whole_batches_and_a_rerun_finishes(
-    small_in_order: Template, children: Children, rng: Random
+    small_in_order: Template, forked: Forked, rng: Random
 ) -> None:
-    assert _check_kills(CHECKPOINTED, 8, rng, small_in_order, children) > 1, (
+    assert _check_kills(CHECKPOINTED, 8, rng, small_in_order, forked) > 1, (
         "hardly a kill came after a checkpoint had started"
     )
 
@@ -125,49 +125,53 @@ def test_a_thousand_kills_around_checkpoints(
     assert _check_kills(CHECKPOINTED, 100, rng, request.getfixturevalue(template), forked) > 10
 
 
-def _killed(database: Path, children: Children, calls: Literal["change", "main"], at: int) -> bool:
+def _killed(database: Path, forked: Forked, calls: Literal["change", "main"], at: int) -> bool:
     """Kill a run in the change of this number; False: it made fewer."""
     faults = Faults("kill", first=at, calls=calls)
-    ended = children.run(database, "--quiet", program="tests.crash.miniature", faults=faults)
+    ended = forked.run(database, "--quiet", program="tests.crash.miniature", faults=faults)
     assert ended.code in {0, -SIGKILL}, ended
     return ended.code != 0
 
 
 @pytest.mark.parametrize("calls", ["change", "main"])
 def test_a_kill_in_the_one_transaction_or_its_checkpoint_loses_nothing(
-    small: Template, children: Children, rng: Random, calls: Literal["change", "main"]
+    small: Template, forked: Forked, rng: Random, calls: Literal["change", "main"]
 ) -> None:
     before, most = small.contents, ONE_TRANSACTION[calls]
     kept = set()
     for at in (1, most, rng.randrange(1, most)):
-        database = small.copy(children.folder)
-        assert _killed(database, children, calls, at)
+        database = small.copy(forked.folder)
+        assert _killed(database, forked, calls, at)
         kept.add(len(check_stopped(before, database)))
-        check_rerun(before, database, children)
+        check_rerun(before, database, forked)
     old = sum(number is not None for number in before.numbers.values())
     assert kept <= {old, old + len(deliverable(before))}, "a part of the transaction was kept"
     assert (old in kept) == (calls == "change"), "the kills did not come when they should"
 
 
+@pytest.mark.parametrize(
+    "rng",
+    [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 12))],
+    indirect=True,
+)
 def test_a_kill_while_files_are_read_loses_nothing_and_the_files_go(
     small: Template, children: Children, rng: Random
 ) -> None:
     before = small.contents
-    for _ in range(2):
-        database, scratch = small.copy(children.folder), children.folder / "scratch"
-        scratch.mkdir(exist_ok=True)
-        command = arguments(database, "--quiet", program="tests.crash.miniature")
-        child = children.spawn(command, {"TMPDIR": str(scratch)})
-        # what a shard lets out goes to a file of its own while it reads the others
-        while child.poll() is None and not any(scratch.glob("*/ordered-*.arrow")):
-            sleep(0.0005)
-        sleep(rng.uniform(0, 0.01))
-        child.kill()
-        assert end(child).code == -SIGKILL
-        left = list(scratch.iterdir())
-        assert any(folder.glob("waiting-*.arrow") for folder in left), "no file was read then"
-        check_stopped(before, database)
-        again = children.spawn(command, {"TMPDIR": str(scratch)})
-        assert end(again).code == 0
-        assert list(scratch.iterdir()) == []
-        check(before, read(database))
+    database, scratch = small.copy(children.folder), children.folder / "scratch"
+    scratch.mkdir()
+    command = arguments(database, "--quiet", program="tests.crash.miniature")
+    child = children.spawn(command, {"TMPDIR": str(scratch)})
+    # what a shard lets out goes to a file of its own while it reads the others
+    while child.poll() is None and not any(scratch.glob("*/ordered-*.arrow")):
+        sleep(0.0005)
+    sleep(rng.uniform(0, 0.01))
+    child.kill()
+    assert end(child).code == -SIGKILL
+    left = list(scratch.iterdir())
+    assert any(folder.glob("waiting-*.arrow") for folder in left), "no file was read then"
+    check_stopped(before, database)
+    again = children.spawn(command, {"TMPDIR": str(scratch)})
+    assert end(again).code == 0
+    assert list(scratch.iterdir()) == []
+    check(before, read(database))

@@ -82,7 +82,7 @@ def test_a_program_that_leaves_in_time_is_waited_for(small: Template, children: 
     check(small.contents, read(database))
 
 
-def test_a_run_beside_a_program_that_stays_is_refused(small: Template, children: Children) -> None:
+def test_a_run_next_to_a_program_that_stays_is_refused(small: Template, children: Children) -> None:
     started: list[tuple[Path, Other, Popen[str]]] = []
     for does in (WRITES, READS, IS_IDLE):
         folder = children.folder / str(len(started))
@@ -126,7 +126,7 @@ def test_a_node_that_is_started_midway_gets_no_number_until_the_run_has_ended(
     assert answers <= {"database is locked", str(highest)}
 
 
-def test_a_node_beside_an_idle_run_is_refused_after_its_timeout(
+def test_a_node_next_to_an_idle_run_is_refused_after_its_timeout(
     large: Template, children: Children
 ) -> None:
     database = large.copy(children.folder)
@@ -153,7 +153,7 @@ def test_a_node_can_start_at_once_when_a_run_is_killed(
     check_rerun(large.contents, database, children)
 
 
-def test_what_reads_beside_a_run_is_told_of_it(large: Template, children: Children) -> None:
+def test_what_reads_next_to_a_run_is_reported_of_it(large: Template, children: Children) -> None:
     database = large.copy(children.folder)
     child = children.start(database, *MANY_BATCHES)
     _frozen(child, database, SOME_BYTES)
@@ -165,7 +165,7 @@ def test_what_reads_beside_a_run_is_told_of_it(large: Template, children: Childr
 
 
 @pytest.mark.parametrize("does", ["renamed", "deleted", "replaced"])
-def test_a_database_that_is_renamed_deleted_or_replaced_midway_is_told(
+def test_a_database_that_is_renamed_deleted_or_replaced_midway_is_reported(
     large: Template, children: Children, does: str
 ) -> None:
     database = large.copy(children.folder)
@@ -222,7 +222,7 @@ def test_a_writer_that_comes_midway_and_stays_ends_the_run_between_batches(
     check_rerun(large.contents, database, children)
 
 
-def _run_beside(other: Other, children: Children, database: Path) -> Ended:
+def _run_next_to(other: Other, children: Children, database: Path) -> Ended:
     """A run that stops, because the other program has done its work while batches were written."""
     child = children.start(database, *MANY_BATCHES, program=IN_COMPANY)
     assert await_wal(child, database, SOME_BYTES)
@@ -238,7 +238,7 @@ def test_a_program_that_numbers_events_midway_is_named_and_keeps_its_number(
 ) -> None:
     database = large.copy(children.folder)
     other = Other(children, database, "BEGIN IMMEDIATE", INSERT_DELIVERED)
-    ended = _run_beside(other, children, database)
+    ended = _run_next_to(other, children, database)
     assert f"Another process numbers events in `{database}`" in ended.err
     now = numbers_of(database)
     theirs = now.pop(THEIR_CID)
@@ -257,7 +257,7 @@ def test_a_program_that_delivers_events_midway_is_named_and_keeps_their_numbers(
     database = large.copy(children.folder)
     deliver_all = "UPDATE ceramic_one_event SET delivered = -rowid WHERE delivered IS NULL"
     other = Other(children, database, "BEGIN IMMEDIATE", deliver_all)
-    ended = _run_beside(other, children, database)
+    ended = _run_next_to(other, children, database)
     assert "another process delivers events" in ended.err
     now = numbers_of(database)
     ours = {cid: number for cid, number in now.items() if number > 0}
@@ -288,13 +288,13 @@ def _stuck(contents: Contents) -> list[bytes]:
     ],
     ids=["delivers", "deletes", "inserts"],
 )
-def test_a_program_that_changes_events_midway_is_told_as_one_and_a_rerun_finishes(
+def test_a_program_that_changes_events_midway_is_reported_as_one_and_a_rerun_finishes(
     large: Template, children: Children, statement: str, words: str
 ) -> None:
     database = large.copy(children.folder)
     change = statement.format(cid=_stuck(large.contents)[0].hex())
     other = Other(children, database, "BEGIN IMMEDIATE", change)
-    ended = _run_beside(other, children, database)
+    ended = _run_next_to(other, children, database)
     assert words in ended.err
     assert "`-" not in ended.err
     assert ended.kept() == len(deliverable(large.contents))
@@ -303,7 +303,7 @@ def test_a_program_that_changes_events_midway_is_told_as_one_and_a_rerun_finishe
     check(stopped, read(database))
 
 
-def test_a_reader_that_stays_leaves_numbers_in_a_synced_wal_and_is_told(
+def test_a_reader_that_stays_leaves_numbers_in_a_synced_wal_and_is_reported(
     small: Template, children: Children
 ) -> None:
     database, changes = small.copy(children.folder), children.folder / "changes"

@@ -51,7 +51,7 @@ def test_a_file_system_that_lacks_locks_or_shared_memory_is_named_and_nothing_is
     check_rerun(small.contents, database, children)
 
 
-def test_too_few_open_files_are_told_with_the_limit_and_nothing_is_changed(
+def test_too_few_open_files_are_reported_with_the_limit_and_nothing_is_changed(
     small: Template, children: Children
 ) -> None:
     database = small.copy(children.folder)

@@ -190,7 +190,7 @@ def test_the_folder_of_the_snapshot_is_the_same_before_and_after(
     assert bytes_of(synthetic.parent) == before
 
 
-def test_a_write_ahead_log_beside_the_snapshot_is_read_in_a_private_copy(
+def test_a_write_ahead_log_next_to_the_snapshot_is_read_in_a_private_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     temporary, folder = tmp_path / "temporary", tmp_path / "store"

@@ -60,7 +60,7 @@ def test_events_are_counted_by_kind_in_every_version_of_the_schema(
     assert found.estimated == (5 if schema_version == "v0.30" else 0)
 
 
-def test_rows_of_chain_proofs_are_counted_beside_the_time_events(tmp_path: Path) -> None:
+def test_rows_of_chain_proofs_are_counted_next_to_the_time_events(tmp_path: Path) -> None:
     init = init_event(1)
     events = [init, time_event(init.stream, init.cid)]
     path = store(tmp_path / "node.db", events)

@@ -337,7 +337,7 @@ def test_a_page_that_can_not_be_written_leaves_the_earlier_one(tmp_path: Path) -
     assert earlier.exists()
 
 
-def test_a_users_file_beside_a_page_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_users_file_next_to_a_page_is_left_as_it_is(tmp_path: Path) -> None:
     mine = tmp_path / ".page.html.partial"
     mine.write_text("mine")
     require_writable(tmp_path / "page.html", tmp_path / "node.db", "a page")

@@ -158,7 +158,7 @@ def test_an_insert_that_fails_changes_nothing(tmp_path: Path) -> None:
     assert all_rows(tmp_path / "twice.db") == before
 
 
-def test_blocks_lie_beside_their_event_in_the_order_of_the_events(mixed: Path) -> None:
+def test_blocks_lie_next_to_their_event_in_the_order_of_the_events(mixed: Path) -> None:
     joined = rows(
         mixed,
         "SELECT e.rowid event, l.rowid listed, b.rowid block FROM ceramic_one_event e"

@@ -81,7 +81,7 @@ def test_what_is_important_stays_when_there_is_little_room() -> None:
     assert fitted(["reading", "50 %"], 3) == "reading"
 
 
-def test_times_are_told_as_a_clock_does() -> None:
+def test_times_are_reported_as_a_clock_does() -> None:
     assert [clock(seconds) for seconds in (0, 59.6, 61, 3661)] == [
         "0:00",
         "1:00",

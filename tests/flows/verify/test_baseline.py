@@ -176,7 +176,7 @@ def test_a_parent_that_a_run_delivers_after_its_child_is_old_damage(tmp_path: Pa
     assert found(verification) == {"parent-first": (0, 1)}
 
 
-def test_new_damage_beside_old_damage_still_counts(tmp_path: Path) -> None:
+def test_new_damage_next_to_old_damage_still_counts(tmp_path: Path) -> None:
     baseline = store(
         tmp_path / "baseline", numbers={"leaf": 40, "anchor": 60, "change": None, "alone": None}
     )

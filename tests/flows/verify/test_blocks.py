@@ -174,7 +174,7 @@ def test_a_block_may_be_nested_as_deep_as_the_node_can_read(opening: bytes) -> N
     assert deep(100_000) == "block_other"
 
 
-def test_many_lists_beside_each_other_are_not_deep() -> None:
+def test_many_lists_next_to_each_other_are_not_deep() -> None:
     assert kinds({**DATA, "data": [[[]], [{"a": []}]] * 1000}) == {"block_data": (A, B)}
 
 

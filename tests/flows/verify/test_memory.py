@@ -50,6 +50,7 @@ def test_all_processes_together_stay_within_the_limit(database: Path, limit: str
     assert measured.anonymous_bytes < amount(limit)
 
 
+@pytest.mark.soak
 def test_the_database_of_these_tests_takes_more_where_nothing_binds(database: Path) -> None:
     assert measured_run("verify", database, "--memory-limit", "8GB").anonymous_bytes > 1.2 * amount(
         LEAST

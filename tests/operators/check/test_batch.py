@@ -359,7 +359,7 @@ def test_events_in_the_usual_form_are_not_looked_at_alone() -> None:
     assert (decoded.links.num_rows, check.alone) == (len(events), 0)
 
 
-def test_blocks_that_lie_beside_the_events_are_not_fetched() -> None:
+def test_blocks_that_lie_next_to_the_events_are_not_fetched() -> None:
     check = NodeCheck(fetched := Stored({}))
     shared = {one.multihash: one.content for event in (WITH_CAP, ANCHORED) for one in event.blocks}
     other_blocks = pa.table(
@@ -371,7 +371,7 @@ def test_blocks_that_lie_beside_the_events_are_not_fetched() -> None:
     assert fetched.fetched == []
 
 
-def test_what_is_not_listed_beside_an_event_is_asked_for() -> None:
+def test_what_is_not_listed_next_to_an_event_is_asked_for() -> None:
     lists = {event.cid: packed(event.blocks) for event in SERVABLE[1:]}
     asked: list[bytes] = []
 
