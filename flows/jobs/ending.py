@@ -31,8 +31,8 @@ from flows.terminal.console import print_error, print_message
 from flows.terminal.signals import LAST_BATCH_SECONDS, STOPS
 from flows.terminal.words import counted
 
-INCOMPLETE = 1
-"""The exit code of a flow that did not do all its work; Bytewax's own, too."""
+INCOMPLETE = InterruptedRunError.exit_code
+"""The exit code of a flow that did not do all its work: that of `run`, and not the 1 of Bytewax."""
 
 POLL_SECONDS = 0.5
 """How often a process of a cluster looks whether a step of it has failed."""
@@ -128,7 +128,7 @@ class Ending:
             return
         if self.cluster is not None:
             self.cluster.fail(cause)
-        # held until the end, so that no further batch is begun
+        # held until the end, so that no further batch starts
         self.run_state.writing.acquire(timeout=LAST_BATCH_SECONDS)
         self.release()
         remove_all()

@@ -179,7 +179,7 @@ def finish_by(
     """
 
     def finish() -> str:
-        # held until the process ends, so that no further batch is begun
+        # held until the process ends, so that no further batch starts
         run_state.writing.acquire(timeout=batch_seconds())
         release()
         return kept(run_state)
