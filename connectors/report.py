@@ -4,7 +4,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -166,6 +166,7 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
 
     def close(self) -> None:
         for writer, file in self._files.values():
-            with self._sink.writing():
+            # Bytewax aborts the process where closing raises after another error: the run state
+            # notes this one
+            with suppress(InterruptedRunError), self._sink.writing(), file:
                 writer.close()
-                file.close()

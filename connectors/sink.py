@@ -18,6 +18,7 @@ from connectors.sorted_runs import Integers, RunFiles, SortedRun, numbered, sort
 from connectors.sqlite import (
     DATABASE_ERRORS,
     Connection,
+    SqliteError,
     connect,
     execute,
     sqlite_errors,
@@ -149,7 +150,8 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
     def close(self) -> None:
         self._thread.shutdown(wait=True)
         if self._is_own:
-            with self._run_state.measure("close", 0):
+            # Bytewax aborts the process where closing raises after another error
+            with self._run_state.measure("close", 0), suppress(SqliteError):
                 self._connection.close()
 
     def _longest_run(self) -> int:

@@ -21,6 +21,7 @@ from tests.crash.conftest import (
     check_stopped,
 )
 from tests.crash.recorded import MAIN, record
+from tests.support.job import chain, store
 from tests.support.oracle import Contents, check, read
 from tests.support.program import Ended, can, ceramic_order, python, run
 
@@ -199,6 +200,20 @@ def test_a_report_on_a_full_disk_is_reported_and_leaves_whole_batches(
     assert "No space left on device" in ended.err
     _check_ended(small.contents, database, ended)
     check_rerun(small.contents, database, children)
+
+
+@pytest.mark.parametrize("size", [4096, 16384])
+@pytest.mark.parametrize("command", [["run", "--report"], ["replay", "--out"]])
+def test_a_disk_that_is_full_midway_ends_a_report_or_a_log_with_a_sentence(
+    children: Children, small_disk: Callable[[int], SmallDisk], command: list[str], size: int
+) -> None:
+    events = chain(600)
+    database = store(children.folder / "node.db", events[:1] + events[2:])
+    name, option = command
+    folder = small_disk(size).folder / "made"
+    ended = run(ceramic_order(name, database, option, folder, "--quiet"), code=3)
+    assert "No space left on device" in ended.err
+    assert not folder.exists()
 
 
 def test_a_wal_that_may_not_grow_further_leaves_whole_batches(
