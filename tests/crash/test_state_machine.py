@@ -301,8 +301,12 @@ def test_kills_between_anything_lose_nothing(tmp_path: Path, children: Children)
 
 
 @pytest.mark.soak
-def test_many_long_lives(tmp_path: Path, forked: Forked) -> None:
-    for part in ("run", "killed"):
-        (tmp_path / part).mkdir()
-    _live(Database, tmp_path / "run", lives=1000, steps=50)
-    _live(lambda path: KilledDatabase(path, forked), tmp_path / "killed", lives=100, steps=30)
+@pytest.mark.parametrize("lives", [100] * 10)
+def test_a_thousand_long_lives(tmp_path: Path, lives: int) -> None:
+    _live(Database, tmp_path, lives=lives, steps=50)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("lives", [25] * 4)
+def test_a_hundred_long_lives_with_kills(tmp_path: Path, forked: Forked, lives: int) -> None:
+    _live(lambda path: KilledDatabase(path, forked), tmp_path, lives=lives, steps=30)
