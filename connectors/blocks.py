@@ -15,7 +15,7 @@ from operators.encoding.positions import NOWHERE, Index
 from operators.schemas import BLOCKS
 
 FETCH_ROWS = 512
-"""Rows that the driver gathers at a time, within a call."""
+"""Rows that the driver collects at a time, within a call."""
 
 FEW_MISSES = 8
 """A window that could not be read whole is used if at most one event in so many lacks its root
@@ -55,7 +55,7 @@ class Found:
     """The bytes of the block; 0: it is not there."""
 
     def __getitem__(self, some: slice) -> "Found":
-        """Some of them."""
+        """What was found for some of the multihashes."""
         return Found(self.content[some], self.size[some])
 
 
@@ -182,7 +182,7 @@ class BlockReader:
     def _places(
         self, wanted: pa.Array, blocks: pa.Table
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which of these multihashes are there, and where each of those stands in `blocks`."""
+        """Which of these multihashes are in `blocks`, and the row of each of those."""
         self._looked_up.hold(blocks["multihash"].combine_chunks())
         at = self._looked_up.find(wanted)
         there = np.flatnonzero(at != NOWHERE)

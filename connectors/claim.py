@@ -43,9 +43,9 @@ class ClaimSettings:
     busy_seconds: float = BUSY_SECONDS
     """How long a program that has the database open is waited for."""
     keep_out: bool = True
-    """Let no other process open the database until the claim ends: a program that were started
-    midway would read a highest number that is out of date a moment later. If not, a run is like
-    one on a file system whose locks do not hold."""
+    """Let no other process open the database until the claim ends: a program that started midway
+    would read a highest number that is out of date a moment later. Without it a run is like one on
+    a file system whose locks do not hold."""
 
 
 @dataclass
@@ -75,7 +75,9 @@ class Claim:
             )
 
     def connect(self, path: Path) -> Connection:
-        """Open another connection; to a new file of this name it would tear `-shm` from the others.
+        """Open another connection.
+
+        To another file of this name it would take `-shm` away from the connections to this one.
 
         Raises:
             MovedError: the name means another file by now.
@@ -199,7 +201,7 @@ def _require_alone(locks: FileLocks, path: Path, seconds: float) -> None:
 def _keep_others_out(locks: FileLocks, path: Path, seconds: float) -> None:
     if not locks.keep_others_out(seconds):
         raise _in_use(path)
-    # another may have come between the two
+    # another program may have opened it between the two
     _require_alone(locks, path, seconds)
 
 

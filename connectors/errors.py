@@ -20,7 +20,7 @@ class Parts(TypedDict):
 
 
 class SomeParts(TypedDict, total=False):
-    """Some of them."""
+    """Some of the parts of an error."""
 
     what: str
     why: str | None

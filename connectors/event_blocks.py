@@ -12,7 +12,7 @@ from operators.encoding.event_blocks import NO_CODEC, pack_rows
 from operators.encoding.positions import NOWHERE, Index
 
 FETCH_ROWS = 1024
-"""Rows that the driver gathers at a time."""
+"""Rows that the driver collects at a time."""
 
 FEW_EVENTS = 64
 """Events whose rows are asked for by the index in one call."""
@@ -20,7 +20,7 @@ FEW_EVENTS = 64
 TABLE = "ceramic_one_event_block"
 
 LARGEST_CODEC = 2**62 - 1
-"""No codec is as large as that; a row with a larger one counts as unreadable."""
+"""The largest codec that is read: none is as large. A row with a larger one is unreadable."""
 
 # in a damaged page there can be values of any type
 COLUMNS = {

@@ -43,7 +43,7 @@ class FileLocks:
             os.close(descriptor)
 
     def in_wal_mode(self) -> bool:
-        """Whether the file is not in another journal mode by its header."""
+        """Whether the file is in WAL mode, by its header."""
         return journal_mode(self._descriptor) == "wal"
 
     def is_in_place(self) -> bool:
@@ -62,7 +62,7 @@ class FileLocks:
         return _within(seconds, lambda: not is_locked(self._descriptor, SHARED, SHARED_BYTES))
 
     def keep_others_out(self, seconds: float) -> bool:
-        """Let no other process open the database from now on; False if one is in the way so long.
+        """Let no other process open the database from now on; False if a lock stays in the way.
 
         Those that have it open stay: look for them afterwards. Call it while a connection of this
         process has begun to read, which otherwise could not.

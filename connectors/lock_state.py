@@ -1,4 +1,4 @@
-"""Whether some process has a database open, seen by its locks and without a trace."""
+"""Whether some process has a database open: seen by its locks, and without leaving a trace."""
 
 import subprocess
 import sys

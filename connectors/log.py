@@ -32,11 +32,11 @@ ORDER = pa.schema(
 """The delivered order, a row an event, rising by `delivered`."""
 
 GROUP_ROWS = 1_000_000
-"""The most events of a row group, and so of one write."""
+"""The most events of a row group, which is written at once."""
 
 GROUP_BYTES_AN_EVENT = 400
-"""Bytes of memory for an event: as it is held, in the row group that is written, and in what the
-writer makes of it."""
+"""Bytes of memory for an event: while it is held, while it is written, and in the writer's buffers.
+"""
 
 FILE_ROWS = 2_000_000
 """About how many events one file has: at 66 bytes each, 130 MB."""

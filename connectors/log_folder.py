@@ -17,7 +17,7 @@ from connectors.run_state import RunState
 from connectors.scratch import LOCK_FILE, PREFIX, Scratch, lock_of_leftover
 
 ORDER_FILES = "order-*.parquet"
-"""All files of the order, in its order when sorted by name."""
+"""All files of the order; sorted by name they are in its order."""
 
 SUMMARY = "replay.json"
 """The document of the log: what the replay did, and which files are the log's. It is the last
@@ -27,7 +27,7 @@ ORDER_NAME = re.compile(r"order-\d{5,}\.parquet")
 """The name of a file of the order."""
 
 REMOVALS = 25
-"""How often removing an unfinished log is tried: for half a second."""
+"""How often the removal of an unfinished log is tried: for half a second."""
 
 
 def is_name_of_log(name: str) -> bool:
@@ -156,7 +156,7 @@ class LogFolder:
 def _files_of_log(document: Path) -> list[str]:
     """The names of the files of the log with this document; none: it is no log's."""
     if not document.is_file():
-        # to read a named pipe is to wait for who writes into it
+        # reading a named pipe waits for whoever writes into it
         return []
     try:
         said = json.loads(document.read_bytes())
@@ -176,7 +176,7 @@ def _finish_killed(folder: Path, *, has_locks: bool) -> None:
         if (folder / SUMMARY).exists():
             return
         left = document.parent
-        # without locks a folder of ours holds no file for one
+        # where there are no locks a folder of ours has no lock file
         if not has_locks and not (left / LOCK_FILE).exists():
             _move_in(left, folder)
         elif (descriptor := lock_of_leftover(left)) is not None:
@@ -220,7 +220,7 @@ def _sync(path: Path) -> None:
 
 def failed_write(folder: Path, cause: OSError) -> InterruptedRunError:
     """The error of a log that could not be written."""
-    # Arrow has its own words around the system's reason
+    # Arrow puts its own words around the system's reason
     reason = os.strerror(cause.errno) if cause.errno else str(cause).splitlines()[0]
     return InterruptedRunError(
         f"Writing to `{folder}` failed",

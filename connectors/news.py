@@ -50,7 +50,7 @@ class News:
     """
 
     def __init__(self, connection: Connection) -> None:
-        """What there is when this is made is not new."""
+        """Whatever the database holds now is not new."""
         self._connection = connection
         self._version = self._data_version()
         self._schema = schema_version(connection)
@@ -69,7 +69,7 @@ class News:
     def has_come(self) -> bool:
         """Whether another connection has committed anything since this was asked last.
 
-        Costs nothing but a look at the memory that all connections share.
+        It only reads the memory that all connections share.
         """
         before, self._version = self._version, self._data_version()
         return self._version != before
@@ -78,7 +78,7 @@ class News:
         return int(scalar(self._connection, "PRAGMA data_version"))
 
     def is_rebuilt(self) -> bool:
-        """Whether tables were changed, or stored anew by `VACUUM`: rows may be others now."""
+        """Whether the schema was changed, or `VACUUM` has run: a rowid may mean another row now."""
         return schema_version(self._connection) != self._schema
 
     def events(self) -> Rowids:
@@ -97,7 +97,7 @@ class News:
         return np.asarray(found.combine_chunks()).astype(np.int64)
 
     def skip_blocks(self) -> None:
-        """Take all blocks that are there for seen."""
+        """Count all blocks that are there as seen."""
         for table in BLOCK_TABLES:
             self._highest[table] = self._highest_rowid(table)
 
@@ -134,7 +134,7 @@ class News:
 
 
 def schema_version(connection: Connection) -> int:
-    """Another one after each change of a table, and after `VACUUM`, which may move rows."""
+    """A number that changes with the schema, and with `VACUUM`, which may move rows."""
     return int(scalar(connection, "PRAGMA schema_version"))
 
 

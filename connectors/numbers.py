@@ -19,8 +19,8 @@ HIGHEST_NUMBER = """
                 ELSE 'the real number `' || coalesce(highest, '') || '`' END AS shown
     FROM (SELECT max(delivered) AS highest FROM ceramic_one_event)
 """
-"""SQLite sorts blobs after text and text after numbers, so one that is no number is the highest.
-"""
+"""SQLite sorts blobs after text and text after numbers, so a value that is no number is the
+highest."""
 
 
 def highest_number(

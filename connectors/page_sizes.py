@@ -17,8 +17,8 @@ class PageSizes:
     each page costs."""
 
     looked_up_rows: int = 1024
-    """Events whose blocks are looked up one by one at most; runs with fewer events are put together
-    to pages of so many."""
+    """The most events of a page whose blocks are looked up one by one. Runs with fewer events are
+    combined to pages of so many."""
 
     page_bytes: int = 8 * 2**20
     """Bytes of the root and payload blocks of a page, each counted as often as an event names it,

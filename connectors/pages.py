@@ -105,7 +105,7 @@ class _Pages:
 
 
 def cut(size: NDArray[np.int64], most: int) -> Iterator[slice]:
-    """Slices of n values, each of `most` together at most or of one value."""
+    """Slices of n values: the values of each add up to at most `most`, or it has one value."""
     ends = size.cumsum()
     start = 0
     while start < len(size):

@@ -26,7 +26,7 @@ TEXT_COLUMNS = ("cid", "stream", "prev", "cause")
 """The columns of CIDs that a report also holds as text, as `cid_text` and so on."""
 
 MARK = frozenset({"reason", "cause"})
-"""Columns by which a file is known to be of a report."""
+"""Columns by which a Parquet file is recognised as one of a report."""
 
 
 class Keeper(Protocol):
@@ -88,7 +88,7 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         """Make the folder, and check that files can be made in it.
 
         Raises:
-            CannotStartError: they can't, or a file that is none of a report is in their way.
+            CannotStartError: they can't, or a file in their way is not of a report.
         """
         if self.output is not None:
             self.output.prepare()

@@ -66,7 +66,7 @@ class ResultFolder:
         return self._scratch.folder()
 
     def publish(self) -> None:
-        """Give the files their names; a kill meanwhile never leaves files of two results.
+        """Give the files their names; a kill never leaves files of two results together.
 
         Raises:
             OSError: the disk is full or fails.
@@ -87,7 +87,7 @@ class ResultFolder:
 
     def _is_of_result(self, file: Path) -> bool:
         if not file.is_file():
-            # to open a named pipe is to wait for who opens its other end
+            # opening a named pipe waits for whoever opens its other end
             return False
         try:
             with file.open("rb") as opened:

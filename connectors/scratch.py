@@ -1,4 +1,4 @@
-"""Temporary folders that go away when they are no longer needed, also when a signal ends the run.
+"""Temporary folders that are removed when they are not needed any more, also after a signal.
 
 A folder is locked for as long as its process lives. One that nobody has locked was left by a
 process that was killed, and the next one that makes a folder in the same place removes it.
@@ -100,7 +100,7 @@ def remove_all() -> None:
 
 
 def held_bytes() -> int:
-    """The size of all files in the folders of this process, as of now."""
+    """The bytes of all files in the folders of this process."""
     total = 0
     for folder in list(_held):
         for file in folder.glob("*"):

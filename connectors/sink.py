@@ -50,8 +50,8 @@ class SinkSettings:
     """A batch of so many events is written at once, while the flow goes on, if its rows lie
     close together: it shares few pages with later ones."""
     dense_share: float = 0.7
-    """From this share of the rows in its range on a batch is dense: few are left there that a later
-    batch could bring."""
+    """A batch is dense if it holds at least this share of the rows in its range: a later batch then
+    brings few rows of the same pages."""
     checkpoint_pages: int = 65_536
     """SQLite checkpoints a WAL of so many pages after a commit: 256 MB; 0: never before the end."""
     cache_kib: int = 16_384
@@ -64,7 +64,7 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
     """Gives events the next numbers: by their levels, and by rowid within a level.
 
     One partition, because there is one counter. A batch is a transaction. Rows that lie close
-    together are written as they come; others are gathered, so that each page of the database is
+    together are written as they come; others are collected, so that each page of the database is
     written once, up to the end of the epoch: what an epoch holds is committed before it counts as
     done. The database is the state (`delivered IS NULL`), so a rerun can't deliver an event twice.
     """

@@ -1,7 +1,7 @@
 """Delivered events that wait to be written: rowids with their levels, in runs sorted by rowid.
 
 Rows that are written in rowid order touch each page of the database once, so as many as possible
-are gathered before they are written. A run takes 16 bytes an event, in memory or in a file.
+are collected before they are written. A run takes 16 bytes an event, in memory or in a file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +21,8 @@ CHUNK_ROWS = 1_000_000
 """Events that are numbered and handed to SQLite together: 32 MB."""
 
 SAMPLES_OF_A_CHUNK = 64
-"""Rowids of each run that show where to cut a chunk: it may be so much larger, by a share of 1/64
-for each run."""
+"""Rowids that are sampled of each run, to find where to cut a chunk. A chunk may be larger than
+wanted by 1/64 for each run."""
 
 
 class SortedRun(NamedTuple):

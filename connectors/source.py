@@ -27,11 +27,11 @@ from connectors.undelivered import FIRST, undelivered_runs
 from operators.schemas import Page
 
 PAGES_AHEAD = 1
-"""Pages that wait for the flow; a partition reads one more meanwhile."""
+"""Pages that wait for the flow, while a partition reads one more."""
 
 PAGES_A_RELEASE = 16
-"""After so many pages of a partition the allocator gives back what it holds for none: a tenth of
-the peak, for 1 % of the time."""
+"""After so many pages of a partition the allocator gives back the memory that it holds unused:
+a tenth of the peak, for 1 % of the time."""
 
 STATE = "in the database"
 """The state that Bytewax's recovery gets to store."""
@@ -180,7 +180,7 @@ class _Partition(StatefulSourcePartition[Page, str]):
         return page
 
     def _hand_over(self, page: Page | BaseException | None) -> bool:
-        """Wait for room in the queue; False if the partition was closed meanwhile."""
+        """Wait for room in the queue; False if the partition was closed while it waited."""
         while not self._stop.is_set():
             try:
                 self._pages.put(page, timeout=0.1)

@@ -54,8 +54,7 @@ SqliteError = sqlite.Error
 
 
 DATABASE_ERRORS: tuple[type[Exception], ...] = (SqliteError, OSError, pa.ArrowException)
-"""What a failing statement raises: an error that comes while its rows are fetched reaches us
-through Arrow."""
+"""What a failing statement raises; where its rows can't be fetched, Arrow raises the error."""
 
 
 def uri(
@@ -156,7 +155,7 @@ _PASSING = re.compile(r"\b(full|I/O error|locked|busy|unable to open|out of memo
 
 
 def rerun_helps(error: BaseException) -> bool:
-    """Whether what failed can go well once its cause is gone: a full disk, a lock; not damage."""
+    """Whether running again can help: after a full disk or a lock, but not after damage."""
     return isinstance(error, OSError) or _PASSING.search(sqlite_says(error)) is not None
 
 

@@ -1,7 +1,7 @@
 """The allocator of the C library: which memory it keeps to use again, and which it gives back.
 
-By itself glibc takes each piece of more than 128 KB from the system anew, until one is freed; then
-it raises this bound, up to 32 MB. With another C library nothing here does anything.
+By default glibc takes each piece of more than 128 KB from the system anew. When such a piece is
+freed, it raises this bound to its size, up to 32 MB. With another C library this does nothing.
 """
 
 import ctypes

@@ -22,7 +22,7 @@ LOWEST_ROWID = "SELECT min(rowid) FROM ceramic_one_event"
 FEW_UNDELIVERED = """
     SELECT count(*) FROM (SELECT 1 FROM ceramic_one_event WHERE delivered IS NULL LIMIT ?)
 """
-"""Counts up to a number that it is given, in the index on `delivered`."""
+"""Counts undelivered events by the index on `delivered`, up to a number."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class InitScan:
             OSError: the scratch folder can't be.
         """
         if self._read_to is None or self._read_to() in {None, END}:
-            # the scan is not held up any more by the flow, which asks
+            # the flow asks now, so the scan need not wait for it any longer
             self._hurry.set()
             if may_wait:
                 wait([self.done])
@@ -140,7 +140,7 @@ class InitScan:
             statement, by_index = delivered_inits(connection), undelivered_by_index(connection)
             while last < highest:
                 after, last = last, self._await_source(last, highest)
-                # both see the same state, whatever the run writes meanwhile
+                # both see the same state, whatever the run writes at the same time
                 execute(connection, "BEGIN")
                 found = query(connection, statement, (after + 1, last))["cid"]
                 shown = int(scalar(connection, by_index, (after + 1, last)))

@@ -50,7 +50,7 @@ class LookUpSettings:
     """Makes a folder for this run alone when it is first called; None: what does not fit is
     forgotten and looked up again."""
     aside: AsideLimits = field(default_factory=AsideLimits)
-    """When events are put aside rather than that their shared blocks are looked up one by one."""
+    """When events are put aside instead of looking up their shared blocks one by one."""
     inits_share: float = 1 / 4
     """The share of the budget for the delivered init events; 16 MB hold a million."""
     asked_before_scan: int = 2048
@@ -61,7 +61,7 @@ class LookUpSettings:
 
 
 def _ignored(_: object) -> None:
-    """Nobody wants to know."""
+    """Takes what nobody wants to know."""
 
 
 class LookUps:
@@ -126,7 +126,7 @@ class LookUps:
             with looking_up(self._path), closing(self._connect(self._path)) as connection:
                 return read_schema(connection, self._path).has_init_cid
         except CannotStartError as cause:
-            # the schema was right when the run began: this is a file that can no longer be read
+            # the schema was right when the run started, so the file can no longer be read
             parts = cause.replaced(unchanged=None).parts()
             raise InterruptedRunError(**parts) from cause
 

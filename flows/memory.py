@@ -41,12 +41,12 @@ class Memory:
 
     @property
     def order(self) -> int:
-        """All shards together."""
+        """Bytes for all shards together."""
         return self.shard * SHARDS
 
     @property
     def afterwards(self) -> int:
-        """DuckDB, which counts and verifies a log when the flow has ended."""
+        """Bytes for DuckDB, which counts and verifies a log when the flow has ended."""
         return max(self.limit - OWN_BYTES, THREAD_BYTES)
 
     def partitions(self, events: int) -> int:

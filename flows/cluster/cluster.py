@@ -59,7 +59,7 @@ class Cluster:
         failed = message.get("failed") or message.get("refusal")
         with self._news:
             if failed is None:
-                # that it ends from now on is as it should be
+                # the process may end from now on
                 self._ended[process] = message
             elif self._cause is None:
                 self._cause = InterruptedRunError(**failed)

@@ -35,7 +35,7 @@ class Opened:
     held: Claim | None = None
     """The claim of process 0."""
     reader: Reader | None = None
-    """Of a copy."""
+    """What reads the copy of another process."""
 
 
 def open_database(

@@ -14,8 +14,8 @@ from flows.jobs.runner import batches_kept, interrupted
 COUNT_WITHOUT_INDEX = "SELECT count(*) FROM ceramic_one_event NOT INDEXED WHERE delivered IS NULL"
 
 SEEN_OF_ALL = 10
-"""The table is counted after a run that read at least one row in so many: counting takes 0.2 us a
-row, ordering ten times that."""
+"""The table is counted after a run that read at least one row in ten: counting takes 0.2 us a row,
+ordering ten times that."""
 
 ALWAYS_COUNTED = 1_000_000
 """A table of at most so many rows is always counted: that takes 0.2 s."""

@@ -38,7 +38,7 @@ POLL_SECONDS = 0.5
 """How often a process of a cluster looks whether a step of it has failed."""
 
 LATEST_SECONDS = 5.0
-"""How long Bytewax may then take to end the flow."""
+"""How long Bytewax may take to end the flow after a step has failed."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Ending:
     """Whoever has it ends the process: the main thread, or the one that listens to the others."""
 
     def register(self) -> None:
-        """Be called when this process ends, and show nothing that Bytewax prints until then."""
+        """Call `_end` when this process ends, and show nothing that Bytewax prints until then."""
         if under_bytewax():
             self._printed = self._captured.enter_context(captured_stderr())
             # a sentence says it instead
@@ -76,7 +76,7 @@ class Ending:
             self.cluster.watch(self._stop)
             Thread(target=self._guard, name="guard", daemon=True).start()
             for number in STOPS:
-                # as in the background, and SIGHUP under `nohup`
+                # a signal that is ignored stays so: in the background, and SIGHUP under `nohup`
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     signal.signal(number, self._stop_by_signal)
 

@@ -136,7 +136,7 @@ class _Following:
     """Finds out what has come to a database, and what must be read because of it."""
 
     def __init__(self, job: Job, held: Claim, rounds: Rounds, settings: FollowSettings) -> None:
-        """What comes from now on is seen, also what comes during the run."""
+        """Whatever comes from now on is seen, also during the run."""
         self._job, self._held, self._rounds, self._settings = job, held, rounds, settings
         with sqlite_errors(f"Reading `{job.path}` failed"):
             self._news = News(held.connection)
@@ -146,7 +146,7 @@ class _Following:
         self._checked_to = 0
         """The rowid up to which events were checked again."""
         self._has_changed = False
-        """Since the first of them was."""
+        """Whether anything has changed since the first of them was checked."""
         self._said = (0, 0, 0)
         """Events delivered, left, and bytes kept in the WAL when a line was printed last."""
         self._said_at = time.monotonic()
@@ -165,7 +165,7 @@ class _Following:
             if is_rebuilt:
                 self._news = News(self._held.connection)
         if is_rebuilt:
-            # what is known of rows counts no more
+            # what is known of rows is no longer valid
             self._rounds.deliver_all()
             return
         if has_come:
@@ -212,7 +212,7 @@ class _Following:
                 rows = rounds.awaited.after(self._checked_to, self._settings.again_rows)
                 rounds.deliver(rows)
             self._checked_to = int(rows[-1]) if len(rows) else 0
-            # until all of them have been since the last change
+            # until all of them have been checked since the last change
             self._again.is_owed = bool(len(rows)) or self._has_changed
             self._has_changed &= bool(len(rows))
 

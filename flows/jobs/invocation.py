@@ -20,7 +20,8 @@ NO = {"", "0", "false", "no", "off"}
 """Values that don't ask for it."""
 
 MOST_WORKERS = 256
-"""Threads of one process: Bytewax starts whatever it is asked for, and works no more then."""
+"""The most threads of one process: Bytewax starts as many as it is asked for, and does no
+work with too many."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Invocation:
     """What the runner was given; the defaults are those of a flow that runs in one process."""
 
     process: int = 0
-    """The number of this process (`-i`)."""
+    """The number of this process (`-i`), from 0 on."""
     addresses: tuple[str, ...] = ()
     """Of all processes of a cluster (`-a`), each `host:port`; empty: there is one process."""
     workers: int = 1

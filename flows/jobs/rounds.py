@@ -32,10 +32,11 @@ from operators.encoding.envelope import payload_multihashes
 from operators.schemas import LEFT, WAITING, Reason
 
 NEVER = 2.0
-"""Of all events: no round reads all delivered init events, as a run does where it pays."""
+"""A share of all events that is never reached: no round scans the delivered init events, as a run
+does where that saves time."""
 
 COPIES = 3
-"""Of what is kept, while a round ends."""
+"""How many copies of what is kept there are in memory while a round ends."""
 
 ROOTS_TOGETHER = 64
 """Root blocks that are looked up in one call: some may have megabytes."""
@@ -59,7 +60,7 @@ class Rounds:
         """The highest number, as far as nobody else gives any."""
         self._job, self._held, self._checkpoint_pages = job, held, checkpoint_pages
         self._round = RunState()
-        """Of the round that is under way, unless that is the first."""
+        """The state of the round that is under way, unless that is the first one."""
         self._roots = PreparedLookUp(job.path, BLOCK, held.connect)
 
     def close(self) -> None:
@@ -98,7 +99,7 @@ class Rounds:
         else:
             self.awaited.end_round(NO_ROWS, np.empty(0, READ))
             self.last_number = self.total.last_number or self.last_number
-        # what is there by now stays, and need not be looked through after each round
+        # what is there by now stays: the collector need not look through it after each round
         gc.collect()
         gc.freeze()
 
