@@ -153,6 +153,12 @@ class Rounds:
 
     def _flow(self, state: RunState, events: int, source: ListedSource | None = None) -> bool:
         """Run the flow; False: what it read was changed before it could be written."""
+        is_done = self._run_flow(state, events, source)
+        # a flow leaves 170 KB in cycles, and one that failed the pages that it held
+        gc.collect()
+        return is_done
+
+    def _run_flow(self, state: RunState, events: int, source: ListedSource | None) -> bool:
         share = NEVER if source else ScanSettings().least_share
         with closing(Scratch(self._job.scratch.parent)) as scratch:
             job = replace(self._job, run_state=state, scratch=scratch)
@@ -172,8 +178,6 @@ class Rounds:
                 return False
             finally:
                 self.last_number = state.last_number or self.last_number
-        # a flow leaves 170 KB in cycles
-        gc.collect()
         return True
 
     def _take_in(self, state: RunState, given: Rowids, read: Entries) -> Rowids:

@@ -5,7 +5,8 @@
 It copies all rows of the database WHOLE to DATABASE, in random order: children before parents,
 blocks long after their events, at rowids of its own, some events twice because they are deleted
 and inserted again. Now and then it takes the WAL in, stores all rows anew, which moves them, or
-changes the schema. It spreads this over so many seconds, and leaves nothing out. All events come
+changes the schema. It spreads this over so many seconds, and leaves nothing out. A stream comes
+within a minute, so that after an hour as much waits as after a minute. All events come
 undelivered. It imports nothing of ours: two SQLite libraries in one process drop each other's
 locks.
 """
@@ -41,6 +42,8 @@ UPKEEP = (
 )
 UPKEEP_SHARE = 0.01
 """Of the transactions."""
+STREAM_SECONDS = 60.0
+"""In which the events of a stream come."""
 DELETE = "DELETE FROM ceramic_one_event WHERE cid = :cid AND delivered IS NULL"
 HAS = "SELECT count(*) FROM ceramic_one_event WHERE {} = ?"
 
@@ -53,7 +56,7 @@ def main(database: str, whole: str, seed: str, seconds: str) -> None:
     connection = sqlite3.connect(database, isolation_level=None, timeout=60)
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute("ATTACH ? AS whole", (whole,))
-    steps = _steps(connection, rng)
+    steps = _steps(connection, rng, min(1.0, STREAM_SECONDS / float(seconds)))
     pause = float(seconds) / max(1, len(steps))
     started = time.monotonic()
     done = 0
@@ -70,25 +73,26 @@ def main(database: str, whole: str, seed: str, seconds: str) -> None:
         time.sleep(max(0.0, started + done * pause - time.monotonic()))
 
 
-def _steps(connection: sqlite3.Connection, rng: Random) -> list[Step]:
-    """What is done, in this order."""
-    cids = [cid for (cid,) in connection.execute("SELECT cid FROM whole.ceramic_one_event")]
+def _steps(connection: sqlite3.Connection, rng: Random, share: float) -> list[Step]:
+    """What is done, in this order; a stream comes within this share of the time."""
+    events = connection.execute("SELECT cid, init_cid FROM whole.ceramic_one_event").fetchall()
+    start = {stream: rng.uniform(0, 1 - share) for _, stream in events}
     timed: list[tuple[float, Step]] = []
 
     def at(moment: float, sql: str, cid: bytes) -> None:
         timed.append((moment, lambda: _execute(connection, sql, cid, rng)))
 
-    for cid in cids:
+    for cid, stream in events:
         (is_there,) = connection.execute(HAS.format("cid"), (cid,)).fetchone()
-        moment = rng.random()
+        moment = start[stream] + share * rng.random()
         if not is_there:
             at(moment, EVENT, cid)
             if rng.random() < 0.1:  # deleted while it may be waiting, and back
-                at(moment + 0.1, DELETE, cid)
-                at(moment + 0.2, "again", cid)
+                at(moment + 0.1 * share, DELETE, cid)
+                at(moment + 0.2 * share, "again", cid)
         for sql in (BLOCKS, EVENT_BLOCKS):
             # most blocks come with their event, some before it, some long after it
-            at(moment + rng.choice((0, 0, 0, -0.2, 0.3)), sql, cid)
+            at(moment + share * rng.choice((0, 0, 0, -0.2, 0.3)), sql, cid)
     timed.sort(key=lambda step: step[0])
     return [step for _, step in timed]
 
