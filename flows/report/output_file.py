@@ -7,10 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from connectors.errors import CannotStartError
-from connectors.log_folder import is_name_of_log
+from connectors.log_folder import SUMMARY, is_name_of_log
 
 VIOLATIONS = "violations.parquet"
 """The file of `verify --report`."""
+
+SQLITE, PARQUET = b"SQLite format 3\0", b"PAR1"
+"""How their files begin."""
 
 OF_DATABASE = ("", "-wal", "-shm", "-journal", "-order-lock")
 """What is appended to a database's name in the names of the files next to it."""
@@ -29,8 +32,8 @@ def require_writable(
             a report may be replaced.
 
     Raises:
-        CannotStartError: it is no regular file, belongs to `database` or what is `kept`, or can't
-            be made.
+        CannotStartError: it is no regular file, belongs to `database` or what is `kept`, is another
+            database or a file of another result, or can't be made.
     """
     target, of_database = path.resolve(), database.resolve()
     if target in {of_database.with_name(of_database.name + end) for end in OF_DATABASE}:
@@ -41,6 +44,8 @@ def require_writable(
     if target.exists() and not target.is_file():
         raise _not_writable(path, what, "it is no regular file")
     try:
+        if target.exists() and _is_of_others(target):
+            raise _not_writable(path, what, "it is a database, or a file of a log or a report")
         _new_file_next_to(target).unlink()
     except OSError as cause:
         raise _not_writable(path, what, cause.strerror or type(cause).__name__) from cause
@@ -68,6 +73,12 @@ def _not_writable(path: Path, what: str, why: str) -> CannotStartError:
     return CannotStartError(
         f"Can't write {what} to `{path}`", why=why, advice="Name a file in a folder that exists."
     )
+
+
+def _is_of_others(file: Path) -> bool:
+    """Whether a file is what no page replaces, whatever wrote it."""
+    with file.open("rb") as opened:
+        return opened.read(len(SQLITE)).startswith((SQLITE, PARQUET)) or file.name == SUMMARY
 
 
 def _is_result(name: str) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from connectors.errors import CannotStartError, InterruptedRunError
@@ -33,6 +35,7 @@ from flows.synth.streams import Population
 from flows.verify.rules import RULES
 from flows.verify.verify import verify
 from tests.support.job import chain, store
+from tests.support.other_programs import bytes_of
 from tests.support.program import Ended, ceramic_order, run
 
 BROWSER = next(
@@ -351,3 +354,16 @@ def test_no_page_takes_the_place_of_a_file_of_a_log(tmp_path: Path, name: str) -
     for folder in (tmp_path, tmp_path / "link"):
         with pytest.raises(CannotStartError, match=f"it belongs to `{tmp_path}`"):
             require_writable(folder / name, tmp_path / "node.db", "a page", kept=[tmp_path])
+
+
+def test_no_page_takes_the_place_of_another_database_or_of_a_file_of_any_log(
+    tmp_path: Path,
+) -> None:
+    pq.write_table(pa.table({"reason": ["cycle"]}), tmp_path / "waiting.parquet")
+    (tmp_path / "replay.json").write_text("{}")
+    store(tmp_path / "other.db", chain(2))
+    before = bytes_of(tmp_path)
+    for name in before:
+        with pytest.raises(CannotStartError, match="a database, or a file of a log or a report"):
+            require_writable(tmp_path / name, tmp_path / "elsewhere" / "node.db", "a page")
+    assert bytes_of(tmp_path) == before
