@@ -308,7 +308,8 @@ def test_a_reader_that_stays_leaves_numbers_in_a_synced_wal_and_is_reported(
 ) -> None:
     database, changes = small.copy(children.folder), children.folder / "changes"
     other = Other(children, database, *READS)
-    recorded = Faults("slow", times=0, changes=changes)
+    # for five seconds, in which the reader comes
+    recorded = Faults("slow", times=250, changes=changes)
     child = children.start(database, "--batch-rows", "40", program=IN_COMPANY, faults=recorded)
     assert await_wal(child, database, 1)
     other.enter()

@@ -42,13 +42,27 @@ def reported(answer: Why) -> tuple[str, str | None, bytes | None]:
     return answer.verdict, answer.reason, answer.cause
 
 
-@settings(max_examples=40, deadline=None, print_blob=True)
+@settings(max_examples=12, deadline=None, print_blob=True)
 @given(forest=forests())
 @example(forest=BELOW_AN_ODD_ENVELOPE)
 def test_it_says_of_every_event_what_a_run_says(
     tmp_path_factory: pytest.TempPathFactory, forest: Forest
 ) -> None:
-    path = forest.store(tmp_path_factory.getbasetemp() / f"why-{next(_names)}.db")
+    check(forest, tmp_path_factory.getbasetemp() / f"why-{next(_names)}.db")
+
+
+@pytest.mark.soak
+@settings(max_examples=300, deadline=None, print_blob=True)
+@given(forest=forests())
+def test_it_says_of_many_events_what_a_run_says(
+    tmp_path_factory: pytest.TempPathFactory, forest: Forest
+) -> None:
+    check(forest, tmp_path_factory.getbasetemp() / f"why-{next(_names)}.db")
+
+
+def check(forest: Forest, path: Path) -> None:
+    """Ask about each event of a database, and compare with what a dry run left."""
+    forest.store(path)
     batches: list[pa.RecordBatch] = []
     dry_run(path, RunOptions(), batches)
     left = {
