@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ceramic_order import OURS
 from tests.support.checkout import FILES, installed_checkout
 from tests.support.job import chain, store
 from tests.support.program import ROOT, Ended, run
@@ -52,6 +53,14 @@ def test_a_moved_checkout_makes_its_environment_anew(tmp_path: Path) -> None:
     shutil.rmtree(folder / "only")
     (folder / ".venv" / "pyvenv.cfg").write_text("command = python -m venv /elsewhere/.venv")
     assert "-m venv --clear .venv" in make(folder, "-n", "install", "PYTHON=python").out
+
+
+def test_what_is_installed_is_compiled_so_that_no_start_has_to(checkout: Path) -> None:
+    # a -n run calls no compiler: any program that is there will do
+    planned = make(checkout, "-n", "install", "PYTHON=python", "CC=touch").out
+    (compiled,) = (line for line in planned.splitlines() if "compileall" in line)
+    for package in OURS:
+        assert package in compiled.split()
 
 
 @pytest.mark.parametrize("name", ["a b.db", "$HOME.db", "it's `x` #1.db"])
