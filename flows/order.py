@@ -1,8 +1,10 @@
 """The main flow: finds undelivered events, orders every stream, and writes the delivered order.
 
+                     look-ups: shared blocks, parents
+                       |             |
     source i/N  ->  decode  ->  order (shards of streams)  ->  sink "db", one transaction a batch
-                      |             |
-                      +-- rejected -+-- left  ->  report
+                       |             |
+                       +-- rejected -+-- left  ->  report
 
 Items are Arrow record batches of thousands of events. Run it as `ceramic-order run node.db`, or
 under Bytewax itself:

@@ -18,7 +18,7 @@ from operators.schemas import WAITING, Reason
 Rowids = NDArray[np.int64]
 """Rising, and distinct."""
 Hashes = NDArray[np.uint64]
-"""Of CIDs. If two CIDs have the same, an event is checked once more for nothing."""
+"""Hashes of CIDs. Where two CIDs have the same hash, an event is checked once more than needed."""
 Indices = NDArray[np.intp]
 Entries = NDArray[np.void]
 
@@ -59,7 +59,7 @@ class Awaited:
             self.is_full = True
 
     def clear(self) -> None:
-        """Forget everything, to begin anew."""
+        """Forget everything."""
         self._entries, self._noted, self.is_full = NOTHING, [], False
 
     def end_round(self, given: Rowids, read: Entries) -> Rowids:
@@ -94,7 +94,7 @@ class Awaited:
         return not _WAITS[self._entries["reason"]].all()
 
     def known(self, rowids: Rowids) -> Rowids:
-        """Which of these rows were left before."""
+        """Which of these rows are among those that were left."""
         return self._entries["rowid"][self._rows(rowids)]
 
     def differences(self, undelivered: Rowids) -> Rowids:
@@ -102,7 +102,7 @@ class Awaited:
         return np.setxor1d(self._entries["rowid"], undelivered, assume_unique=True)
 
     def after(self, rowid: int, rows: int) -> Rowids:
-        """The next so many events that were left, after a rowid."""
+        """The first `rows` of the events that were left after a rowid."""
         first = int(np.searchsorted(self._entries["rowid"], rowid, side="right"))
         return self._entries["rowid"][first : first + rows].copy()
 
@@ -112,7 +112,7 @@ class Awaited:
         return +Counter(dict(zip(map(str, REASONS), counts, strict=True)))
 
     def _rows(self, rowids: Rowids) -> Indices:
-        """Where those of these rowids stand that are here."""
+        """The indices of those of these rowids that are kept."""
         at = np.searchsorted(self._entries["rowid"], rowids)
         at = at[at < len(self._entries)] if len(self._entries) else at[:0]
         found: Indices = at[self._entries["rowid"][at] == rowids[: len(at)]]

@@ -28,8 +28,8 @@ class DeliveredInits:
         """Keep so many bytes in memory; `folder` makes a folder for what does not fit."""
         self._budget_bytes, self._folder = budget_bytes, folder
         self._runs: tuple[NDArray[np.void], ...] = ()
-        """Sorted keys in memory, each run at least twice as long as the next, so that each key is
-        moved log2(n) times."""
+        """Sorted keys in memory, each run at least twice as long as the next: so each key is moved
+        at most log2(n) times."""
         self._files = PartitionedFiles(folder, "inits", KEY) if folder else None
         self._parts_in_files: tuple[NDArray[np.void], ...] = ()
 
@@ -43,7 +43,7 @@ class DeliveredInits:
         runs, new = [*self._runs], _sorted(keys[usual])
         while runs and len(runs[-1]) < 2 * len(new):
             new = _sorted(np.concatenate([runs.pop(), new]))
-        # in one step: another thread may ask now
+        # in one step, because another thread may ask at any time
         self._runs = (*runs, new)
         if sum(map(len, self._runs)) * KEY.itemsize <= self._budget_bytes:
             return True

@@ -1,4 +1,4 @@
-"""Records in files, one file a part of all hashes: what belongs together is read together."""
+"""Records in files, by their hashes: those of one file are read together."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,7 +91,7 @@ def parts(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
 
 @contextmanager
 def spilling() -> Iterator[None]:
-    """Say of an error of the disk that it is one of the scratch folder.
+    """Raise an error of the disk within the block as one of the scratch folder.
 
     Raises:
         SpillError: it is one.

@@ -25,13 +25,13 @@ class RememberedRun(NamedTuple):
 class Remembered:
     """A set of events.
 
-    They are kept in runs, each at least twice as large as the next, so that each event is moved
-    log2(n) times.
+    They are kept in runs, each at least twice as large as the next, so that each event is moved at
+    most log2(n) times.
     """
 
     def __init__(self, runs: Iterable[RememberedRun] = ()) -> None:
         self.runs = [*runs]
-        """The largest first."""
+        """Runs, the largest one first."""
 
     def __len__(self) -> int:
         return sum(len(run.word) for run in self.runs)

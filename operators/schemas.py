@@ -64,7 +64,7 @@ LINKS = pa.schema(
 
 ORDERED = LINKS.append(pa.field("level", pa.int64(), nullable=False))
 """Events that can be delivered. In one stream a parent always has a smaller `level` than its
-children; a number by level, then rowid, therefore puts parents first, too."""
+children; numbers by level, then rowid, therefore put parents first too."""
 
 LEFT = pa.schema(
     [
@@ -206,7 +206,7 @@ class Measured:
     """One call of a stage that is being measured."""
 
     rows: int
-    """What it deals with; set before the call ends where it is not known when it starts."""
+    """How many rows it deals with; it may be set until the call ends."""
 
 
 Measure = Callable[[str, int], AbstractContextManager[Measured]]

@@ -27,8 +27,8 @@ class Settled:
     stuck: Rows
     """The other rows, in the order of the table."""
     topmost: Rows
-    """Of each of the n rows its topmost ancestor in the table, itself if it has no parent there;
-    NONE in or below a cycle."""
+    """Of each of the n rows the topmost ancestor in the table; the row itself if it has no parent
+    there; NONE in or below a cycle."""
 
 
 def parent_rows(cid: pa.Array, prev: pa.Array) -> Rows:

@@ -51,7 +51,7 @@ class OrderSettings:
     """A shard settles when this many events have come. With fewer the calls cost more than the
     events."""
     waiting_factor: int = 2
-    """And not before so many times as many have come as are waiting. Each event is then settled
+    """And only when so many times as many have come as are waiting. Each event is then settled
     about one and a half times before it goes, whatever the order of the rows."""
     recent_rows: int = 16_384
     """Events of one generation that a shard remembers as let out; two generations of 8 shards are
@@ -104,7 +104,7 @@ class _New:
         return tuple(self._batches)
 
     def taken(self) -> tuple[pa.RecordBatch, ...]:
-        """All of them; none is left."""
+        """Take all batches out."""
         batches = self.batches()
         self._batches, self.rows, self.bytes = [], 0, 0
         return batches
@@ -123,13 +123,13 @@ class Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, ShardState]):
     held: pa.RecordBatch
     """Events that have waited through a settle, schema WAITING_EVENTS."""
     new: _New = field(default_factory=_New)
-    """What has come since."""
+    """Events that have come since the last settle."""
     next_level: int = 0
-    """Above the levels of everything that was let out."""
+    """A level above those of all events that were let out."""
     recent: Remembered = field(default_factory=Remembered)
-    """What was let out lately, perhaps before the sink has written it."""
+    """Events that were let out lately; perhaps the sink has not written them yet."""
     older: Remembered = field(default_factory=Remembered)
-    """The generation before."""
+    """Events that were let out before those in `recent`."""
     newest_of_older: pa.Array | None = None
     """The CID in `older` that came last."""
     spilled: Spill | None = None
@@ -167,7 +167,7 @@ class Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, ShardState]):
             if self.spilled is not None and self.job.spill is not None:
                 return self._settle_parts(self.spilled, self.job.spill), self.RETAIN
             everything = gathered(self.held, self.new.taken())
-            # freed before more is made of it
+            # its memory is freed before more is needed
             self.held = NO_EVENTS
             ready, left = self._settle_at_end(everything)
             # nothing comes any more that could have one of these as its parent
@@ -200,8 +200,8 @@ class Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, ShardState]):
         foreign = (parent != NONE) & (stream[parent] != stream)
         parent[foreign] = NONE
         answer[foreign] = ELSEWHERE
-        # what is remembered must be asked at once, for it will be forgotten; a parent that comes
-        # later is found in the table
+        # `Remembered` must be asked at once, because it forgets; a parent that comes later is found
+        # in the table
         open_ones = (answer == UNASKED) | (at_end & (answer == POSTPONED))
         roots = np.flatnonzero((parent == NONE) & ~init & open_ones)
         if len(roots):
@@ -229,10 +229,10 @@ class Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, ShardState]):
     def _ask_what_is_worth_it(
         self, look_up: LookUp, roots: pa.RecordBatch, answer: NDArray[np.int8], unseen: Rows
     ) -> None:
-        """Ask of parents that are probably delivered: a look-up costs as much as reading an event.
+        """Look up parents that are probably delivered: each costs as much as reading an event.
 
-        That is so of init events, and, where a run goes on after a stop, of any parent; a sample
-        shows it. In a database in random order most parents simply have not been read yet.
+        Init events probably are; where a run goes on after a stop, any parent may be, which a
+        sample shows. In a database in random order most parents simply have not been read yet.
         """
         most = self.job.settings.sample_rows
         is_first = pc.equal(roots["prev"], roots["stream"]).take(pa.array(unseen))
@@ -272,8 +272,8 @@ class Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, ShardState]):
         look_up = self.job.look_up
         if look_up is None or len(self.recent) < self.job.settings.recent_rows:
             return
-        # batches are written in order, so once the newest of the older generation is, all of it
-        # is, and the look-up knows it
+        # batches are written in order: once the newest event of the older generation is written,
+        # all of that generation is, and the look-up knows it
         newest = self.newest_of_older
         if newest is None or any(look_up(newest)["delivered"].to_pylist()):
             self.older, self.recent = self.recent, Remembered()

@@ -19,9 +19,10 @@ class SpillSettings:
     shard_bytes: int
     """Bytes that a shard may hold in memory."""
     partitions: int
-    """Into how many parts a shard is divided by its streams; one after the other is loaded."""
+    """How many parts a shard is divided into, by its streams; they are loaded one after the
+    other."""
     flush_rows: int = 65_536
-    """Events that a shard gathers before it writes them: about 8 MB."""
+    """Events that a shard collects before it writes them: about 8 MB."""
 
 
 class SpillError(OSError):
@@ -82,6 +83,6 @@ class Spill:
 
 
 def _spill_error(path: Path, cause: OSError) -> SpillError:
-    # Arrow has its own words around the system's reason
+    # Arrow puts its own words around the system's reason
     reason = os.strerror(cause.errno) if cause.errno else str(cause).splitlines()[0]
     return SpillError(cause.errno, reason, str(path.parent))

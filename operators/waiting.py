@@ -54,8 +54,8 @@ class LookUp(Protocol):
         Of an event about which it can't be said yet, `delivered` may be null until all input has
         been read: then the same CID is asked for again.
 
-        `by_blocks`: their streams are those that their blocks say, where these can be read; else
-        what the node noted will do.
+        `by_blocks`: their streams are those in their blocks, where these can be read; without it,
+        those that the node noted are enough.
         """
 
 
@@ -66,7 +66,7 @@ def gathered(held: pa.RecordBatch, new: Sequence[pa.RecordBatch]) -> pa.RecordBa
     """The held events, of schema WAITING_EVENTS, and new ones of schema LINKS, as one batch."""
     if not new:
         return held
-    # streams are encoded once for all: joining dictionaries takes time for each batch
+    # streams are encoded once for all batches: to join dictionaries takes time for each batch
     joined = encoded(with_answers(pa.concat_batches(new), UNASKED))
     return pa.concat_batches([held, joined]) if held.num_rows else joined
 
@@ -155,7 +155,7 @@ def _answers(found: pa.RecordBatch, roots: pa.RecordBatch) -> NDArray[np.int8]:
 
 
 def explained(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
-    """Why each stuck event waits or is rejected, with schema LEFT: it lies at its top ancestor."""
+    """Why each stuck event waits or is rejected, with schema LEFT: by its topmost ancestor."""
     top = settled.topmost[settled.stuck]
     answer = np.asarray(events["answer"])[top]
     itself = top == settled.stuck

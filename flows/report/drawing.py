@@ -10,7 +10,8 @@ from math import floor, log10
 from typing import NamedTuple
 
 LEAST_SHARE = 0.8
-"""The least percent of a picture's width or height for a number above 0: three of 400 pixels."""
+"""Percent. A number above 0 takes at least so much of a picture's width or height: three of 400
+pixels."""
 
 MOST_TICKS = 5
 """The most labels at one axis: more do not fit on a telephone."""

@@ -1,4 +1,4 @@
-"""A file that a command writes besides its main work, checked before and written whole or not."""
+"""A file that a command writes apart from its main work: checked before, written whole or not."""
 
 import os
 import tempfile

@@ -24,7 +24,7 @@ SIGNS: Mapping[AnswerState, str] = {"good": "✓", "bad": "✗", "open": "?"}
 """The sign of each state: its colour alone would not be enough."""
 
 FEWEST_SAMPLES = 4
-"""The least points of a line: fewer say nothing."""
+"""The fewest points of a line that is drawn: fewer say nothing."""
 
 LONGEST_WORD = 30
 """Letters: a longer text without a space is a CID, a path or a digest, and may be broken anywhere.

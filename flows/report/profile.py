@@ -187,7 +187,7 @@ class Profile:
             return {name: stage.seconds for name, stage in self._stages.items()}
 
     def to_json(self) -> ProfileDocument:
-        """The document of `--profile` (flows/cli/README.md), as of now."""
+        """The document of `--profile` (flows/cli/README.md), up to this moment."""
         now = time.perf_counter()
         with self._lock:
             self._sample(now)

@@ -36,7 +36,7 @@ def peak_memory() -> tuple[int, int]:
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
-        # without Linux's own count: that one holds also what the process was before it was ours
+        # not Linux's own count, which includes what the process was before it was ours
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, children
     (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(peak.split()[1]) * 1024, children

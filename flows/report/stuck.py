@@ -37,7 +37,7 @@ class Stuck:
 
     streams: int
     largest: Sequence[StuckStream]
-    """The streams of which most events were left."""
+    """The streams with the most events that were left."""
     missing: int
     """Events that others wait for and that the database does not hold."""
     first_missing: Sequence[str]

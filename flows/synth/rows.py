@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from connectors.paths import plain_folder
 from flows.synth.events import Event
+from operators.schemas import BLOCKS
 
 EVENT = pa.schema(
     [
@@ -39,14 +40,6 @@ EVENT_BLOCK = pa.schema(
 )
 """Rows of `ceramic_one_event_block`."""
 
-BLOCK = pa.schema(
-    [
-        pa.field("multihash", pa.binary(), nullable=False),
-        pa.field("bytes", pa.binary(), nullable=False),
-    ]
-)
-"""Rows of `ceramic_one_block`."""
-
 _LISTED = pa.struct(
     [
         pa.field("multihash", pa.binary(), nullable=False),
@@ -66,7 +59,7 @@ class TableRows(NamedTuple):
     """The rows of the three tables for a batch of events, in the order of the events."""
 
     blocks: pa.RecordBatch
-    """`BLOCK`; what several of these events share comes once."""
+    """`BLOCKS`; what several of these events share comes once."""
     events: pa.RecordBatch
     """`EVENT`."""
     event_blocks: pa.RecordBatch
@@ -114,7 +107,7 @@ def unpack(packed: pa.RecordBatch) -> TableRows:
     ]
     once = pc.index_in(multihash.unique(), multihash)
     return TableRows(
-        pa.RecordBatch.from_arrays([multihash.take(once), content.take(once)], schema=BLOCK),
+        pa.RecordBatch.from_arrays([multihash.take(once), content.take(once)], schema=BLOCKS),
         packed.select(EVENT.names),
         pa.RecordBatch.from_arrays(event_blocks, schema=EVENT_BLOCK),
     )

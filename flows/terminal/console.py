@@ -96,7 +96,7 @@ def print_result(result: str | RenderableType) -> None:
 
 
 def drop_stdout() -> None:
-    """Let everything that is still printed on stdout vanish."""
+    """Drop everything that is printed on stdout from now on."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

@@ -25,13 +25,13 @@ LATEST_SECONDS = 1.9
 """Seconds after which the process ends whatever happens."""
 
 OWN_END_SECONDS = 1.2
-"""Seconds that a job has that ends by itself on a signal; then it is ended."""
+"""Seconds that a job has to end by itself after a signal; then the process ends."""
 
 LAST_BATCH_SECONDS = 1.0
 """How long a signal lets the batch that is being written come to its end."""
 
 LATE_BATCH_SECONDS = 0.3
-"""The same where the job had time to end by itself."""
+"""The same for a job that had time to end by itself."""
 
 SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 """Clears the line of a live display and shows the cursor that it hid."""
@@ -74,8 +74,8 @@ def take_over_signals() -> None:
 def stopped_by_signals(finish: Finish, *, retry: bool = True) -> Iterator[None]:
     """While the block runs, a signal ends the process by way of `finish`.
 
-    Behind the block the job counts as done. Where the block fails, `finish` still says what is
-    kept. With `retry` the line says that the same command finishes the job.
+    After the block the job counts as done. Where the block fails, `finish` still says what is kept.
+    With `retry` the line says that the same command finishes the job.
     """
     _Stop.finish, _Stop.retry = finish, retry
     yield
@@ -86,7 +86,7 @@ def stopped_by_signals(finish: Finish, *, retry: bool = True) -> Iterator[None]:
 def stop_event() -> Iterator[threading.Event]:
     """While the block runs and for the rest of the process, a signal only sets this event.
 
-    A job that is so far that a stop is a good end looks at it and ends by itself. If that takes too
+    For a job that a stop may end well: it looks at the event and ends by itself. If that takes too
     long, the process is ended by way of `finish`. The exit code is 0 then, too.
     """
     _Stop.wanted = threading.Event()

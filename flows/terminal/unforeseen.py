@@ -48,7 +48,7 @@ _THREAD_WORDS = ("can't start new thread", "resource temporarily unavailable")
 def error_for(
     cause: BaseException, *, unchanged: str = NOTHING_CHANGED, printed: bytes = b""
 ) -> CeramicOrderError:
-    """The error to show for `cause`, which is none of ours.
+    """The error to show for `cause`, which is no error of ours.
 
     Args:
         cause: what was raised.

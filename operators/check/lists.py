@@ -86,7 +86,7 @@ def lists_in_order(
 ) -> tuple[NDArray[np.intp], Digests]:
     """The indices of those of n events whose event blocks are their own, their proof, and others.
 
-    All together they are so many `blocks`; the digests in these lists.
+    They have `blocks` event blocks. Returned with the digests in these lists.
     """
     at, entries = _entries(raw, rows, blocks)
     lists = _digests_of(entries)

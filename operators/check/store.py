@@ -52,7 +52,7 @@ class BlockStore:
         self._used = np.empty(self.capacity, dtype=np.int32)
         """The page of events that wanted it last."""
         self._page = 0
-        # what is sent in cannot foresee the places that it gets in the index
+        # whoever makes blocks can't foresee their places in the index
         self._salt = np.uint64(int.from_bytes(os.urandom(8)) | 1)
         self._bits = _FIRST_INDEX_BITS
         self._index = np.zeros(1 << self._bits, dtype=np.uint32)
@@ -162,7 +162,7 @@ class BlockStore:
         slot = self.hashes(self.key[rows]) >> np.uint64(64 - self._bits)
         while len(entries):
             free = self._index[slot] == 0
-            # of several for one place the last gets it
+            # of several entries for one place the last gets it
             self._index[slot[free]] = entries[free]
             others = self._index[slot] != entries
             entries, slot = entries[others], self._next(slot[others])

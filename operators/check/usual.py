@@ -140,10 +140,10 @@ def _read_proofs(
         alike = holds(data, at, _TRANSACTION)
         at = at + len(_TRANSACTION) + DIGEST
         alike &= holds(data, at, _TYPE)
-        at, is_text = _behind_text(data, at + len(_TYPE))
+        at, is_text = _after_text(data, at + len(_TYPE))
         alike &= is_text
         alike &= holds(data, at, _CHAIN)
-        at, is_text = _behind_text(data, at + len(_CHAIN))
+        at, is_text = _after_text(data, at + len(_CHAIN))
         alike &= is_text & (at == end[rows])
         rows, root = rows[alike], root[alike]
         records["items"][rows, 0] = keys(data, root)
@@ -152,7 +152,7 @@ def _read_proofs(
     return np.concatenate(found)
 
 
-def _behind_text(data: Bytes, at: Starts) -> tuple[Starts, NDArray[np.bool_]]:
+def _after_text(data: Bytes, at: Starts) -> tuple[Starts, NDArray[np.bool_]]:
     """Where the short ASCII texts that begin at n places end, and whether each is one."""
     head = data[at].astype(np.int64)
     is_text = (head >= _EMPTY_TEXT) & (head < _LONG_TEXT)

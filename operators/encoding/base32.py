@@ -10,7 +10,7 @@ ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
 """The digits of multibase `b`, which is base32 in lower case without padding."""
 
 GROUP_BYTES, GROUP_DIGITS, DIGIT_BITS = 5, 8, 5
-"""Five bytes are eight digits of five bits."""
+"""Five bytes make eight digits of five bits each."""
 
 USUAL = (b"\x01\x71\x12\x20", b"\x01\x85\x01\x12\x20")
 """How the CIDs of nearly all events start: dag-cbor and dag-jose, each with sha2-256."""

@@ -21,14 +21,14 @@ _VERSION_0_BYTES = 34
 _VERSION_0_TEXT = 46
 """Characters of such a CID as a text, which begins with `Qm`."""
 _IN_A_PATH = "/ipfs/"
-"""In a text the CID follows this."""
+"""Where a text has this, the CID follows it."""
 
 _TWO_BYTES = pa.scalar(b"\x80", pa.binary())
 """From this byte on a codec goes on in the next byte."""
 
 _LONGEST = 1 << 30
-"""An end for slices, in bytes, beyond every CID: Arrow's kernel fails without one ("Negative buffer
-resize")."""
+"""The end of a slice, in bytes, beyond every CID: without an end Arrow's kernel fails ("Negative
+buffer resize")."""
 
 LONGEST_DIGEST = 64
 """The most bytes of a digest: a node reads no CID with a longer one."""

@@ -13,7 +13,7 @@ Starts = NDArray[np.int64]
 Rows = NDArray[np.int64]
 """Indices of rows in a batch."""
 Mask = NDArray[np.bool_]
-"""For each row of a batch whether something is so."""
+"""For each row of a batch, true or false."""
 Digests = NDArray[np.uint64]
 """Digests of 32 bytes as four words each: the last axis has length 4."""
 
@@ -75,7 +75,10 @@ def occurrences(data: Bytes, wanted: bytes) -> Starts:
 
 
 def holds(data: Bytes, starts: Starts, expected: bytes) -> NDArray[np.bool_]:
-    """At which of n starts these bytes stand; so many bytes must lie within `data` from each on."""
+    """At which of n starts these bytes stand.
+
+    From each start on, so many bytes must lie within `data`.
+    """
     same: NDArray[np.bool_] = pieces(data, starts, len(expected)) == np.void(expected)
     return same
 

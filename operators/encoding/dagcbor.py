@@ -25,14 +25,14 @@ ONE_BYTE = re.compile(rb"[\x00-\x17\x20-\x37\x40\x60\x80\xa0\xf4-\xf6]+")
 """Values of one byte each."""
 
 MANY = 16
-"""Values to come from which on looking for many of one byte pays."""
+"""From so many values to come on, it saves time to look for values of one byte together."""
 
 MAX_STEPS = 256
-"""How many steps a node takes into a block: two for each list or map of which it makes a value, one
-for each part of a string, and one for the value in all of them."""
+"""How deep a node reads, in steps: two for each list or map of which it makes a value, one for each
+part of a string, and one for the innermost value."""
 
 WITHOUT_LENGTH, BREAK = 0x1F, 0xFF
-"""The argument of a value that goes on to a break, and the break."""
+"""The argument of a value that ends at a break, and the byte that is the break."""
 
 LARGEST_IN_HEAD = 23
 """The largest argument that stands in the first byte itself; a larger one follows it."""
@@ -64,8 +64,8 @@ def head(block: bytes, at: int) -> tuple[int, int, int]:
 def head_as(block: bytes, at: int, major: int) -> tuple[int, int]:
     """The argument of the value at `at`, read as one of this major type, and the index after it.
 
-    Where a node knows the type, it takes the bits of that type off the head and does not look
-    which ones were there: so it takes some values of another type.
+    Where a node knows the type, it clears the bits of that type in the head, and does not check the
+    others: so it takes some values of another type.
     """
     argument = block[at] & ~(major << 5)
     if argument <= LARGEST_IN_HEAD:

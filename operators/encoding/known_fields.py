@@ -1,7 +1,7 @@
-"""Maps of which a node knows the fields: it reads those, and steps over all others.
+"""Maps of which a node knows the fields: it reads those, and skips all others.
 
-What it steps over may hold any CBOR. It takes 256 steps into a block: one for each map, list and
-tag that is open, and one for the value in it.
+What it skips may hold any CBOR. It goes at most 256 steps deep: one for each map, list and tag that
+is open, and one for the innermost value.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -39,7 +39,7 @@ UNREADABLE = (ValueError, IndexError, error)
 """What is raised by a value that a node can't read."""
 
 _SIZES = {0xF4: 1, 0xF5: 1, NULL: 1, 0xF7: 1, 0xF9: 3, 0xFA: 5, 0xFB: 9}
-"""The values of the last major type that a node steps over, by their heads, and their bytes."""
+"""The bytes of each value of the last major type that a node can skip, by its head."""
 _NAMED_BY_MAP = 0xA1
 
 
@@ -70,7 +70,7 @@ def _fields(
         if name in readers:
             found[name], at = readers[name](block, at, inside)
         else:
-            at = _stepped_over(block, at, inside)
+            at = _skipped_end(block, at, inside)
     return found, at
 
 
@@ -105,7 +105,7 @@ def one_of(names: Collection[str]) -> Read[str]:
     """Reads one of these names."""
 
     def read(block: bytes, at: int, steps: int) -> tuple[str, int]:
-        # a node also takes a map of a name to something, and then does not read that
+        # of a name in a map a node does not read the value: it reads on after the name
         if block[at] == _NAMED_BY_MAP:
             at += 1
         elif block[at] >> 5 != TEXT:
@@ -151,11 +151,11 @@ def _count(block: bytes, at: int, major: int) -> tuple[int, int]:
 
 
 _ANY, _KEY, _VALUE = -1, -2, -3
-"""What may come next in what a break ends: any item, a key or a break, the value of a key."""
+"""What comes next in a list or map that ends at a break: any item, a key, or the value of a key."""
 _BEHIND = {_ANY: _ANY, _KEY: _VALUE, _VALUE: _KEY}
 
 
-def _stepped_over(  # noqa: C901, PLR0912 # one loop, for speed
+def _skipped_end(  # noqa: C901, PLR0912 # one loop, for speed
     block: bytes, at: int, steps: int
 ) -> int:
     """The index after the value at `at`, whatever it is."""

@@ -184,7 +184,7 @@ def _with_values(
     texts = _texts_of(column, rows, middle) if is_small else None
     if texts is not None:
         return [(rows, texts)]
-    # one of them is none, or they are large: the others are read alike, by halves
+    # one of them can't be read, or they are large: each half is tried by itself
     halves = np.array_split(rows, 2) if len(rows) > _FEW or not is_small else []
     return [group for half in halves for group in _with_values(column, half, middle)]
 

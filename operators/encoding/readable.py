@@ -2,7 +2,7 @@
 
 The decoder makes objects of a whole block. It is the fast way, but a block of one-byte values
 takes seventy times its size, and the decoder holds a block to rules that a node does not know: the
-order of keys, no negative zero. What is walked over here takes no memory.
+order of keys, no negative zero. A walk takes no memory.
 """
 
 import re
@@ -48,8 +48,8 @@ MOST_NEGATIVE = 1 << 63
 """A node reads no integer below -2^63 where it does not know the types before."""
 
 VERY_NEGATIVE = (0x3B, 0x80)
-"""How an integer below -2^63 begins: with this byte, and then one at least as large as the second.
-Elsewhere in a block such bytes mean nothing."""
+"""How an integer below -2^63 begins: with the first byte, and then one at least as large as the
+second. These bytes may be part of another value too."""
 
 _MAY_BE_VERY_NEGATIVE = re.compile(b"\x3b[\x80-\xff]")
 
@@ -57,7 +57,7 @@ _ALL_BUT_CONTAINERS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range
 """Bytes that can't begin a list or map with something in it."""
 
 _MANY_KEYS = 1024
-"""For more keys than this numpy is faster than a set of Python."""
+"""From so many keys on, numpy takes less time than a set of Python."""
 
 _SECRET = secrets.token_bytes(16)
 """What all keys begin with when they are hashed: with PYTHONHASHSEED set, Python has no secret of
@@ -148,7 +148,7 @@ def value_end(
 
 
 class _Walk:
-    """A way over a value without recursion: hostile blocks nest deeply."""
+    """A walk over a value without recursion, because hostile blocks nest deeply."""
 
     def __init__(self, block: bytes, steps: int, *, untagged: bool, strict: bool) -> None:
         self._block, self._steps = block, steps

@@ -1,4 +1,4 @@
-"""Blocks read into the types of a node's fields, as laxly as a node reads them.
+"""Reads blocks into the types of a node's fields, as laxly as a node does.
 
 A node takes a link and a byte string for a CID, and for a byte string only that. A map with fixed
 fields may be a list of them by position, and a text may be bytes in UTF-8. Values are read from the
