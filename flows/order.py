@@ -66,7 +66,7 @@ def get_flow(
 
     The database is claimed until this process ends, and no other program can open it. Then it is
     checkpointed, and one line on stderr says what was delivered and what was left; the exit code
-    is 3 if the flow did not come to the end of its input.
+    is 1 if the flow did not come to the end of its input.
 
     In a cluster (`-i`, `-a`) process 0 is the one that writes. Each of the others reads the same
     file, or a copy of the same state. They meet before anything is changed, wait `wait_seconds` for

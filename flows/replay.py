@@ -40,7 +40,7 @@ def get_flow(
     """The replay of `snapshot` into the folder `out`, for `python -m bytewax.run` with one process.
 
     The log is complete when that process ends, if the flow has come to the end of its input; else
-    there is none, and the exit code is 3. One line on stderr says which.
+    there is none, and the exit code is 1. One line on stderr says which.
 
     Raises:
         CannotStartError: an argument can't be used, or as for `replay`.

@@ -31,8 +31,9 @@ from flows.terminal.console import print_error, print_message
 from flows.terminal.signals import LAST_BATCH_SECONDS, STOPS
 from flows.terminal.words import counted
 
-INCOMPLETE = InterruptedRunError.exit_code
-"""The exit code of a flow that did not do all its work: that of `run`, and not the 1 of Bytewax."""
+INCOMPLETE = 1
+"""The exit code of a flow that did not do all its work, and Bytewax's own: whoever runs flows by it
+need not know ours. There `ceramic-order run` exits 3."""
 
 POLL_SECONDS = 0.5
 """How often a process of a cluster looks whether a step of it has failed."""

@@ -85,7 +85,7 @@ def test_what_a_reader_keeps_in_the_wal_is_said(path: Path) -> None:
 def test_a_flow_that_did_not_run_is_not_complete(path: Path) -> None:
     before = bytes_of(path.parent)
     code = f"import flows.order; flow = flows.order.get_flow({str(path)!r})"
-    ended = program.run(python("-c", code), code=3)
+    ended = program.run(python("-c", code), code=1)
     assert ended.err.startswith(f"{ENDED_EARLY}`0` events were read, `0` delivered, `0` left")
     assert bytes_of(path.parent) == before
 
@@ -93,7 +93,7 @@ def test_a_flow_that_did_not_run_is_not_complete(path: Path) -> None:
 def test_events_that_the_flow_did_not_see_make_it_incomplete(path: Path) -> None:
     undelivered = "UPDATE ceramic_one_event SET delivered = NULL WHERE rowid = 2"
     ended = flow_with(path, before="SELECT 1", after=undelivered)
-    assert ended.code == 3, ended
+    assert ended.code == 1, ended
     assert "`1` more events are undelivered in " in ended.err
     assert "`4` events in `1` whole batch are delivered and kept." in ended.err
 
@@ -102,7 +102,7 @@ def test_a_replay_that_did_not_run_leaves_no_log(path: Path, tmp_path: Path) -> 
     before = bytes_of(path.parent)
     arguments = f"{str(path)!r}, {str(tmp_path / 'log')!r}"
     code = f"import flows.replay; flow = flows.replay.get_flow({arguments})"
-    ended = program.run(python("-c", code), code=3)
+    ended = program.run(python("-c", code), code=1)
     assert ended.err.startswith(f"{ENDED_EARLY}`0` events were read, `0` delivered, `0` left")
     assert ended.err.endswith(
         "Nothing was changed. Run the same command again to finish the job.\n"
@@ -136,7 +136,7 @@ def test_a_step_that_fails_says_so_in_one_sentence(path: Path, options: list[str
     with path.open("r+b") as file:
         file.seek((page - 1) * 4096)
         file.write(bytes(4096))
-    said = bytewax(order_of(path), *options, code=3).err
+    said = bytewax(order_of(path), *options, code=1).err
     assert said.startswith(f"Error: Looking up in `{path}` failed: database disk image is malfor")
     assert "`0` events in `0` whole batches are delivered and kept." in said
 
