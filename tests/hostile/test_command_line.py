@@ -63,8 +63,12 @@ NOT_FOR_OUTPUT = ["/dev/null", "/dev/full", "/dev/stdin", "/proc/self/mem", "/pr
 READERS = {"status", "why", "missing", "verify"}
 """Commands that write nothing but what an option names."""
 
-SMALL = {"synth": ["--streams", "2", "--length", "3"], "run": ["--partitions", "2"]}
+SMALL = {"run": ["--partitions", "2"]}
 """Options by which a command is over soon."""
+
+AT_MOST = {"synth": ["--streams", "2", "--length", "3"]}
+"""Options at the end of a command: of two values the last one counts. `synth` makes as many events
+as it is asked for, until the disk is full."""
 
 
 ENDLESS = {"follows"}
@@ -110,6 +114,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         line.append(draw(st.sampled_from(option.opts)))
         if not option.is_flag:
             line.append(draw(_values(option) if draw(st.integers(0, 4)) else _any))
+    line += AT_MOST.get(name, [])
     if not draw(st.integers(0, 9)):
         line.insert(draw(st.integers(0, len(line))), draw(_any))
     return [part.replace("\0", "") for part in line]
