@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,6 +33,15 @@ PAGES_AHEAD = 1
 PAGES_A_RELEASE = 16
 """After so many pages of a partition the allocator gives back the memory that it holds unused:
 a tenth of the peak, for 1 % of the time."""
+
+PAGE_SECONDS = 0.0005
+"""How long all partitions together wait for their next pages, each for its part of it: meanwhile
+the others of its worker are not asked."""
+
+LONG_AGO = datetime.fromtimestamp(0, UTC)
+"""When a partition wants to be asked again. Bytewax compares that, and by itself a time one
+millisecond ahead, with the clock of the machine: set back by an hour, the flow would wait so long.
+"""
 
 STATE = "in the database"
 """The state that Bytewax's recovery gets to store."""
@@ -121,7 +131,7 @@ class _Partition(StatefulSourcePartition[Page, str]):
 
     def next_batch(self) -> list[Page]:
         try:
-            page = self._pages.get_nowait()
+            page = self._pages.get(timeout=PAGE_SECONDS / self._source.partitions)
         except queue.Empty:
             return []
         if page is None:
@@ -138,6 +148,9 @@ class _Partition(StatefulSourcePartition[Page, str]):
             pa.default_memory_pool().release_unused()
         self._source.run_state.add_discovered(page.events.num_rows)
         return [page]
+
+    def next_awake(self) -> datetime:
+        return LONG_AGO
 
     def snapshot(self) -> str:
         return STATE

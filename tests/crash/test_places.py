@@ -11,7 +11,7 @@ from connectors.claim import DESCRIPTORS
 from tests.crash.conftest import Children, Template, check_rerun, compiled
 from tests.support.oracle import check, read
 from tests.support.other_programs import bytes_of
-from tests.support.program import can, ceramic_order, run
+from tests.support.program import can, ceramic_order, python, run
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +49,18 @@ def test_a_file_system_that_lacks_locks_or_shared_memory_is_named_and_nothing_is
     assert lacking == "memory" or os.strerror(error_number) in ended.err
     assert bytes_of(children.folder) == before
     check_rerun(small.contents, database, children)
+
+
+def test_a_clock_that_is_set_back_holds_nobody_up(
+    small: Template, children: Children, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    database = small.copy(children.folder)
+    library = compiled("clock.c", tmp_path_factory.mktemp("clock"))
+    environment = {"LD_PRELOAD": str(library)}
+    twice = python("-c", "import time; print(time.time() > time.time() + 50)")
+    assert run(twice, environment=environment).out == "True\n"
+    run(ceramic_order("run", database, "--quiet"), environment=environment, seconds=40)
+    check(small.contents, read(database))
 
 
 def test_too_few_open_files_are_reported_with_the_limit_and_nothing_is_changed(
