@@ -76,12 +76,26 @@ cuts = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, print_blob=True)
+@settings(max_examples=30, deadline=None, print_blob=True)
 @given(forest=forests(), cuts=cuts, check_node=st.booleans())
 def test_exactly_the_deliverable_events_are_delivered(
     tmp_path_factory: pytest.TempPathFactory, forest: Forest, cuts: Cuts, *, check_node: bool
 ) -> None:
-    path = forest.store(tmp_path_factory.getbasetemp() / f"forest-{next(_names)}.db")
+    check_order(tmp_path_factory.getbasetemp(), forest, cuts, check_node=check_node)
+
+
+@pytest.mark.soak
+@settings(max_examples=1000, deadline=None, print_blob=True)
+@given(forest=forests(), cuts=cuts, check_node=st.booleans())
+def test_exactly_the_deliverable_events_of_many_databases_are_delivered(
+    tmp_path_factory: pytest.TempPathFactory, forest: Forest, cuts: Cuts, *, check_node: bool
+) -> None:
+    check_order(tmp_path_factory.getbasetemp(), forest, cuts, check_node=check_node)
+
+
+def check_order(folder: Path, forest: Forest, cuts: Cuts, *, check_node: bool) -> None:
+    """Check what a run and a second run deliver, however the first one is cut."""
+    path = forest.store(folder / f"forest-{next(_names)}.db")
     before = read(path)
     run_state = deliver(
         path,
@@ -91,7 +105,7 @@ def test_exactly_the_deliverable_events_are_delivered(
         batch_rows=cuts.batch_rows,
         check_node=check_node,
         settings=OrderSettings(settle_rows=cuts.settle_rows, recent_rows=cuts.recent_rows),
-        spill=cuts.spill(tmp_path_factory.getbasetemp() / f"spill-{next(_names)}"),
+        spill=cuts.spill(folder / f"spill-{next(_names)}"),
         sizes=PageSizes(run_rows=cuts.page_rows, looked_up_rows=cuts.page_rows),
         look_ups=cuts.look_ups,
     )

@@ -20,12 +20,26 @@ from tests.support.strategies import Forest, forests
 _names = count()
 
 
-@settings(max_examples=40, deadline=None, print_blob=True)
+@settings(max_examples=12, deadline=None, print_blob=True)
 @given(forest=forests())
 def test_they_are_the_absent_prevs_of_what_waits_distinct_and_sorted(
     tmp_path_factory: pytest.TempPathFactory, forest: Forest
 ) -> None:
-    path = forest.store(tmp_path_factory.getbasetemp() / f"missing-{next(_names)}.db")
+    check_missing(forest, tmp_path_factory.getbasetemp() / f"missing-{next(_names)}.db")
+
+
+@pytest.mark.soak
+@settings(max_examples=300, deadline=None, print_blob=True)
+@given(forest=forests())
+def test_they_are_so_in_many_databases(
+    tmp_path_factory: pytest.TempPathFactory, forest: Forest
+) -> None:
+    check_missing(forest, tmp_path_factory.getbasetemp() / f"missing-{next(_names)}.db")
+
+
+def check_missing(forest: Forest, path: Path) -> None:
+    """Check that the absent prevs are listed, each once."""
+    forest.store(path)
     contents = read(path)
     missing = left(path, RunOptions()).missing
     assert missing == sorted(set(missing))

@@ -86,12 +86,26 @@ def test_events_whose_stream_was_not_noted_are_counted_as_estimated(tmp_path: Pa
     assert (found.kinds["init"], found.kinds["data"]) == (KindCounts(1, 0), KindCounts(3, 3))
 
 
-@settings(max_examples=30, deadline=None, print_blob=True)
+@settings(max_examples=10, deadline=None, print_blob=True)
 @given(forest=forests())
 def test_it_counts_what_is_there_and_foretells_what_a_run_leaves(
     tmp_path_factory: pytest.TempPathFactory, forest: Forest
 ) -> None:
-    path = forest.store(tmp_path_factory.getbasetemp() / f"status-{next(_names)}.db")
+    check_status(forest, tmp_path_factory.getbasetemp() / f"status-{next(_names)}.db")
+
+
+@pytest.mark.soak
+@settings(max_examples=300, deadline=None, print_blob=True)
+@given(forest=forests())
+def test_it_does_so_of_many_databases(
+    tmp_path_factory: pytest.TempPathFactory, forest: Forest
+) -> None:
+    check_status(forest, tmp_path_factory.getbasetemp() / f"status-{next(_names)}.db")
+
+
+def check_status(forest: Forest, path: Path) -> None:
+    """Check the counts of a database, and compare what a run leaves with what was foretold."""
+    forest.store(path)
     before = read(path)
     kept = path.read_bytes()
     found = status(path, reasons=RunOptions())
