@@ -3,8 +3,9 @@
     python -m tests.support.forked
 
 Loading takes longer than most of these commands. Each line of the input is a `Request` as JSON.
-The process number of the command goes to a line of the output, and when it has ended its exit code,
-or the signal that ended it as a negative number, to another.
+The process number of the command goes to a line of the output. After an empty line of the input,
+which says that the process is being watched, and when the command has ended, its exit code, or the
+signal that ended it as a negative number, goes to another.
 """
 
 import ctypes
@@ -38,9 +39,11 @@ class Request(TypedDict):
 class Fork:
     """A command that was started; at the end of a `with` block it has ended."""
 
-    def __init__(self, folder: Path, answers: IO[str]) -> None:
+    def __init__(self, folder: Path, requests: IO[str], answers: IO[str]) -> None:
         self._above, self._answers = folder.parent, answers
         self._pidfd = os.pidfd_open(int(answers.readline()))
+        requests.write("\n")
+        requests.flush()
 
     def poll(self) -> int | None:
         """None while it runs."""
@@ -86,7 +89,7 @@ class Forks:
         assert stdout is not None
         stdin.write(json.dumps(request) + "\n")
         stdin.flush()
-        return Fork(self.folder, stdout)
+        return Fork(self.folder, stdin, stdout)
 
     def run(self, arguments: Sequence[str]) -> Ended:
         """Run a command in the folder to its end."""
@@ -150,6 +153,7 @@ def _serve() -> None:
         if child == 0:
             _become(json.loads(line))
         _say(child)
+        sys.stdin.readline()
         _, status = os.waitpid(child, 0)
         _say(os.waitstatus_to_exitcode(status))
 
