@@ -25,6 +25,9 @@ FILES = {True: "waiting.parquet", False: "rejected.parquet"}
 TEXT_COLUMNS = ("cid", "stream", "prev", "cause")
 """The columns of CIDs that a report also holds as text, as `cid_text` and so on."""
 
+GROUP_ROWS = 65_536
+"""Events of a row group, at most: with their texts they take 30 MB while they are written."""
+
 MARK = frozenset({"reason", "cause"})
 """Columns by which a Parquet file is recognised as one of a report."""
 
@@ -154,12 +157,16 @@ class _Report(StatefulSinkPartition[pa.RecordBatch, None]):
                     dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))
                 )
             )
-            waits = pc.is_in(batch["reason"], value_set=pa.array(sorted(self._sink.waiting)))
-            for kind, (writer, _) in self._files.items():
-                rows = batch.filter(waits if kind else pc.invert(waits))
-                if rows.num_rows:
-                    with self._sink.writing():
-                        writer.write_batch(_with_texts(rows, self._sink.file_schema))
+            for start in range(0, batch.num_rows, GROUP_ROWS):
+                self._write(batch.slice(start, GROUP_ROWS))
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        waits = pc.is_in(batch["reason"], value_set=pa.array(sorted(self._sink.waiting)))
+        for kind, (writer, _) in self._files.items():
+            rows = batch.filter(waits if kind else pc.invert(waits))
+            if rows.num_rows:
+                with self._sink.writing():
+                    writer.write_batch(_with_texts(rows, self._sink.file_schema))
 
     def snapshot(self) -> None:
         return None

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.report import ReportSink
+from connectors.report import GROUP_ROWS, ReportSink
 from connectors.run_state import RunState
 from operators.encoding.cid import cid_text
 from operators.schemas import LEFT, WAITING
@@ -67,6 +67,13 @@ def test_events_are_counted_by_reason_and_listed_by_whether_they_wait(tmp_path: 
     assert waiting["cid_text"].to_pylist() == list(map(cid_text, waiting["cid"].to_pylist()))
     assert waiting["reason"].to_pylist() == ["cycle", "prev missing", "prev missing"]
     assert rejected["reason"].to_pylist() == ["not DAG-CBOR"]
+
+
+def test_a_batch_of_any_size_is_written_some_events_at_a_time(tmp_path: Path) -> None:
+    report(tmp_path, left(*["cycle"] * (GROUP_ROWS + 1)))
+    written = pq.ParquetFile(tmp_path / "waiting.parquet").metadata
+    groups = [written.row_group(group).num_rows for group in range(written.num_row_groups)]
+    assert groups == [GROUP_ROWS, 1]
 
 
 def test_without_a_folder_events_are_only_counted() -> None:
