@@ -1,6 +1,6 @@
 """A shard: the waiting events of some streams, until they can go or the input ends."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -185,11 +185,10 @@ class Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, ShardState]):
 
     def _settle_at_end(
         self, events: pa.RecordBatch
-    ) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
+    ) -> tuple[list[pa.RecordBatch], Iterator[pa.RecordBatch]]:
         """What can go, and why the rest can't."""
         events, settled = self._settle(events, at_end=True)
-        left = [explained(events, settled)] if len(settled.stuck) else []
-        return self._let_out(events, settled), left
+        return self._let_out(events, settled), explained(events, settled)
 
     def _settle(self, events: pa.RecordBatch, *, at_end: bool) -> tuple[pa.RecordBatch, Settled]:
         """The same events with what was learnt of their prevs, and how they are cut."""

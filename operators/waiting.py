@@ -1,6 +1,6 @@
 """The table of events that wait in a shard, and what is known of their prevs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from operators.encoding.columns import Rows
 from operators.schemas import LEFT, LINKS, Reason, as_schema
 from operators.settle import NONE, Settled
 
@@ -28,6 +29,10 @@ SPILLED_EVENTS = WAITING_EVENTS.set(
     WAITING_EVENTS.get_field_index("stream"), pa.field("stream", pa.binary(), nullable=False)
 )
 """The same in a file, where all batches would have to share one dictionary."""
+
+EXPLAINED_ROWS = 65_536
+"""Events that are explained at a time: each takes 250 bytes meanwhile, more than it takes to wait.
+"""
 
 NO_EVENTS = pa.RecordBatch.from_pylist([], schema=WAITING_EVENTS)
 
@@ -154,11 +159,17 @@ def _answers(found: pa.RecordBatch, roots: pa.RecordBatch) -> NDArray[np.int8]:
     )
 
 
-def explained(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
-    """Why each stuck event waits or is rejected, with schema LEFT: by its topmost ancestor."""
-    top = settled.topmost[settled.stuck]
+def explained(events: pa.RecordBatch, settled: Settled) -> Iterator[pa.RecordBatch]:
+    """Why each stuck event waits or is rejected, with schema LEFT, some events at a time."""
+    for start in range(0, len(settled.stuck), EXPLAINED_ROWS):
+        yield _explained(events, settled.stuck[start : start + EXPLAINED_ROWS], settled.topmost)
+
+
+def _explained(events: pa.RecordBatch, stuck: Rows, topmost: Rows) -> pa.RecordBatch:
+    """Why these stuck events wait or are rejected: by the topmost ancestor of each."""
+    top = topmost[stuck]
     answer = np.asarray(events["answer"])[top]
-    itself = top == settled.stuck
+    itself = top == stuck
     circular = top == NONE
     missing = ~circular & np.isin(answer, (UNASKED, POSTPONED, MISSING))
     elsewhere = ~circular & (answer == ELSEWHERE)
@@ -179,7 +190,7 @@ def explained(events: pa.RecordBatch, settled: Settled) -> pa.RecordBatch:
             pa.scalar(None, pa.binary()),
         ),
     )
-    stuck = links_of(events.take(pa.array(settled.stuck)))
+    links = links_of(events.take(pa.array(stuck)))
     reasons = pa.array(reason.tolist(), pa.string())
-    columns = [*(stuck[name] for name in ("rowid", "cid", "stream", "prev")), reasons, cause]
+    columns = [*(links[name] for name in ("rowid", "cid", "stream", "prev")), reasons, cause]
     return pa.record_batch(columns, schema=LEFT)
