@@ -92,6 +92,7 @@ class Sizes(NamedTuple):
     descriptors: int
     threads: int
     wal: int
+    """By how much the WAL is larger than the database, which `VACUUM` writes there whole."""
 
 
 def sizes(child: Popen[str], path: Path) -> Sizes:
@@ -102,7 +103,8 @@ def sizes(child: Popen[str], path: Path) -> Sizes:
         if (found := re.search(rf"{name}:\s+(\d+)", status))
     )
     descriptors = len(list(Path(f"/proc/{child.pid}/fd").iterdir()))
-    return Sizes(memory, descriptors, threads, path.with_name(f"{path.name}-wal").stat().st_size)
+    wal = path.with_name(f"{path.name}-wal").stat().st_size
+    return Sizes(memory, descriptors, threads, max(0, wal - path.stat().st_size))
 
 
 @pytest.mark.soak
@@ -122,6 +124,7 @@ def test_memory_descriptors_and_wal_stay_flat(tmp_path: Path, minutes: int) -> N
         stop(child)
     assert len(check_followed(path, 0)) == 8 * count
     settled = int(len(seen) * SETTLED)
+    grown = []
     # memory as it is most of the time: where somebody deletes what is being read, all is read anew
     for name, more in MORE.items():
         sizes_seen = [getattr(each, name) for each in seen]
@@ -129,7 +132,9 @@ def test_memory_descriptors_and_wal_stay_flat(tmp_path: Path, minutes: int) -> N
         first, last = of_all(sizes_seen[:settled]), of_all(sizes_seen[-settled:])
         said = f"{name}: {first:,} at first, {last:,} in the end, {max(sizes_seen):,} at most"
         print(said)  # noqa: T201 # what was measured
-        assert last <= first + more
+        if last > first + more:
+            grown.append(said)
+    assert not grown
 
 
 @pytest.mark.soak
