@@ -22,6 +22,7 @@ from connectors.schema import read_schema
 from connectors.sqlite import Connection, connect, execute, query, scalar, sqlite_errors
 
 PERMISSIONS = "Check the permissions of the database and of what lies next to it, and the disk."
+"""Advice where a file can't be read."""
 
 WAL_MAGIC = (0x377F0682, 0x377F0683)
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")

@@ -13,6 +13,8 @@ from connectors.errors import CannotStartError
 from connectors.mounts import on_file_system
 
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How it is opened: made if it is not there, no link followed, and no wait for the other end of a
+named pipe of its name."""
 
 
 def lock(path: Path) -> int | None:

@@ -79,7 +79,11 @@ def asserts(module: Module, function: Function, seen: frozenset[str] = frozenset
                     return True
             case ast.Call(func=ast.Name(id="run_state_machine_as_test")):
                 return True  # the machine's rules assert
-            case ast.Call(func=called) if found := module.find(called):
+            # the first argument of `check_forests` is what asserts
+            case (
+                ast.Call(func=ast.Name(id="check_forests"), args=[called, *_])
+                | ast.Call(func=called)
+            ) if found := module.find(called):
                 name = f"{found[0].path}:{found[1].name}"
                 if name not in seen and asserts(*found, seen | {name}):
                     return True

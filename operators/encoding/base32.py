@@ -1,29 +1,31 @@
-"""CIDs as text, a whole column at once."""
+"""CIDs as text and base32 as bytes, a whole column at once."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.encoding.cid import cid_text
+from operators.encoding.columns import DIGEST, Bytes, Mask
+from operators.encoding.layouts import CBOR_CID, JOSE_CID
 
 ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
 """The digits of multibase `b`, which is base32 in lower case without padding."""
 
+_NO_DIGIT = 0xFF
+_VALUE = np.full(256, _NO_DIGIT, np.uint8)
+_VALUE[ALPHABET] = np.arange(len(ALPHABET))
+"""What each byte stands for as a digit."""
+
 GROUP_BYTES, GROUP_DIGITS, DIGIT_BITS = 5, 8, 5
 """Five bytes make eight digits of five bits each."""
-
-USUAL = (b"\x01\x71\x12\x20", b"\x01\x85\x01\x12\x20")
-"""How the CIDs of nearly all events start: dag-cbor and dag-jose, each with sha2-256."""
-
-DIGEST_BYTES = 32
 
 
 def cid_texts(column: pa.Array) -> pa.Array:
     """The CIDs of a binary column as text, as `cid_text` gives it; null stays null."""
     is_other = np.ones(len(column), bool)
     rows, texts = [], []
-    for start in USUAL:
-        length = len(start) + DIGEST_BYTES
+    for start in (CBOR_CID, JOSE_CID):
+        length = len(start) + DIGEST
         is_usual = pc.and_(
             pc.equal(pc.binary_length(column), length), pc.starts_with(column, start)
         )
@@ -60,3 +62,26 @@ def _encoded(column: pa.Array, length: int) -> pa.Array:
     whole[:, 1:] = text.reshape(count, groups * GROUP_DIGITS)[:, :digits]
     offsets = np.arange(count + 1, dtype=np.int32) * (1 + digits)
     return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(whole.tobytes()))
+
+
+def decoded(texts: Bytes) -> tuple[Bytes, Mask]:
+    """The bytes that n texts of one length stand for, and which of the texts are base32.
+
+    The bytes of the others have no meaning. Digits that the last group lacks count as zeros.
+
+    Args:
+        texts: of shape (n, digits), without the `b` in front.
+    """
+    count, digits = texts.shape
+    groups = -(-digits // GROUP_DIGITS)
+    value = np.zeros((count, groups * GROUP_DIGITS), np.uint8)
+    value[:, :digits] = _VALUE[texts]
+    each = np.ascontiguousarray(value.reshape(-1, GROUP_DIGITS).T)
+    made = np.empty((GROUP_BYTES, count * groups), np.uint8)
+    made[0] = each[0] << 3 | each[1] >> 2
+    made[1] = each[1] << 6 | each[2] << 1 | each[3] >> 4
+    made[2] = each[3] << 4 | each[4] >> 1
+    made[3] = each[4] << 7 | each[5] << 2 | each[6] >> 3
+    made[4] = each[6] << 5 | each[7]
+    binary = np.ascontiguousarray(made.T).reshape(count, groups * GROUP_BYTES)
+    return binary, (value != _NO_DIGIT).all(axis=1)

@@ -1,12 +1,14 @@
 """Hypothesis strategies: forests of events as a database may hold them, and tables of links."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cbrrr import CID, decode_dag_cbor, encode_dag_cbor
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.synth.events import (
@@ -152,3 +154,15 @@ def forests(draw: st.DrawFn) -> Forest:
     plan = draw(st.lists(steps, min_size=1, max_size=40))
     rows = draw(st.permutations([row for row, step in enumerate(plan) if step.fate != "missing"]))
     return Forest(tuple(plan), tuple(rows), draw(st.sampled_from(_VERSIONS)))
+
+
+def check_forests(check: Callable[[Forest, Path], None], folder: Path, databases: int) -> None:
+    """Hold so many random forests to a check, each with the path for a database of its own."""
+    number = count()
+
+    @settings(max_examples=databases, deadline=None, print_blob=True)
+    @given(forest=forests())
+    def hold(forest: Forest) -> None:
+        check(forest, folder / f"{next(number)}.db")
+
+    hold()

@@ -1,11 +1,9 @@
 """Missing lists exactly the events that others wait for and that the database does not hold."""
 
 import shutil
-from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
 
 from flows.jobs.left import left
 from flows.jobs.options import RunOptions
@@ -15,26 +13,14 @@ from tests.support.job import chain, store
 from tests.support.oracle import read
 from tests.support.program import ceramic_order
 from tests.support.program import run as run_program
-from tests.support.strategies import Forest, forests
-
-_names = count()
+from tests.support.strategies import Forest, check_forests
 
 
-@settings(max_examples=12, deadline=None, print_blob=True)
-@given(forest=forests())
+@pytest.mark.parametrize("databases", [12, pytest.param(300, marks=pytest.mark.soak)])
 def test_they_are_the_absent_prevs_of_what_waits_distinct_and_sorted(
-    tmp_path_factory: pytest.TempPathFactory, forest: Forest
+    tmp_path: Path, databases: int
 ) -> None:
-    check_missing(forest, tmp_path_factory.getbasetemp() / f"missing-{next(_names)}.db")
-
-
-@pytest.mark.soak
-@settings(max_examples=300, deadline=None, print_blob=True)
-@given(forest=forests())
-def test_they_are_so_in_many_databases(
-    tmp_path_factory: pytest.TempPathFactory, forest: Forest
-) -> None:
-    check_missing(forest, tmp_path_factory.getbasetemp() / f"missing-{next(_names)}.db")
+    check_forests(check_missing, tmp_path, databases)
 
 
 def check_missing(forest: Forest, path: Path) -> None:

@@ -1,12 +1,10 @@
 """Status counts what a database holds, and what a run would leave of it."""
 
 from collections import Counter
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 
 from connectors.errors import CannotStartError
 from flows.jobs.left import left
@@ -21,14 +19,13 @@ from tests.support.oracle import read
 from tests.support.other_programs import bytes_of, execute_elsewhere, kept_open, leave_a_wal
 from tests.support.program import ceramic_order
 from tests.support.program import run as run_program
-from tests.support.strategies import Forest, forests
+from tests.support.strategies import Forest, check_forests
 
 VERSIONS: dict[SchemaVersion, str] = {
     "v0.30": "before v0.36",
     "v0.36": "v0.36 or v0.37",
     "v0.38": "v0.38 or later",
 }
-_names = count()
 
 
 def test_an_empty_database_holds_nothing(tmp_path: Path) -> None:
@@ -86,21 +83,11 @@ def test_events_whose_stream_was_not_noted_are_counted_as_estimated(tmp_path: Pa
     assert (found.kinds["init"], found.kinds["data"]) == (KindCounts(1, 0), KindCounts(3, 3))
 
 
-@settings(max_examples=10, deadline=None, print_blob=True)
-@given(forest=forests())
+@pytest.mark.parametrize("databases", [10, pytest.param(300, marks=pytest.mark.soak)])
 def test_it_counts_what_is_there_and_foretells_what_a_run_leaves(
-    tmp_path_factory: pytest.TempPathFactory, forest: Forest
+    tmp_path: Path, databases: int
 ) -> None:
-    check_status(forest, tmp_path_factory.getbasetemp() / f"status-{next(_names)}.db")
-
-
-@pytest.mark.soak
-@settings(max_examples=300, deadline=None, print_blob=True)
-@given(forest=forests())
-def test_it_does_so_of_many_databases(
-    tmp_path_factory: pytest.TempPathFactory, forest: Forest
-) -> None:
-    check_status(forest, tmp_path_factory.getbasetemp() / f"status-{next(_names)}.db")
+    check_forests(check_status, tmp_path, databases)
 
 
 def check_status(forest: Forest, path: Path) -> None:

@@ -1,7 +1,6 @@
 """Why says of every event what a run says of it, and what to do."""
 
 from contextlib import closing
-from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +23,7 @@ from tests.support.job import chain, store
 from tests.support.oracle import read
 from tests.support.other_programs import bytes_of, kept_open
 from tests.support.program import ceramic_order, run
-from tests.support.strategies import Forest, Step, forests
+from tests.support.strategies import Forest, Step, check_forests
 
 BELOW_AN_ODD_ENVELOPE = Forest(
     plan=(
@@ -35,29 +34,19 @@ BELOW_AN_ODD_ENVELOPE = Forest(
     rows=(0, 1, 2),
     schema_version="v0.38",
 )
-_names = count()
 
 
 def reported(answer: Why) -> tuple[str, str | None, bytes | None]:
     return answer.verdict, answer.reason, answer.cause
 
 
-@settings(max_examples=12, deadline=None, print_blob=True)
-@given(forest=forests())
-@example(forest=BELOW_AN_ODD_ENVELOPE)
-def test_it_says_of_every_event_what_a_run_says(
-    tmp_path_factory: pytest.TempPathFactory, forest: Forest
-) -> None:
-    check(forest, tmp_path_factory.getbasetemp() / f"why-{next(_names)}.db")
+@pytest.mark.parametrize("databases", [12, pytest.param(300, marks=pytest.mark.soak)])
+def test_it_says_of_every_event_what_a_run_says(tmp_path: Path, databases: int) -> None:
+    check_forests(check, tmp_path, databases)
 
 
-@pytest.mark.soak
-@settings(max_examples=300, deadline=None, print_blob=True)
-@given(forest=forests())
-def test_it_says_of_many_events_what_a_run_says(
-    tmp_path_factory: pytest.TempPathFactory, forest: Forest
-) -> None:
-    check(forest, tmp_path_factory.getbasetemp() / f"why-{next(_names)}.db")
+def test_it_says_so_below_an_odd_envelope(tmp_path: Path) -> None:
+    check(BELOW_AN_ODD_ENVELOPE, tmp_path / "node.db")
 
 
 def check(forest: Forest, path: Path) -> None:

@@ -33,9 +33,11 @@ def test_a_long_text_with_a_character_that_is_no_digit_stands_for_nothing(
 
 
 def test_ten_times_as_many_digits_do_not_take_a_hundred_times_as_long() -> None:
-    seconds = []
-    for digits in (20_000, 200_000):
+    def seconds(digits: int) -> float:
         started = time.process_time()
         decode_text("z" + "2" * digits)
-        seconds.append(time.process_time() - started)
-    assert seconds[1] < 60 * seconds[0]
+        return time.process_time() - started
+
+    # what else the machine does makes some take longer, none shorter
+    few, many = (min(seconds(digits) for _ in range(5)) for digits in (20_000, 200_000))
+    assert many < 60 * few
