@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import FILES
 from connectors.run_state import RunState
-from connectors.scratch import LOCK_FILE, PREFIX, Scratch, lock_of_leftover
+from connectors.scratch import LOCK_FILE, PREFIX, Scratch, lock_of_leftover, remove_folder
 
 ORDER_FILES = "order-*.parquet"
 """All files of the order; sorted by name they are in its order."""
@@ -22,6 +21,9 @@ ORDER_FILES = "order-*.parquet"
 SUMMARY = "replay.json"
 """The document of the log: what the replay did, and which files are the log's. It is the last
 file to come and the first to go: a folder without it holds no complete log."""
+
+EARLIER = f"{SUMMARY}.earlier"
+"""The document of the log that a new one replaces, while that is moved to its place."""
 
 ORDER_NAME = re.compile(r"order-\d{5,}\.parquet")
 """The name of a file of the order."""
@@ -47,6 +49,8 @@ class LogFolder:
         """
         self.folder = folder
         self._overwrite = overwrite
+        self.is_moving = False
+        """Whether the new log is being moved to its place: it is whole, an earlier one no more."""
         self._made = [made for made in (folder, *folder.parents) if not made.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -104,8 +108,9 @@ class LogFolder:
     def publish(self, summary: Mapping[str, object], run_state: RunState) -> None:
         """Give all files their names, in place of those of an earlier log.
 
-        `summary` is written next to them. A process that is killed while it does so leaves the
-        whole new log in `partial`, and the next replay into this folder finishes the job.
+        `summary` is written next to them. A process that is killed while it does so, or a disk that
+        fails, leaves the whole new log in `partial`, and the next replay into this folder finishes
+        the job.
 
         Raises:
             InterruptedRunError: the disk is full or fails, or something is in the way.
@@ -120,7 +125,10 @@ class LogFolder:
             unfinished.rename(self.partial / SUMMARY)
             _sync(self.partial)
             with run_state.writing:  # a signal waits for it
+                _put_earlier_aside(self.partial, self.folder)
+                self.is_moving = True
                 _move_in(self.partial, self.folder)
+                self.is_moving = False
         except CannotStartError as cause:
             raise InterruptedRunError(
                 cause.what,
@@ -129,14 +137,38 @@ class LogFolder:
                 advice=cause.advice,
             ) from cause
         except OSError as cause:
-            raise failed_write(self.folder, cause) from cause
+            raise self._failed(cause) from cause
         self.abandon()
 
+    def _failed(self, cause: OSError) -> InterruptedRunError:
+        if not self.is_moving:
+            return failed_write(self.folder, cause)
+        return InterruptedRunError(
+            f"Moving the new log to its place in `{self.folder}` failed",
+            why=f"{cause.strerror}",
+            unchanged=self.left_whole,
+        )
+
+    @property
+    def left_whole(self) -> str:
+        """Where the new log is, if it was not moved to its place; as whole sentences."""
+        return (
+            f"The new log is whole in `{self.partial}`, and the snapshot is unchanged. "
+            f"The next replay into `{self.folder}` moves it to its place first."
+        )
+
     def abandon(self) -> None:
-        """Remove what has not been published; safe to call twice, and from another thread."""
+        """Remove what has not been published; safe to call twice, and from another thread.
+
+        A log that is being moved to its place stays, as if the process were killed.
+        """
+        if self.is_moving:
+            self._scratch.leave()
+            self._release()
+            return
         for _ in range(REMOVALS):
             self._scratch.close()
-            shutil.rmtree(self.partial, ignore_errors=True)
+            remove_folder(self.partial)
             if not self.partial.exists():
                 break
             # after a signal the flow goes on for a moment, and may make a file just then
@@ -184,13 +216,16 @@ def _finish_killed(folder: Path, *, has_locks: bool) -> None:
             os.close(descriptor)
 
 
+def _put_earlier_aside(partial: Path, folder: Path) -> None:
+    """Move the document of an earlier log into `partial`: from then on that log is not whole."""
+    if _files_of_log(folder / SUMMARY):
+        (folder / SUMMARY).replace(partial / EARLIER)
+
+
 def _move_in(partial: Path, folder: Path) -> None:
     """Move the whole log from `partial` to its place. After a kill it can be called again."""
-    earlier = partial / f"{SUMMARY}.earlier"
-    if _files_of_log(folder / SUMMARY):
-        (folder / SUMMARY).replace(earlier)
     new = _files_of_log(partial / SUMMARY)
-    for surplus in set(_files_of_log(earlier)) - set(new):
+    for surplus in set(_files_of_log(partial / EARLIER)) - set(new):
         (folder / surplus).unlink(missing_ok=True)
     for name in new:  # the document last
         _link(partial / name, folder / name)

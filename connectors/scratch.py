@@ -61,6 +61,13 @@ class Scratch:
                 _remove(self._folder)
                 self._folder = None
 
+    def leave(self) -> None:
+        """Leave the folder as a kill does: it becomes a leftover for the next one to find."""
+        with self._lock:
+            if self._folder is not None:
+                _unlock(self._folder)
+                self._folder = None
+
 
 def scratch_parent(database: Path) -> Path:
     """Where a run on this database puts its folder: where TMPDIR says, else next to the database.
@@ -114,10 +121,24 @@ def remove_leftovers(parent: Path) -> list[Path]:
     removed = []
     for lock in parent.glob(f"{PREFIX}*/{LOCK_FILE}"):
         if (descriptor := lock_of_leftover(lock.parent)) is not None:
-            shutil.rmtree(lock.parent, ignore_errors=True)
+            remove_folder(lock.parent)
             removed.append(lock.parent)
             os.close(descriptor)
     return removed
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, as far as that is possible.
+
+    The lock file goes last: what a kill leaves of the folder is still a leftover.
+    """
+    for entry in folder.glob("*"):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != LOCK_FILE:
+            with suppress(OSError):
+                entry.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def lock_of_leftover(folder: Path) -> int | None:
@@ -155,7 +176,11 @@ def _make(parent: Path) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder)
+    _unlock(folder)
+
+
+def _unlock(folder: Path) -> None:
     descriptor = _held.pop(folder, None)
     if descriptor is not None:
         os.close(descriptor)

@@ -62,7 +62,7 @@ def replay(
     """
     use_memory_again()
     replaying = Replaying(snapshot, out, options, overwrite=overwrite)
-    with stopped_by_signals(finish_by(replaying.run_state, replaying.abandon, nothing_changed)):
+    with stopped_by_signals(finish_by(replaying.run_state, replaying.abandon, replaying.kept)):
         try:
             sink, report = replaying.begin()
             run_into(replaying.job(), sink, report)
@@ -171,6 +171,10 @@ class Replaying:
             return found
         # only a baseline separates old damage from new, but it takes half as long again
         return check(baseline=file)
+
+    def kept(self, run_state: RunState) -> str:
+        """What a replay leaves that stopped midway."""
+        return self._log.left_whole if self._log.is_moving else nothing_changed(run_state)
 
     def abandon(self) -> None:
         """Remove what is not published; safe to call twice, and from another thread."""

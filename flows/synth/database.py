@@ -15,14 +15,13 @@ from functools import partial
 from hashlib import sha384
 from itertools import islice
 from pathlib import Path
-from shutil import rmtree
 from typing import Literal
 
 import pyarrow as pa
 
 from connectors.database import require_short
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.scratch import Scratch
+from connectors.scratch import Scratch, remove_folder
 from connectors.sqlite import Connection, SqliteError, connect, execute, query, sqlite_says
 from flows.synth.rows import TableRows, in_cid_order, pack, unpack
 from flows.synth.schema import CREATE_LISTED_BLOCKS, LISTED_BLOCKS, MIGRATIONS, SchemaVersion
@@ -182,7 +181,7 @@ def _workshop(path: Path) -> Iterator[Path]:
 def _clear(folder: Path, path: Path) -> str:
     # the other threads go on until the process ends, and may make another file in between
     while folder.exists():
-        rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
     return f"`{path}` is complete." if path.exists() else "Nothing was left behind."
 
 

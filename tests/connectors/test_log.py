@@ -242,44 +242,69 @@ def test_two_replays_can_not_write_to_the_same_folder(tmp_path: Path) -> None:
     assert contents(tmp_path)["order-00000.parquet"] == "first"
 
 
-KILLED = """
-import os, sys
+STOPPED = """
+import errno, os, shutil, sys
 from pathlib import Path
 from connectors import log_folder
 from connectors.run_state import RunState
-from tests.connectors.test_log import fill
+from tests.connectors.test_log import fill, publish
 
-log = log_folder.LogFolder(Path(sys.argv[1]), overwrite=True)
-document, left = fill(log, "new"), [int(sys.argv[2])]
+folder, how, moments = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+left = []
 
 def audit(event, arguments):
-    if event in {"os.rename", "os.link", "os.remove"}:
+    if left and event in {"os.rename", "os.link", "os.remove", "os.rmdir"}:
         left[0] -= 1
-        if left[0] < 0:
+        if left[0] < 0 and how == "kill":
             os._exit(9)
+        if left[0] == -1:
+            raise OSError(errno.EIO, "Input/output error")
 
 sys.addaudithook(audit)
-log.publish(document, RunState())
+publish(folder / "old", "old", "order-00002.parquet")
+for moment in range(moments):
+    shutil.copytree(folder / "old", folder / str(moment))
+    if os.fork() == 0:
+        log = log_folder.LogFolder(folder / str(moment), overwrite=True)
+        document = fill(log, "new")
+        left.append(moment)
+        said = ""
+        try:
+            log.publish(document, RunState())
+        except Exception as error:
+            said = str(error)
+        log.abandon()
+        left.clear()
+        (folder / f"{moment}.said").write_text(said)
+        os._exit(0)
+    os.wait()
 """
-"""Publishes, and dies at the n-th change of a folder."""
+"""Publishes; at the n-th change of a folder it is killed, or the disk fails once."""
+
+MOMENTS = 32
+"""Publishing makes somewhat fewer changes."""
 
 
-@pytest.mark.parametrize("moment", range(0, 18, 2))
-def test_a_kill_while_a_log_is_overwritten_leaves_one_whole_log(
-    tmp_path: Path, moment: int
-) -> None:
-    publish(tmp_path, "old", "order-00002.parquet")
-    killed = program.run(python("-c", KILLED, tmp_path, moment), code=None)
-    assert killed.code in {0, 9}, killed
-    # the next one finds a log in the folder, so it does not begin another
-    with pytest.raises(CannotStartError, match="already holds a log"):
-        LogFolder(tmp_path)
-    publish_would_replace = contents(tmp_path)
-    document = json.loads(publish_would_replace.pop("replay.json"))
-    names = {file["name"] for file in document["files"]} | set(FILES[2:])
-    assert {publish_would_replace[name] for name in names} == {document["order_digest"]}
-    publish(tmp_path, "newer")
-    assert sorted(contents(tmp_path)) == sorted([*FILES, "replay.json"]), "no leftovers"
+@pytest.mark.parametrize("how", ["kill", "fail"])
+def test_a_stop_while_a_log_is_overwritten_leaves_one_whole_log(tmp_path: Path, how: str) -> None:
+    program.run(python("-c", STOPPED, tmp_path, how, MOMENTS))
+    for moment in range(MOMENTS):
+        folder, said = tmp_path / str(moment), tmp_path / f"{moment}.said"
+        # the next one finds a log in the folder, so it does not begin another
+        with pytest.raises(CannotStartError, match="already holds a log"):
+            LogFolder(folder)
+        found = contents(folder)
+        document = json.loads(found.pop("replay.json"))
+        names = {file["name"] for file in document["files"]} | set(FILES[2:])
+        digest = document["order_digest"]
+        assert {found[name] for name in names} == {digest}, moment
+        if said.exists():
+            is_new = not (text := said.read_text()) or "The new log is whole" in text
+            assert digest == ("new" if is_new else "old"), (moment, text)
+        LogFolder(folder, overwrite=True).abandon()
+        assert contents(folder).keys() == names | {"replay.json"}, "something was left"
+    # the last of them was not stopped
+    assert said.read_text() == ""
 
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from connectors.scratch import LOCK_FILE, PREFIX, Scratch, remove_all, scratch_folder
+from tests.support.program import python, run
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,48 @@ def test_one_that_a_killed_process_left_is_removed_by_the_next(temporary: Path) 
         with scratch_folder():
             assert not left.exists()
             assert of_a_living_process.exists()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from connectors.scratch import Scratch
+
+left = []
+
+def audit(event, arguments):
+    if left and event in {"os.remove", "os.rmdir"}:
+        left[0] -= 1
+        if left[0] < 0:
+            os._exit(9)
+
+sys.addaudithook(audit)
+for moment in range(int(sys.argv[2])):
+    parent = Path(sys.argv[1], str(moment))
+    parent.mkdir()
+    if os.fork() == 0:
+        scratch = Scratch(parent)
+        for name in ("first", "second", "deep/first", "deep/second"):
+            (scratch.folder() / name).parent.mkdir(exist_ok=True)
+            (scratch.folder() / name).write_text("content")
+        left.append(moment)
+        scratch.close()
+        os._exit(0)
+    os.wait()
+"""
+"""Removes a folder of five files and another folder, and dies at the n-th removal."""
+
+REMOVALS = 7
+
+
+def test_one_whose_removal_was_killed_is_removed_by_the_next(temporary: Path) -> None:
+    run(python("-c", KILLED, temporary, REMOVALS + 1))
+    for moment in range(REMOVALS + 1):
+        parent = temporary / str(moment)
+        assert any(parent.iterdir()) == (moment < REMOVALS)
+        Scratch(parent).remove_leftovers()
+        # nobody can know whose an empty folder without a lock file is
+        assert not [path for path in parent.rglob("*") if not path.is_dir()]
 
 
 def test_a_folder_of_a_user_is_no_leftover(temporary: Path) -> None:
