@@ -44,7 +44,10 @@ class RecentBlocks:
 
     def among(self, multihashes: set[bytes]) -> set[bytes]:
         """Those of some multihashes whose blocks were read with events."""
-        return multihashes & (self._newer.contents.keys() | self._older.contents.keys())
+        # not the union of both: it would be made anew for each page of events
+        return (multihashes & self._newer.contents.keys()) | (
+            multihashes & self._older.contents.keys()
+        )
 
     def look_up(self, multihashes: Sequence[bytes]) -> Iterator[dict[bytes, bytes]]:
         """Fetch blocks, some at a time; the small ones are kept for this page."""
