@@ -18,6 +18,7 @@ from typing import Literal
 
 import pytest
 
+from connectors.scratch import PREFIX
 from connectors.sqlite import connect, query, scalar
 from flows.synth.database import Order, write_database
 from flows.synth.streams import Population
@@ -153,9 +154,12 @@ def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled("faults.c", tmp_path_factory.mktemp("faults"))
 
 
-Program = Literal["flows", "tests.crash.miniature", "tests.crash.in_company"]
+Program = Literal[
+    "flows", "tests.crash.miniature", "tests.crash.checkpointing", "tests.crash.in_company"
+]
 """The module that a child runs: the program itself, the same with thresholds that fit a database of
-a thousandth, or the same together with other programs that open the database."""
+a thousandth, that with a checkpoint after each batch, or the program together with others that open
+the database."""
 
 
 def arguments(database: Path, *options: str, program: Program = "flows") -> list[str]:
@@ -324,9 +328,14 @@ def check_numbers(before: Contents, now: Numbers, earlier: Numbers | None = None
 
 
 def check_rerun(before: Contents, database: Path, children: Children | Forked) -> None:
-    """The same command again finishes the job, and the oracle accepts the result."""
+    """The same command again finishes the job, and the oracle accepts the result.
+
+    Nothing that an earlier run left stays next to the database.
+    """
     again = children.run(database)
     assert again.code == 0, again
+    assert [file.name for file in database.parent.glob(f"{database.name}*")] == [database.name]
+    assert not list(database.parent.glob(f"{PREFIX}*"))
     assert scalar_of(database, "PRAGMA integrity_check") == "ok"
     check(before, read(database))
 

@@ -28,6 +28,9 @@ from tests.support.program import Ended, can, ceramic_order, python, run
 OPTIONS = ("--batch-rows", "40", "--quiet")
 """Such a run creates its files by its 10th change of them, commits its last batch after the
 1,000th, and then makes a checkpoint."""
+CHANGES = 1170
+READS = 520
+"""It makes somewhat more of each."""
 
 
 def _check_ended(before: Contents, database: Path, ended: Ended) -> None:
@@ -111,12 +114,10 @@ def test_a_read_that_fails_leaves_whole_batches_is_reported(
 @pytest.mark.soak
 @pytest.mark.parametrize("rng", range(10, 14), indirect=True)
 def test_every_call_fails(small: Template, forked: Forked, rng: Random) -> None:
-    _check_faults(
-        small, forked, _faults("change", [*range(1, 60), *rng.sample(range(60, 2000), 200)])
-    )
-    _check_faults(
-        small, forked, _faults("read", [*range(1, 60), *rng.sample(range(60, 3000), 100)])
-    )
+    changes = [*range(1, 60), *rng.sample(range(60, CHANGES), 200)]
+    assert _check_faults(small, forked, _faults("change", changes)) >= {2, 3}
+    reads = [*range(1, 60), *rng.sample(range(60, READS), 100)]
+    assert _check_faults(small, forked, _faults("read", reads)) >= {2, 3}
 
 
 class SmallDisk:

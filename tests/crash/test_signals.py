@@ -18,7 +18,7 @@ from tests.crash.conftest import (
     check_rerun,
     check_stopped,
 )
-from tests.support.oracle import Contents
+from tests.support.oracle import Contents, check, read
 from tests.support.program import Ended, end
 
 OPTIONS = ("--batch-rows", "200", "--quiet")
@@ -42,6 +42,7 @@ def _check_stopped_by(number: Signals, ended: Ended, before: Contents, database:
     """One line, the exit code, and the truth about what is kept."""
     new = len(check_stopped(before, database)) - before.highest
     if ended.code == 0:
+        check(before, read(database))
         return
     assert ended.code == 128 + number, ended
     line = re.fullmatch(rf"Stopped by `{number.name}`\. (.+)\n", ended.err)

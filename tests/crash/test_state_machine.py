@@ -10,6 +10,7 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 from random import Random
+from signal import SIGKILL
 from typing import NamedTuple
 
 import pytest
@@ -269,9 +270,11 @@ class KilledDatabase(Database):
     def run_until_killed(self, at: int, batch_rows: int) -> None:
         """The command line, killed in one of its writes."""
         before = read(self.path)
-        self.processes.run(
-            self.path, "--batch-rows", str(batch_rows), "--quiet", faults=Faults("kill", first=at)
+        faults = Faults("kill", first=at)
+        ended = self.processes.run(
+            self.path, "--batch-rows", str(batch_rows), "--quiet", faults=faults
         )
+        assert ended.code in {0, -SIGKILL}, ended
         self._check_stopped(before)
 
 
