@@ -15,11 +15,20 @@ class _Generation:
 
     def __init__(self) -> None:
         self.size = 0
-        self.contents: dict[bytes, bytes] = {}
+        self._contents: dict[bytes, bytes] = {}
+        self._new: list[tuple[pa.Array, pa.Array]] = []
 
     def add(self, multihashes: pa.Array, contents: pa.Array) -> None:
-        self.contents.update(zip(multihashes.to_pylist(), contents.to_pylist(), strict=True))
+        self._new.append((multihashes, contents))
         self.size += contents.nbytes + BLOCK_BYTES * len(contents)
+
+    @property
+    def contents(self) -> dict[bytes, bytes]:
+        # most pages of events ask for none of these blocks
+        for multihashes, contents in self._new:
+            self._contents.update(zip(multihashes.to_pylist(), contents.to_pylist(), strict=True))
+        self._new.clear()
+        return self._contents
 
 
 class RecentBlocks:
@@ -44,6 +53,8 @@ class RecentBlocks:
 
     def among(self, multihashes: set[bytes]) -> set[bytes]:
         """Those of some multihashes whose blocks were read with events."""
+        if not multihashes:
+            return set()
         # not the union of both: it would be made anew for each page of events
         return (multihashes & self._newer.contents.keys()) | (
             multihashes & self._older.contents.keys()
