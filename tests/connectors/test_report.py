@@ -126,6 +126,59 @@ def test_what_a_stopped_run_left_is_not_taken_for_this_ones(tmp_path: Path) -> N
     assert sorted(file.name for file in tmp_path.iterdir()) == NAMES, "no leftovers"
 
 
+KILLED = """
+import os, shutil, sys
+from pathlib import Path
+from tests.connectors.test_report import *
+
+moment = []
+
+def audit(event, arguments):
+    # publishing starts with a removal
+    if moment and (event == "os.remove" or len(moment) > 1 and event == "os.rename"):
+        moment.append(event)
+        if len(moment) - 2 == moment[0]:
+            os._exit(9)
+
+sys.addaudithook(audit)
+folder = Path(sys.argv[1])
+report(folder / "old", left("cycle"))
+for at in range(int(sys.argv[2])):
+    shutil.copytree(folder / "old", folder / str(at))
+    if os.fork() == 0:
+        moment.append(at)
+        report(folder / str(at), left("prev missing", "not DAG-CBOR"))
+        os._exit(0)
+    os.wait()
+"""
+"""Replaces a report, and dies at the n-th change of a folder."""
+
+CHANGES = 5
+"""When a report is replaced: two files go, two get their names, and the lock of their folder goes.
+"""
+
+
+def _is_part(found: list[list[str] | None], whole: list[list[str]]) -> bool:
+    return all(one is None or one == wanted for one, wanted in zip(found, whole, strict=True))
+
+
+def test_a_kill_while_a_report_is_published_never_leaves_files_of_two_together(
+    tmp_path: Path,
+) -> None:
+    run_program(python("-c", KILLED, tmp_path, CHANGES + 1))
+    wholes: list[list[list[str]]] = [[["cycle"], []], [["prev missing"], ["not DAG-CBOR"]]]
+    for at in range(CHANGES + 1):
+        folder = tmp_path / str(at)
+        found = [
+            pq.read_table(folder / name)["reason"].to_pylist() if name in names(folder) else None
+            for name in reversed(NAMES)
+        ]
+        assert any(_is_part(found, whole) for whole in wholes), (at, found)
+        report(folder, left("cycle", "cycle"))
+        assert pq.read_table(folder / NAMES[1]).num_rows == 2
+        assert sorted(file.name for file in folder.iterdir()) == NAMES, "no leftovers"
+
+
 def test_files_of_a_user_are_left_as_they_are(tmp_path: Path) -> None:
     mine = tmp_path / ".waiting.parquet.partial"
     mine.write_text("mine")

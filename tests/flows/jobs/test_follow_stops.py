@@ -3,20 +3,24 @@
 import os
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
-from signal import SIGHUP, SIGINT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 
 import pytest
 
 from tests.support.following import (
     PATIENCE,
+    UNDELIVERED,
     check_followed,
     copying,
     empty,
     following,
+    insert,
     stop,
     streams,
+    until,
 )
 from tests.support.job import chain, store
 from tests.support.oracle import read
@@ -79,6 +83,30 @@ def test_a_stop_does_not_wait_for_another_program(tmp_path: Path) -> None:
     assert len(check_followed(path, 1)) == 4
 
 
+def test_a_kill_while_what_waits_is_in_files_loses_nothing_and_the_files_go(tmp_path: Path) -> None:
+    events = chain(300)
+    path, whole = store(tmp_path / "node.db", events[:1]), store(tmp_path / "whole.db", events[2:])
+    (scratch := tmp_path / "scratch").mkdir()
+    crowded = partial(
+        following, path, module="tests.flows.jobs.crowded", environment={"TMPDIR": str(scratch)}
+    )
+    with crowded() as child:
+        # without the second event all others wait
+        execute_elsewhere(path, *copying(whole))
+        while not list(scratch.glob("*/waiting-*.arrow")):
+            assert child.poll() is None
+            time.sleep(0.0005)
+        child.kill()
+        assert end(child).code == -SIGKILL
+    assert list(scratch.iterdir())
+    insert(path, events[1:2])
+    with crowded() as child:
+        until(path, UNDELIVERED, 0)
+        stop(child)
+    assert list(scratch.iterdir()) == []
+    assert len(check_followed(path, 1)) == len(events) - 1
+
+
 WANTED_SECONDS = 2
 """Within which a signal is to end it."""
 
@@ -95,7 +123,9 @@ def test_a_stop_at_any_moment_of_a_large_batch_leaves_whole_batches(tmp_path: Pa
             started = time.monotonic()
             stop(child)
             took.append(time.monotonic() - started)
-        midway += read(path).highest not in {0, 25_000}
+        numbers = [number for number in read(path).numbers.values() if number is not None]
+        assert sorted(numbers) == [*range(1, len(numbers) + 1)]
+        midway += len(numbers) not in {0, 25_000}
         run(ceramic_order("run", path, "--quiet"))
         assert len(check_followed(path, 0)) == 25_000
         path.unlink()
