@@ -22,7 +22,6 @@ from operators.encoding.columns import (
     Rows,
     digests,
     occurrences,
-    short,
     spans,
 )
 from operators.encoding.layouts import JOSE_CID, PAYLOAD_AT, PROTECTED_AT, SIGNATURE_FROM_END
@@ -72,10 +71,10 @@ class SignedCheck:
                 headers.filter(pa.array(names_one))
             )
         none = np.flatnonzero(may_be & ~names_one)
-        needed = short(np.stack([payload[none], own[none]], axis=1))
+        needed = np.stack([payload[none], own[none]], axis=1)
         passed[rows[none[lists(raw, rows[none], needed, (CBOR_ENTRY, JOSE_ROOT))]]] = True
         named = np.flatnonzero(may_be & names_one)
-        needed = short(np.stack([capability[named], payload[named], own[named]], axis=1))
+        needed = np.stack([capability[named], payload[named], own[named]], axis=1)
         as_what = (CBOR_ENTRY, CBOR_ENTRY, JOSE_ROOT)
         named = named[lists(raw, rows[named], needed, as_what)]
         return pass_met(self._store, rows[named], needs_of_signed(capability[named]), passed)
