@@ -16,6 +16,7 @@ from operators.encoding.columns import (
     Item,
     Mask,
     Rows,
+    alike,
     digests,
     holds,
     pieces,
@@ -77,8 +78,8 @@ def lists(
         ) & (_ordered(entries[others, :, :_BEGIN], by_entry) == _ordered(begin, by_need)).all(
             axis=(1, 2)
         )
-    alike: NDArray[np.intp] = at[same]
-    return alike
+    found: NDArray[np.intp] = at[same]
+    return found
 
 
 def lists_in_order(
@@ -91,7 +92,7 @@ def lists_in_order(
     at, entries = _entries(raw, rows, blocks)
     lists = _digests_of(entries)
     same = _begin_with(raw, rows[at], (CBOR_ROOT, *[CBOR_ENTRY] * (blocks - 1)))
-    same &= (lists[:, 0] == own[at]).all(axis=1) & (lists[:, 1] == proof[at]).all(axis=1)
+    same &= alike(lists[:, 0], own[at]) & alike(lists[:, 1], proof[at])
     return at[same], lists[same]
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from operators.check.store import BYTES_A_BLOCK, NONE, BlockStore, kinds, link_forms
 from operators.check.usual import CAPABILITY, CBOR, NO_LINK, NODE, PROOF, SHA2_256, Keys
-from operators.encoding.columns import DIGEST, Digests, Mask, Rows, short
+from operators.encoding.columns import DIGEST, Digests, Mask, Rows, alike, short
 
 NEED = np.dtype(
     [
@@ -41,12 +41,12 @@ def _are_met(
     needs: Needs, key: Keys, items: NDArray[np.uint64], form: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
     """Which of n needs are met by n blocks of these columns (`operators.check.usual.USUAL`)."""
-    alike = (key == short(needs["digest"])).all(axis=1) & (kinds(form) == needs["kind"])
+    is_it = alike(key, short(needs["digest"])) & (kinds(form) == needs["kind"])
     of_link = link_forms(form, needs["step"])
     item = items[np.arange(len(needs)), np.minimum(needs["step"], items.shape[1] - 1)]
-    leads = (of_link != NO_LINK) & (item == needs["target"]).all(axis=1)
+    leads = (of_link != NO_LINK) & alike(item, needs["target"])
     leads &= needs["form"] == of_link
-    met: NDArray[np.bool_] = alike & (leads | (needs["kind"] == CAPABILITY))
+    met: NDArray[np.bool_] = is_it & (leads | (needs["kind"] == CAPABILITY))
     return met
 
 

@@ -17,6 +17,7 @@ from operators.check.usual import (
     USUAL,
     Keys,
 )
+from operators.encoding.columns import alike
 from operators.partitions import PartitionedFiles
 
 BYTES_A_BLOCK = 77
@@ -86,7 +87,7 @@ class BlockStore:
         order = np.lexsort((records["key"][:, 1], records["key"][:, 0]))
         key = records["key"][order]
         is_first = np.ones(len(order), dtype=np.bool_)
-        is_first[1:] = (key[1:] != key[:-1]).any(axis=1)
+        is_first[1:] = ~alike(key[1:], key[:-1])
         new = order[is_first]
         new = new[self.find(records["key"][new]) == NONE]
         room = self.capacity - self.kept
@@ -108,7 +109,7 @@ class BlockStore:
         slot = self.hashes(key) >> np.uint64(64 - self._bits)
         while len(at):
             row = self._index[slot].astype(np.int64) - 1
-            same = (row != NONE) & (self.key[row] == key[at]).all(axis=1)
+            same = (row != NONE) & alike(self.key[row], key[at])
             found[at[same]] = row[same]
             others = (row != NONE) & ~same
             at, slot = at[others], self._next(slot[others])

@@ -15,7 +15,7 @@ from operators.check.lists import CBOR_ENTRY, CBOR_ROOT, lists, lists_in_order, 
 from operators.check.needs import OpenNeeds, needs_of_times, pass_met
 from operators.check.store import NONE, BlockStore, kinds, link_forms
 from operators.check.usual import CBOR, JOSE, NO_LINK, NODE, PROOF, Keys, keys
-from operators.encoding.columns import DIGEST, Mask, digests, short, spans
+from operators.encoding.columns import DIGEST, Mask, alike, digests, short, spans
 from operators.encoding.layouts import CBOR_CID, Places
 
 DEEPEST = 32
@@ -43,7 +43,7 @@ def pass_times(store: BlockStore, raw: pa.RecordBatch, times: Places, passed: Ma
     of_prev = of_prev.astype(np.uint8)
     usual = np.flatnonzero(is_cbor & (depth >= 0))
     way = climb(store, short(proof[usual]), path[usual], depth[usual])
-    right = way.arrived & (way.key == prev[usual]).all(axis=1) & (way.form == of_prev[usual])
+    right = way.arrived & alike(way.key, prev[usual]) & (way.form == of_prev[usual])
     open_ones = []
     for deep in np.unique(depth[usual]):
         some = np.flatnonzero(right & (depth[usual] == deep))

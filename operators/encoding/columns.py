@@ -1,6 +1,8 @@
 """Bytes at computed places of an Arrow column, for all its rows at once."""
 
 import secrets
+from functools import reduce
+from operator import and_
 from typing import TypeVar
 
 import numpy as np
@@ -96,6 +98,11 @@ def cut(data: Bytes, starts: Starts, width: int) -> pa.Array:
 def digests(data: Bytes, starts: Starts) -> Digests:
     """The digests that begin at n places, of shape (n, 4)."""
     return pieces(data, starts, DIGEST).view(np.uint64).reshape(-1, 4)
+
+
+def alike(one: NDArray[Item], other: NDArray[Item]) -> Mask:
+    """Which of n rows of some words are alike: `all` over two words takes seven times as long."""
+    return reduce(and_, (one[:, at] == other[:, at] for at in range(one.shape[1])))
 
 
 def short(digests: Digests) -> NDArray[np.uint64]:
