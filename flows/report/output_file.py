@@ -1,13 +1,12 @@
 """A file that a command writes apart from its main work: checked before, written whole or not."""
 
-import os
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 
 from connectors.errors import CannotStartError
 from connectors.log_folder import SUMMARY, is_name_of_log
+from connectors.scratch import Scratch
 
 VIOLATIONS = "violations.parquet"
 """The file of `verify --report`."""
@@ -46,7 +45,8 @@ def require_writable(
     try:
         if target.exists() and _is_of_others(target):
             raise _not_writable(path, what, "it is a database, or a file of a log or a report")
-        _new_file_next_to(target).unlink()
+        with closing(Scratch(target.parent)) as scratch:
+            scratch.folder()
     except OSError as cause:
         raise _not_writable(path, what, cause.strerror or type(cause).__name__) from cause
 
@@ -54,19 +54,17 @@ def require_writable(
 def write_whole(path: Path, text: str) -> None:
     """Replace a file by one with this text, or leave it as it is.
 
+    What a kill leaves is removed by the next that writes into its folder.
+
     Raises:
         OSError: the disk is full or fails.
     """
     target = path.resolve()
-    partial = _new_file_next_to(target)
-    try:
+    with closing(Scratch(target.parent)) as scratch:
+        partial = scratch.folder() / "whole"
         # a file name need not be text
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         partial.replace(target)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
-        raise
 
 
 def _not_writable(path: Path, what: str, why: str) -> CannotStartError:
@@ -83,21 +81,3 @@ def _is_of_others(file: Path) -> bool:
 
 def _is_result(name: str) -> bool:
     return is_name_of_log(name) or name == VIOLATIONS
-
-
-def _new_file_next_to(path: Path) -> Path:
-    """An empty file of an unused name, in the same folder."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
-    os.fchmod(descriptor, 0o666 & ~_UMASK)
-    os.close(descriptor)
-    return Path(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()
-"""The umask, which new files do not get as rights; read once, while there is one thread."""

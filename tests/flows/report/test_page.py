@@ -36,7 +36,7 @@ from flows.verify.rules import RULES
 from flows.verify.verify import verify
 from tests.support.job import chain, store
 from tests.support.other_programs import bytes_of
-from tests.support.program import Ended, ceramic_order, run
+from tests.support.program import Ended, ceramic_order, python, run
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -338,6 +338,32 @@ def test_a_page_that_can_not_be_written_leaves_the_earlier_one(tmp_path: Path) -
         write_page(tmp_path / "page.html", EVERYTHING)
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     assert earlier.exists()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from flows.report.output_file import write_whole
+
+def audit(event, arguments):
+    if event == "os.rename" and arguments[1] == sys.argv[1]:
+        os._exit(9)
+
+sys.addaudithook(audit)
+write_whole(Path(sys.argv[1]), "new")
+"""
+
+
+def test_a_kill_while_a_page_is_written_leaves_the_earlier_one_and_nothing_for_long(
+    tmp_path: Path,
+) -> None:
+    (page_file := tmp_path / "page.html").write_text("earlier")
+    run(python("-c", KILLED, page_file), code=9)
+    assert page_file.read_text() == "earlier"
+    assert len(list(tmp_path.iterdir())) == 2
+    write_page(page_file, EVERYTHING)
+    assert list(tmp_path.iterdir()) == [page_file]
+    assert page_file.read_text() != "earlier"
 
 
 def test_a_users_file_next_to_a_page_is_left_as_it_is(tmp_path: Path) -> None:
