@@ -1,5 +1,6 @@
 """One writer at a time: every check before a run, and what keeps all others out until its end."""
 
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.file_locks import FileLocks
 from connectors.leftover_wal import require_own_wal
 from connectors.lock_file import lock, no_locks, unlock
-from connectors.mounts import on_file_system
+from connectors.mounts import on_file_system, require_own_disk
 from connectors.numbers import highest_number
 from connectors.schema import Schema, read_schema, require_orderable
 from connectors.sqlite import (
@@ -32,6 +33,9 @@ DESCRIPTORS = 256
 class MovedError(InterruptedRunError):
     """The database was renamed, deleted or replaced while it was claimed."""
 
+
+_NO_FILE = re.compile("I/O error|unable to open|full")
+"""What SQLite says where it could not make `-wal` or `-shm`, or share the latter."""
 
 CHANGE_NOTHING = "UPDATE ceramic_one_event SET delivered = delivered WHERE 0"
 
@@ -118,6 +122,7 @@ def claim(
         CannotStartError: it can't be ordered, or another run or program has it; nothing is changed.
     """
     _allow_descriptors()
+    require_own_disk(path)
     lock_path = path.with_name(path.name + "-order-lock")
     lock_file = lock(lock_path)
     if lock_file is None:
@@ -135,7 +140,7 @@ def claim(
         _require_wal_mode(locks, path)
         if is_first:
             require_own_wal(path)
-        connection = _connected(path, settings.busy_seconds)
+        connection = _connected(path, settings.busy_seconds, with_others=with_others)
         schema = read_schema(connection, path)
         with _lockable(path):
             if settings.keep_out and not with_others:
@@ -212,7 +217,7 @@ def _in_use(path: Path) -> CannotStartError:
     )
 
 
-def _connected(path: Path, busy_seconds: float) -> Connection:
+def _connected(path: Path, busy_seconds: float, *, with_others: bool) -> Connection:
     """A connection that may write and has begun to read."""
     companions = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
     new = [companion for companion in companions if not companion.exists()]
@@ -226,13 +231,17 @@ def _connected(path: Path, busy_seconds: float) -> Connection:
         if "not a database" in said:
             # the check of the schema says what to try
             return connect(path, "rw", busy_seconds=busy_seconds)
+        if not with_others and _NO_FILE.search(said):
+            # nobody else can use what this connection has just made
+            for companion in new:
+                companion.unlink(missing_ok=True)
         if "I/O error" not in said:
             raise CannotStartError(
-                f"Can't open `{path}`", why=said, advice="Check the file, its folder and the disk."
+                f"Can't open `{path}`",
+                why=said,
+                advice="Check the file, its folder and the disk: `df` and `df -i` show the room "
+                "that is left.",
             ) from cause
-        # where `-shm` can't be shared, nobody else can use what this connection has just made
-        for companion in new:
-            companion.unlink(missing_ok=True)
         raise CannotStartError(
             f"Can't open `{path}`",
             why=f"{said}{on_file_system(path)}",

@@ -35,7 +35,7 @@ def locate(path: Path, *, writable: bool = False) -> Path:
 
     Raises:
         CannotStartError: it is missing, a directory or a device, empty, has a second name by a hard
-            link or a mount, or (if `writable`) is read-only.
+            link or a mount, or it or what lies next to it can't be read or (if `writable`) written.
     """
     try:
         resolved = path.resolve(strict=True)
@@ -67,6 +67,7 @@ def locate(path: Path, *, writable: bool = False) -> Path:
             advice="Remove the other names, or work on a copy.",
         )
     _require_one_name(path, resolved)
+    _require_access(resolved, os.R_OK | os.W_OK if writable else os.R_OK)
     if writable:
         _require_writable(path, resolved, info.st_mode)
     return resolved
@@ -101,6 +102,34 @@ def _require_one_name(path: Path, resolved: Path) -> None:
             advice="Work on a copy made by SQLite itself: "
             f'`sqlite3 {resolved.name} ".backup copy.db"`.',
         )
+
+
+def _require_access(resolved: Path, wanted: int) -> None:
+    """Check that this user may use what lies next to the database.
+
+    SQLite only says that it can't open the database, and a WAL that can't be used must not look as
+    if it belonged to another one.
+    """
+    for suffix in COMPANIONS:
+        companion = resolved.with_name(resolved.name + suffix)
+        if companion.exists() and not os.access(companion, wanted):
+            raise CannotStartError(
+                f"Can't use `{companion}`",
+                why=f"it belongs to {owner(companion.stat().st_uid)}, and this user may not "
+                f"{'write' if wanted & os.W_OK else 'read'} it",
+                advice="Work as the user whose database it is. It may hold what the database does "
+                "not: do not remove it.",
+            )
+
+
+def owner(number: int) -> str:
+    """A user, for people."""
+    import pwd  # noqa: PLC0415 # only errors need it
+
+    try:
+        return f"user `{pwd.getpwuid(number).pw_name}`"
+    except KeyError:
+        return f"user number `{number}`"
 
 
 def _require_writable(path: Path, resolved: Path, mode: int) -> None:

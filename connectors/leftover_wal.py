@@ -190,6 +190,9 @@ def _require_schema(connection: Connection, path: Path, named: Path) -> None:
     try:
         read_schema(connection, named)
     except CannotStartError as error:
+        if error.retry:
+            # it could not be read at all, which says nothing about the WAL
+            raise
         alone = connect(path, "ro", immutable=True)
         _KEPT.append(alone)
         # raises the same error where the database itself is to blame

@@ -9,6 +9,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from connectors.database import owner
 from connectors.errors import CannotStartError
 from connectors.mounts import on_file_system
 
@@ -69,19 +70,10 @@ def _no_lock_file(path: Path, why: str | None) -> CannotStartError:
         return CannotStartError(what, why=why, advice="Remove or rename it.")
     return CannotStartError(
         f"Can't open the lock file `{path}`",
-        why=f"it belongs to {_user(info.st_uid)} ({why})",
+        why=f"it belongs to {owner(info.st_uid)} ({why})",
         advice="If no run of that user is under way, it is left from one that was killed: "
         "remove it.",
     )
-
-
-def _user(number: int) -> str:
-    import pwd  # noqa: PLC0415 # only this error needs it
-
-    try:
-        return f"user `{pwd.getpwuid(number).pw_name}`"
-    except KeyError:
-        return f"user number `{number}`"
 
 
 def no_locks(path: Path, cause: OSError) -> CannotStartError:

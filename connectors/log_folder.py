@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.report import FILES
 from connectors.run_state import RunState
-from connectors.scratch import LOCK_FILE, PREFIX, Scratch, lock_of_leftover, remove_folder
+from connectors.scratch import LOCK_FILE, PREFIX, Scratch, lock_of_leftover, remove_all_of
 
 ORDER_FILES = "order-*.parquet"
 """All files of the order; sorted by name they are in its order."""
@@ -27,9 +26,6 @@ EARLIER = f"{SUMMARY}.earlier"
 
 ORDER_NAME = re.compile(r"order-\d{5,}\.parquet")
 """The name of a file of the order."""
-
-REMOVALS = 25
-"""How often the removal of an unfinished log is tried: for half a second."""
 
 
 def is_name_of_log(name: str) -> bool:
@@ -166,13 +162,8 @@ class LogFolder:
             self._scratch.leave()
             self._release()
             return
-        for _ in range(REMOVALS):
-            self._scratch.close()
-            remove_folder(self.partial)
-            if not self.partial.exists():
-                break
-            # after a signal the flow goes on for a moment, and may make a file just then
-            time.sleep(0.02)
+        self._scratch.close()
+        remove_all_of(self.partial)
         self._release()
 
     def _release(self) -> None:

@@ -7,9 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from connectors.errors import CannotStartError
+
 PROCESSES = Path("/proc")
 """Where Linux lists the mounts of each process, in `mountinfo` (proc_pid_mountinfo(5)); no other
 system has it."""
+
+SHARED = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "coda", "ceph", "glusterfs", "lustre", "gpfs"),
+    *("beegfs", "orangefs", "gfs2", "ocfs2", "sshfs", "s3fs", "rclone", "davfs", "9p", "virtiofs"),
+    *("vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "grpcfuse"),
+}
+"""Types of file systems that other machines, or the host of a virtual one, work on as well."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,31 @@ def on_file_system(path: Path) -> str:
     """The last clause of an error that the file system may be the cause of; empty: nobody knows."""
     kind = file_system(path)
     return "" if kind is None else f"; its file system is `{kind}`"
+
+
+def is_shared(kind: str) -> bool:
+    """Whether a file system of this type is one that other machines work on as well."""
+    return kind.removeprefix("fuse.") in SHARED
+
+
+def require_own_disk(path: Path) -> None:
+    """Check that no other machine can have the database at a resolved `path` open.
+
+    Its locks may not be seen here, and the shared memory by which SQLite's connections agree on a
+    WAL never is.
+
+    Raises:
+        CannotStartError: it lies on a file system that is shared.
+    """
+    kind = file_system(path)
+    if kind is not None and is_shared(kind):
+        raise CannotStartError(
+            f"`{path}` lies on the file system `{kind}`",
+            why="a node on another machine that has it open could not be seen, and both would "
+            "damage it",
+            advice="Run on the machine whose disk it is; or stop the node, work on a copy on a "
+            "local disk, and copy it back.",
+        )
 
 
 def second_name(path: Path) -> str | None:

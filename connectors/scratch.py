@@ -9,8 +9,10 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -21,6 +23,9 @@ PREFIX = "ceramic-order-"
 
 LOCK_FILE = ".ceramic-order-lock"
 """The file in each folder that its process holds a lock on; a folder of a user has none."""
+
+REMOVAL_SECONDS = 0.5
+"""How long the removal of a folder is tried that may still get files."""
 
 _held: dict[Path, int | None] = {}
 """The folders of this process, each with the descriptor of its lock; None: there are no locks."""
@@ -77,21 +82,34 @@ def scratch_parent(database: Path) -> Path:
     Raises:
         CannotStartError: TMPDIR names no folder that can be written to.
     """
-    if not (named := os.environ.get("TMPDIR")):
-        return database.parent
+    return _named_parent() or database.parent
+
+
+def _named_parent() -> Path | None:
+    """The folder that TMPDIR names; None: it names none."""
+    named = os.environ.get("TMPDIR")
+    return _usable(named) if named else None
+
+
+@cache  # asked once, before the start: a folder that goes away later is an OSError
+def _usable(named: str) -> Path:
     if not os.access(named, os.W_OK | os.X_OK) or not Path(named).is_dir():
         raise CannotStartError(
             f"The folder `{named}` for temporary files can't be used",
             why="the variable TMPDIR names no folder, or one that can't be written to",
-            advice="Set TMPDIR to another one, or unset it: they then lie next to the database.",
+            advice="Set TMPDIR to another one, or unset it.",
         )
     return Path(named)
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder where TMPDIR says; removed at the end of the block."""
-    parent = Path(tempfile.gettempdir())
+    """A new folder where TMPDIR says, else in the usual place; removed at the end of the block.
+
+    Raises:
+        CannotStartError: TMPDIR names no folder that can be written to.
+    """
+    parent = _named_parent() or Path(tempfile.gettempdir())
     remove_leftovers(parent)
     folder = _make(parent)
     try:
@@ -104,6 +122,21 @@ def remove_all() -> None:
     """Remove all folders; called by a thread that then ends the process."""
     for folder in list(_held):
         _remove(folder)
+
+
+def remove_all_of(folder: Path) -> bool:
+    """Remove a folder of a process that is being stopped; whether it is gone.
+
+    After a signal the other threads go on for a moment, and may make a file just then.
+    """
+    deadline = time.monotonic() + REMOVAL_SECONDS
+    while True:
+        _remove(folder)
+        if not folder.exists():
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
 
 
 def held_bytes() -> int:
@@ -121,16 +154,17 @@ def remove_leftovers(parent: Path) -> list[Path]:
     removed = []
     for lock in parent.glob(f"{PREFIX}*/{LOCK_FILE}"):
         if (descriptor := lock_of_leftover(lock.parent)) is not None:
-            remove_folder(lock.parent)
+            remove_folder(lock.parent, descriptor)
             removed.append(lock.parent)
-            os.close(descriptor)
     return removed
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a folder with all that is in it, as far as that is possible.
+def remove_folder(folder: Path, lock: int | None = None) -> None:
+    """Remove a folder with all that is in it, as far as that is possible, and let go of its lock.
 
-    The lock file goes last: what a kill leaves of the folder is still a leftover.
+    The lock file goes last: what a kill leaves of the folder is still a leftover. On FUSE and NFS a
+    file that is removed while it is open stays under another name. So the lock is let go before its
+    file is removed, and as long as something else stays, so does that file.
     """
     for entry in folder.glob("*"):
         if entry.is_dir() and not entry.is_symlink():
@@ -138,7 +172,12 @@ def remove_folder(folder: Path) -> None:
         elif entry.name != LOCK_FILE:
             with suppress(OSError):
                 entry.unlink()
-    shutil.rmtree(folder, ignore_errors=True)
+    if lock is not None:
+        os.close(lock)
+    with suppress(OSError):
+        if {entry.name for entry in folder.iterdir()} <= {LOCK_FILE}:
+            (folder / LOCK_FILE).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def lock_of_leftover(folder: Path) -> int | None:
@@ -158,26 +197,34 @@ def lock_of_leftover(folder: Path) -> int | None:
 
 def _make(parent: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    try:
+        _held[folder] = _locked(folder)
+    except OSError:
+        # without a lock file nobody would ever remove it
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a new folder for as long as this process lives, where its file system has locks."""
     # under its name the file is always locked: nobody takes a new folder for a leftover
     unlocked = folder / f"{LOCK_FILE}-new"
     descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        # this file system has no locks, so nobody could know whether the folder is in use: without
-        # the file it is never taken for a leftover
+        # nobody could know whether the folder is in use: without the file it is never taken for a
+        # leftover
         os.close(descriptor)
         unlocked.unlink()
-        _held[folder] = None
-    else:
-        unlocked.rename(folder / LOCK_FILE)
-        _held[folder] = descriptor
-    return folder
+        return None
+    unlocked.rename(folder / LOCK_FILE)
+    return descriptor
 
 
 def _remove(folder: Path) -> None:
-    remove_folder(folder)
-    _unlock(folder)
+    remove_folder(folder, _held.pop(folder, None))
 
 
 def _unlock(folder: Path) -> None:

@@ -145,6 +145,8 @@ def sqlite_says(error: BaseException) -> str:
     most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if "I/O error" in said and most != resource.RLIM_INFINITY:
         return f"{said}; `ulimit -f` lets no file grow beyond `{most:,}` bytes"
+    if "readonly" in said:
+        return f"{said}; its file system may be mounted read-only by now, as after an error"
     return said
 
 
@@ -176,7 +178,7 @@ def sqlite_errors(
         what: what was tried, as the first part of the error: "Reading `node.db` failed".
         kind: the error to raise; CannotStartError where nothing has been changed.
         unchanged: what is as it was; None: nothing, or the usual words of `kind`.
-        advice: what to try next.
+        advice: what to try next; None: running again, or where that does not help CHECK_DISK.
 
     Raises:
         CeramicOrderError: of `kind`, with SQLite's own words as the cause.
@@ -184,7 +186,9 @@ def sqlite_errors(
     try:
         yield
     except DATABASE_ERRORS as cause:
-        error = kind(what, why=sqlite_says(cause), advice=advice, retry=rerun_helps(cause))
+        retry = rerun_helps(cause)
+        helps = advice if advice is not None or retry else CHECK_DISK
+        error = kind(what, why=sqlite_says(cause), advice=helps, retry=retry)
         raise (error if unchanged is None else error.replaced(unchanged=unchanged)) from cause
 
 

@@ -227,7 +227,7 @@ def _profile_table(measured: ProfileDocument, discovered: int) -> Table:
     """
     table = Table("stage", title="Where the time went", title_justify="left")
     for heading in ("calls", "rows", "seconds", "processor", "cores"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     whole = measured["seconds"]
     for name, stage in measured["stages"].items():
         cpu = stage["cpu_seconds"]

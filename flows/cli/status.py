@@ -50,9 +50,9 @@ def command(database: Path, *, reasons: bool, check: str, quiet: bool, as_json: 
 
 def _kinds(found: Status) -> Table:
     table = Table()
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for heading in ("events", "delivered", "undelivered"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, kind in found.kinds.items():
         if kind.events:
             table.add_row(name, *_counts(*kind))

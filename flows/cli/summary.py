@@ -22,7 +22,7 @@ def summary_table(result: RunResult, more: Mapping[str, str], *, is_dry: bool = 
         title_justify="left",
     )
     table.add_column(overflow="fold")
-    table.add_column(justify="right")
+    table.add_column(justify="right", no_wrap=True)
     table.add_row("discovered", f"{run_state.discovered:,}")
     table.add_row("would be delivered" if is_dry else "delivered", f"{run_state.delivered:,}")
     if run_state.first_number is not None:

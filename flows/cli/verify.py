@@ -128,11 +128,11 @@ def _print(verification: Verification) -> None:
 
 def _table(verification: Verification) -> Table:
     table = Table()
-    table.add_column("rule", no_wrap=True)
+    table.add_column("rule", overflow="fold")
     table.add_column("", no_wrap=True)
-    table.add_column("violations", justify="right")
+    table.add_column("violations", justify="right", no_wrap=True)
     if verification.baseline is not None:
-        table.add_column("in baseline", justify="right")
+        table.add_column("in baseline", justify="right", no_wrap=True)
     for finding in verification.findings:
         row = [
             finding.rule.name,

@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from connectors.database import require_short
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.scratch import Scratch, remove_folder
+from connectors.mounts import on_file_system
+from connectors.scratch import Scratch, remove_all_of
 from connectors.sqlite import Connection, SqliteError, connect, execute, query, sqlite_says
 from flows.synth.rows import TableRows, in_cid_order, pack, unpack
 from flows.synth.schema import CREATE_LISTED_BLOCKS, LISTED_BLOCKS, MIGRATIONS, SchemaVersion
@@ -138,9 +139,10 @@ def write_database(
                 _fill(unfinished, batches, progress)
             unfinished.rename(path)
         except (SqliteError, OSError) as cause:
-            reason = getattr(cause, "strerror", None) or sqlite_says(
-                cause
-            )  # Arrow's own OSErrors have no strerror
+            # Arrow's own OSErrors have no strerror
+            reason = getattr(cause, "strerror", None) or sqlite_says(cause)
+            if "I/O error" in reason:
+                reason += on_file_system(path.absolute())
             raise InterruptedRunError(
                 f"Can't write `{path}`",
                 why=f"{reason}",
@@ -157,7 +159,8 @@ def _require_free(path: Path) -> None:
         if os.path.lexists(f"{path}{suffix}"):
             raise CannotStartError(
                 f"`{path}{suffix}` exists",
-                advice="It was not changed, and nothing was created. Choose another name.",
+                unchanged="Nothing was created or changed.",
+                advice="Choose another name.",
             )
 
 
@@ -179,10 +182,10 @@ def _workshop(path: Path) -> Iterator[Path]:
 
 
 def _clear(folder: Path, path: Path) -> str:
-    # the other threads go on until the process ends, and may make another file in between
-    while folder.exists():
-        remove_folder(folder)
-    return f"`{path}` is complete." if path.exists() else "Nothing was left behind."
+    is_gone = remove_all_of(folder)
+    if path.exists():
+        return f"`{path}` is complete."
+    return "Nothing was left behind." if is_gone else f"The next command removes `{folder}`."
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from connectors.errors import CeramicOrderError, InterruptedRunError
 
@@ -21,6 +23,13 @@ _CONTROL = re.compile(
 )
 """Characters that a terminal obeys instead of showing them, and halves of characters that it
 can't show; not line feed and tab."""
+
+
+WIDEST = 200
+"""Columns in which every table has room."""
+
+NARROWEST_NAMES = 10
+"""The fewest columns in which the names of a table can still be read."""
 
 
 def open_closed_descriptors() -> None:
@@ -71,7 +80,7 @@ def print_json(document: Mapping[str, object]) -> None:
     print_result(json.dumps(document, indent=2))
 
 
-def print_result(result: str | RenderableType) -> None:
+def print_result(result: str | Table) -> None:
     """Print a result on stdout: text, or a table of rich's.
 
     A reader of stdout that has ended, as `head` does, wants no more: that is no error.
@@ -83,7 +92,7 @@ def print_result(result: str | RenderableType) -> None:
         if isinstance(result, str):
             click.echo(_escaped_lines(result))
         else:
-            stdout_console().print(result)
+            _print_table(stdout_console(), result)
         sys.stdout.flush()
     except BrokenPipeError:
         drop_stdout()
@@ -93,6 +102,19 @@ def print_result(result: str | RenderableType) -> None:
             why=f"{cause.strerror}",
             advice="Running the command again does no harm.",
         ) from cause
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """Print a table of names and numbers. Names are folded where the terminal is narrow.
+
+    The table is wider than a terminal that is too narrow even so: no number is ever cut.
+    """
+    names = table.columns[0]
+    names.max_width = NARROWEST_NAMES
+    least = Measurement.get(console, console.options.update(width=WIDEST), table).maximum
+    names.max_width = None
+    console.width = max(console.width, least)
+    console.print(table)
 
 
 def drop_stdout() -> None:

@@ -1,11 +1,12 @@
 """A file with a second name by a mount is found, whoever made the mount."""
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from connectors.mounts import file_system, second_name
+from connectors.mounts import file_system, is_shared, second_name
 from tests.support.job import chain, store
 from tests.support.other_programs import bytes_of
 from tests.support.program import Ended, can, ceramic_order, ready, run
@@ -78,3 +79,51 @@ def test_a_mount_that_only_another_process_sees_is_found(host: Path, tmp_path: P
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows mounts")
 def test_the_file_system_is_named() -> None:
     assert file_system(Path("/proc/self/stat")) == "proc"
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "virtiofs", "9p"])
+def test_file_systems_that_other_machines_work_on_are_known(kind: str) -> None:
+    assert is_shared(kind)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "fuse.gocryptfs", "fuseblk", "overlay"])
+def test_a_file_system_of_this_machine_is_not_taken_for_one_of_others(kind: str) -> None:
+    assert not is_shared(kind)
+
+
+@pytest.fixture
+def through_fuse(host: Path, tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """The folder of the database once more, by a program that calls its file system so."""
+    there = tmp_path / "there"
+    there.mkdir()
+
+    def mounted(kind: str) -> Path:
+        if not can("bindfs", "-o", f"subtype={kind}", host.parent, there):
+            pytest.skip("`bindfs` and FUSE are not here")
+        return there / host.name
+
+    yield mounted
+    if there.is_mount():
+        run(["umount", "--lazy", there])
+
+
+def test_a_run_refuses_a_database_that_another_machine_could_have_open(
+    through_fuse: Callable[[str], Path], host: Path
+) -> None:
+    before = bytes_of(host.parent)
+    database = through_fuse("sshfs")
+    ended = run(ceramic_order("run", database), code=2)
+    assert ended.err.startswith(f"Error: `{database}` lies on the file system `fuse.sshfs`: a node")
+    assert "Nothing was changed. Run on the machine whose disk it is" in ended.err
+    assert bytes_of(host.parent) == before
+    assert run(ceramic_order("run", database, "--dry-run", "--json")).document["delivered"] == 2
+
+
+def test_folders_go_where_a_file_that_is_removed_while_it_is_open_stays(
+    through_fuse: Callable[[str], Path], host: Path
+) -> None:
+    database = through_fuse("plain")
+    run(ceramic_order("synth", database.with_name("made.db"), "--streams", 2))
+    run(ceramic_order("replay", database, "--out", database.with_name("log")))
+    run(ceramic_order("run", database, "--report", database.with_name("report")))
+    assert [*host.parent.rglob("ceramic-order-*")] == []

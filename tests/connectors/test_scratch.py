@@ -1,6 +1,7 @@
 """Temporary folders go away."""
 
 import os
+import resource
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,4 +122,18 @@ def test_one_that_is_being_made_is_never_taken_for_a_leftover(temporary: Path) -
 
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(make, range(400)))
+    assert not list(temporary.iterdir())
+
+
+def test_one_that_can_not_be_locked_is_not_left(temporary: Path) -> None:
+    # a file more can't be opened, so the folder would never be known as a leftover
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limit[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            Scratch(temporary).folder()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
     assert not list(temporary.iterdir())

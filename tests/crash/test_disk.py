@@ -4,7 +4,8 @@ import errno
 import re
 import resource
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
 from itertools import cycle, product
 from pathlib import Path
 from random import Random
@@ -12,6 +13,8 @@ from typing import Literal
 
 import pytest
 
+from connectors.errors import InterruptedRunError
+from connectors.sqlite import connect, execute, sqlite_errors
 from tests.crash.conftest import (
     Children,
     Faults,
@@ -121,12 +124,13 @@ def test_every_call_fails(small: Template, forked: Forked, rng: Random) -> None:
 
 
 class SmallDisk:
-    """A file system in memory that holds so many bytes and can be made larger."""
+    """A file system in memory that holds so many bytes, and files, and can be made larger."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, files: int | None = None) -> None:
         self.folder = folder
         folder.mkdir()
-        if not can("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder):
+        options = f"size={size}" + ("" if files is None else f",nr_inodes={files + 1}")
+        if not can("mount", "-t", "tmpfs", "-o", options, "tmpfs", folder):
             pytest.skip("only root may mount a small file system")
 
     def enlarge(self, size: int) -> None:
@@ -135,17 +139,17 @@ class SmallDisk:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], SmallDisk]]:
-    """Make a small disk of so many bytes; it is gone after the test."""
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., SmallDisk]]:
+    """Make a small disk of so many bytes and files; it is gone after the test."""
     folder = tmp_path / "disk"
-    yield lambda size: SmallDisk(folder, size)
+    yield partial(SmallDisk, folder)
     if folder.is_mount():
         run(["umount", "--lazy", folder], code=None)
 
 
 @pytest.mark.parametrize("spare", [0, 400_000])
 def test_a_full_disk_leaves_whole_batches_and_a_rerun_finishes_when_there_is_room(
-    small: Template, children: Children, small_disk: Callable[[int], SmallDisk], spare: int
+    small: Template, children: Children, small_disk: Callable[..., SmallDisk], spare: int
 ) -> None:
     size = small.path.stat().st_size
     disk = small_disk(size + spare)
@@ -168,7 +172,7 @@ os._exit(0)
 
 
 def test_a_disk_without_room_for_what_a_killed_program_left_in_the_wal_is_reported_as_full(
-    small: Template, children: Children, small_disk: Callable[[int], SmallDisk]
+    small: Template, children: Children, small_disk: Callable[..., SmallDisk]
 ) -> None:
     elsewhere = small.copy(children.folder)
     run(python("-c", LEAVE_A_WAL, elsewhere))
@@ -193,7 +197,7 @@ def test_a_disk_without_room_for_what_a_killed_program_left_in_the_wal_is_report
 
 
 def test_a_report_on_a_full_disk_is_reported_and_leaves_whole_batches(
-    small: Template, children: Children, small_disk: Callable[[int], SmallDisk]
+    small: Template, children: Children, small_disk: Callable[..., SmallDisk]
 ) -> None:
     database, disk = small.copy(children.folder), small_disk(4096)
     ended = children.run(database, *OPTIONS, "--report", str(disk.folder / "report"))
@@ -206,7 +210,7 @@ def test_a_report_on_a_full_disk_is_reported_and_leaves_whole_batches(
 @pytest.mark.parametrize("size", [4096, 16384])
 @pytest.mark.parametrize("command", [["run", "--report"], ["replay", "--out"]])
 def test_a_disk_that_is_full_midway_ends_a_report_or_a_log_with_a_sentence(
-    children: Children, small_disk: Callable[[int], SmallDisk], command: list[str], size: int
+    children: Children, small_disk: Callable[..., SmallDisk], command: list[str], size: int
 ) -> None:
     events = chain(600)
     database = store(children.folder / "node.db", events[:1] + events[2:])
@@ -227,8 +231,20 @@ def test_a_wal_that_may_not_grow_further_leaves_whole_batches(
     check_rerun(small.contents, database, children)
 
 
+def test_a_file_system_that_became_read_only_is_a_reason_with_advice(small: Template) -> None:
+    # SQLite has the same words for a connection that may only read
+    with (
+        closing(connect(small.path)) as connection,
+        pytest.raises(InterruptedRunError) as raised,
+        sqlite_errors("Writing failed", advice=None),
+    ):
+        execute(connection, "UPDATE ceramic_one_event SET delivered = 1")
+    assert "readonly database; its file system may be mounted read-only by now" in str(raised.value)
+    assert str(raised.value).endswith("Check the disk and `PRAGMA integrity_check`.")
+
+
 def test_a_full_scratch_disk_is_reported_loses_nothing_and_a_rerun_finishes(
-    small: Template, children: Children, small_disk: Callable[[int], SmallDisk]
+    small: Template, children: Children, small_disk: Callable[..., SmallDisk]
 ) -> None:
     database, disk = small.copy(children.folder), small_disk(131_072)
     command = ceramic_order("run", database, *OPTIONS, module="tests.crash.miniature")
@@ -241,8 +257,25 @@ def test_a_full_scratch_disk_is_reported_loses_nothing_and_a_rerun_finishes(
     check_rerun(small.contents, database, children)
 
 
+@pytest.mark.parametrize("files", [1, 2, 3])
+def test_a_disk_that_takes_no_more_files_is_reported_and_nothing_is_left(
+    small: Template, small_disk: Callable[..., SmallDisk], files: int
+) -> None:
+    disk = small_disk(4 * small.path.stat().st_size, files)
+    database = small.copy(disk.folder)
+    ended = run(ceramic_order("run", database), code=2)
+    assert "Nothing was changed." in ended.err
+    assert "No space left on device" in ended.err or "`df -i`" in ended.err
+    assert [path.name for path in disk.folder.iterdir()] == [database.name]
+    database.unlink()
+    run(ceramic_order("synth", disk.folder / "made.db", "--streams", 2), code=None)
+    for made in disk.folder.glob("made.db*"):
+        made.unlink()
+    assert [*disk.folder.iterdir()] == []
+
+
 def test_a_flow_under_bytewax_that_has_no_room_for_its_wal_does_not_start(
-    small: Template, small_disk: Callable[[int], SmallDisk]
+    small: Template, small_disk: Callable[..., SmallDisk]
 ) -> None:
     disk = small_disk(small.path.stat().st_size + 100_000)
     path = small.copy(disk.folder)

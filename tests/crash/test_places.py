@@ -10,7 +10,7 @@ import pytest
 from connectors.claim import DESCRIPTORS
 from tests.crash.conftest import Children, Template, check_rerun, compiled
 from tests.support.oracle import check, read
-from tests.support.other_programs import bytes_of
+from tests.support.other_programs import bytes_of, leave_a_wal
 from tests.support.program import can, ceramic_order, python, run
 
 
@@ -114,23 +114,52 @@ def test_where_no_file_can_be_made_a_command_that_needs_one_says_so(
     assert list(children.folder.glob("ceramic-order-*")) == []
 
 
-def test_a_tmpdir_that_is_no_folder_is_named(small: Template, children: Children) -> None:
+@pytest.mark.parametrize("command", ["run", "verify", "replay"])
+def test_a_tmpdir_that_is_no_folder_is_named(
+    small: Template, children: Children, command: str
+) -> None:
     database = small.copy(children.folder)
     before = bytes_of(children.folder)
+    more = ["--out", str(children.folder / "log")] if command == "replay" else []
     for named in ("/nowhere", str(database)):
         environment = {"TMPDIR": named}
-        ended = run(ceramic_order("run", database, "-q"), code=2, environment=environment)
+        line = ceramic_order(command, database, "-q", *more)
+        ended = run(line, code=2, environment=environment)
         assert f"The folder `{named}` for temporary files can't be used" in ended.err
     assert bytes_of(children.folder) == before
 
 
-def test_a_mask_that_takes_the_owners_rights_locks_nobody_out(
-    small: Template, children: Children
-) -> None:
-    # root is held to the rights of files without these
+@pytest.fixture
+def setpriv() -> list[str]:
+    """A command line in front of another, by which root is held to the rights of files."""
     setpriv = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     if not can(*setpriv, "true"):
         pytest.skip("`setpriv` takes rights from root alone")
+    return setpriv
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+@pytest.mark.parametrize("command", ["run", "status", "why", "missing"])
+def test_what_lies_next_to_the_database_and_can_not_be_used_is_named_and_kept(
+    small: Template, children: Children, setpriv: list[str], command: str, suffix: str
+) -> None:
+    database = small.copy(children.folder)
+    leave_a_wal(database)
+    companion = database.with_name(database.name + suffix)
+    before = bytes_of(children.folder)
+    companion.chmod(0)
+    more = [next(iter(small.contents.numbers)).hex()] if command == "why" else []
+    ended = run([*setpriv, *ceramic_order(command, database, *more)], code=2)
+    assert ended.err.startswith(f"Error: Can't use `{companion}`: it belongs to user `")
+    assert "Nothing was changed." in ended.err
+    assert "do not remove it" in ended.err
+    companion.chmod(0o600)
+    assert bytes_of(children.folder) == before
+
+
+def test_a_mask_that_takes_the_owners_rights_locks_nobody_out(
+    small: Template, children: Children, setpriv: list[str]
+) -> None:
     database = small.copy(children.folder)
     script = ["/bin/sh", "-c", 'umask 0777; exec "$@"', "sh"]
     codes = [

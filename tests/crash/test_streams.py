@@ -19,7 +19,7 @@ from tests.crash.conftest import (
     check_stopped,
 )
 from tests.support.oracle import check, deliverable, read
-from tests.support.program import HANG_SECONDS, Terminal, end
+from tests.support.program import HANG_SECONDS, Terminal, ceramic_order, end, run
 
 
 def _through_shell(redirection: str, database: Path) -> list[str]:
@@ -128,6 +128,18 @@ def test_a_narrow_terminal_shows_all_numbers(small: Template, children: Children
         assert "Error" not in written
         assert f" {len(deliverable(small.contents))} " in written
         check(small.contents, read(database))
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "30", "x"])
+def test_no_width_hides_a_number(small: Template, children: Children, columns: str) -> None:
+    database = small.copy(children.folder)
+    undelivered = [number for number in small.contents.numbers.values() if number is None]
+    environment = {"COLUMNS": columns, "NO_COLOR": "1"}
+    for command, code in (("status", 0), ("verify", 1), ("run", 0)):
+        ended = run(ceramic_order(command, database), code=code, environment=environment)
+        found = len(deliverable(small.contents) if command == "verify" else undelivered)
+        assert f" {found:,} " in ended.out, ended.out
+        assert "…" not in ended.out
 
 
 def test_a_signal_leaves_the_terminal_with_a_cursor_and_one_line(
