@@ -159,8 +159,8 @@ def not_in_wal_mode(path: Path) -> CannotStartError:
     )
 
 
-def require_whole(connection: Connection, path: Path) -> None:
-    """Check that the file is as long as its header says.
+def require_whole(connection: Connection, path: Path, file: Path | None = None) -> None:
+    """Check that the file, or the private copy of it that is read, is as long as its header says.
 
     SQLite trusts the header, and would write over what follows the end that it names. To be
     called while the WAL is empty: until then the file may be shorter than the header says.
@@ -169,9 +169,10 @@ def require_whole(connection: Connection, path: Path) -> None:
         CannotStartError: it is cut, or its header is damaged.
     """
     said = scalar(connection, "PRAGMA page_count") * scalar(connection, "PRAGMA page_size")
-    if said != path.stat().st_size:
+    size = (file or path).stat().st_size
+    if said != size:
         raise CannotStartError(
-            f"`{path}` has `{path.stat().st_size:,}` bytes, but by its header it has `{said:,}`",
+            f"`{path}` has `{size:,}` bytes, but by its header it has `{said:,}`",
             why="the copy is not complete, or the file is damaged",
             advice="Copy it again, or recover it with `.recover` of the SQLite shell.",
         )

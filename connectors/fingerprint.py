@@ -5,13 +5,15 @@ import platform
 from pathlib import Path
 
 from connectors.numbers import highest_number
+from connectors.plans import rows_between
 from connectors.sqlite import Connection, query, starting
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Where Linux names this run of the machine, the same in all its containers."""
 
-SAMPLES = 64
-"""How many events have their CIDs compared: each may be an access to the disk."""
+SAMPLES, SAMPLE_ROWS = 64, 16
+"""At how many places CIDs of events are compared, each of which may be an access to the disk, and
+of how many rowids in a row."""
 
 COUNTS = """
     SELECT count(*) AS undelivered, coalesce(sum(rowid % 1000000007), 0) AS undelivered_rows,
@@ -21,11 +23,6 @@ COUNTS = """
     FROM ceramic_one_event WHERE delivered IS NULL
 """
 """By the index on `delivered` and the ends of the tables: no row is read."""
-
-SAMPLE = """
-    SELECT rowid, coalesce(CAST(cid AS BLOB), x'') AS cid
-    FROM ceramic_one_event WHERE rowid >= ? ORDER BY rowid LIMIT 1
-"""
 
 Fingerprint = dict[str, int | str]
 """The state of a database, by what is compared."""
@@ -44,10 +41,18 @@ def fingerprint(connection: Connection, path: Path) -> Fingerprint:
     with starting(path):
         counts: Fingerprint = query(connection, COUNTS).to_pylist()[0]
         last, samples = int(counts["last_event"]), hashlib.sha256()
-        for at in range(SAMPLES):
-            for row in query(connection, SAMPLE, (last * at // SAMPLES,)).to_pylist():
+        statement = sample(connection)
+        for place in range(1, SAMPLES + 1):
+            end = last * place // SAMPLES
+            for row in query(connection, statement, (end - SAMPLE_ROWS + 1, end)).to_pylist():
                 samples.update(b"%d %s " % (row["rowid"], row["cid"]))
     return {**counts, "highest_number": highest, "samples": samples.hexdigest()[:16]}
+
+
+def sample(connection: Connection) -> str:
+    """The statement for the events from one rowid to another."""
+    named = {"rowid": "rowid", "cid": "coalesce(CAST(cid AS BLOB), x'')"}
+    return rows_between(connection, "ceramic_one_event", named)
 
 
 def machine() -> str:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from connectors.plans import indexed_by
+from connectors.plans import indexed_by, rows_between
 from connectors.source import UndeliveredSource
 from connectors.sqlite import Connection, query, scalar
 from connectors.undelivered import FIRST, NAMED
@@ -20,16 +20,9 @@ ROWS_TOGETHER = 8192
 """Rows that are asked for in one call."""
 
 BLOCKS_TOGETHER = 4096
-"""New blocks that are looked at in one call: each is looked up once, in some 3 us."""
+"""Rowids of new blocks that are looked at in one call: each is looked up once, in some 3 us."""
 
-NEW_BLOCKS = """
-    SELECT rowid, coalesce(CAST(multihash AS BLOB), x'') AS multihash
-    FROM ceramic_one_block WHERE rowid > ? ORDER BY rowid LIMIT ?
-"""
-NEW_EVENT_BLOCKS = """
-    SELECT rowid, coalesce(CAST(event_cid AS BLOB), x'') AS cid
-    FROM ceramic_one_event_block WHERE rowid > ? ORDER BY rowid LIMIT ?
-"""
+NEXT_ROWID = "SELECT min(rowid) FROM {} WHERE rowid > ?"  # a constant of ours
 CID_OF = "SELECT coalesce(CAST(cid AS BLOB), x'') AS cid FROM ceramic_one_event WHERE rowid = ?"
 
 ROOT_CODECS = [pa.scalar(bytes((1, *codec)), pa.binary()) for codec in ((CBOR,), (JOSE, 1))]
@@ -64,6 +57,8 @@ class News:
             SELECT coalesce(CAST(event_cid AS BLOB), x'') AS cid
             FROM ceramic_one_event_block {by_block} WHERE block_multihash = ?
         """  # constants and a name
+        self._new_blocks = new_blocks(connection)
+        self._new_event_blocks = new_event_blocks(connection)
         self._highest = {table: self._highest_rowid(table) for table in (EVENT, *BLOCK_TABLES)}
 
     def has_come(self) -> bool:
@@ -111,9 +106,9 @@ class News:
         These are CIDs of events, and the multihashes themselves.
         """
         block, event_block = BLOCK_TABLES
-        for rows in self._new(event_block, NEW_EVENT_BLOCKS):
+        for rows in self._new(event_block, self._new_event_blocks):
             yield rows["cid"].combine_chunks()
-        for rows in self._new(block, NEW_BLOCKS):
+        for rows in self._new(block, self._new_blocks):
             multihash = rows["multihash"].combine_chunks()
             yield multihash
             for codec in ROOT_CODECS:
@@ -126,11 +121,29 @@ class News:
 
     def _new(self, table: str, sql: str) -> Iterator[pa.Table]:
         """The rows above the highest that was seen, some at a time."""
-        while (
-            rows := query(self._connection, sql, (self._highest[table], BLOCKS_TOGETHER))
-        ).num_rows:
-            self._highest[table] = rows["rowid"][-1].as_py()
-            yield rows
+        last = self._highest_rowid(table)
+        while (seen := self._highest[table]) < last:
+            reached = min(seen + BLOCKS_TOGETHER, last)
+            rows = query(self._connection, sql, (seen + 1, reached))
+            if not rows.num_rows:
+                # the next row lies further away, or all were deleted meanwhile
+                following = scalar(self._connection, NEXT_ROWID.format(table), (seen,))
+                reached = last if following is None else following - 1
+            self._highest[table] = reached
+            if rows.num_rows:
+                yield rows
+
+
+def new_blocks(connection: Connection) -> str:
+    """The statement for the blocks from one rowid to another."""
+    named = {"rowid": "rowid", "multihash": "coalesce(CAST(multihash AS BLOB), x'')"}
+    return rows_between(connection, "ceramic_one_block", named)
+
+
+def new_event_blocks(connection: Connection) -> str:
+    """The statement for the rows of event blocks from one rowid to another."""
+    named = {"rowid": "rowid", "cid": "coalesce(CAST(event_cid AS BLOB), x'')"}
+    return rows_between(connection, "ceramic_one_event_block", named)
 
 
 def schema_version(connection: Connection) -> int:

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
 
-from connectors.database import not_in_wal_mode
+from connectors.database import not_in_wal_mode, require_whole
 from connectors.errors import CannotStartError, CeramicOrderError, InterruptedRunError
 from connectors.leftover_wal import PERMISSIONS, Look, look_at_wal
 from connectors.lock_state import lock_state
@@ -95,6 +95,8 @@ class Reader:
         self._look_at_wal("reading")
         require_orderable(connection, self.path)
         highest_number(connection, self.path)
+        if not self.in_use and not self._reads_wal:
+            require_whole(connection, self.path, self.file)
         return schema
 
     def __enter__(self) -> Self:

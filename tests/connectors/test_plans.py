@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connectors import blocks, event_blocks, undelivered
+from connectors import blocks, event_blocks, fingerprint, news, sink, undelivered
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, delivered_inits, known_event
 from connectors.plans import indexed_by, rows_between
 from connectors.sqlite import connect, execute, query
@@ -48,6 +48,11 @@ PLANS: dict[str, tuple[Statement, str]] = {
     "rows of event blocks": (event_blocks.extent, BY_INDEX.format(r"event_cid=\?")),
     "event blocks": (event_blocks.of_event, BY_INDEX.format(r"event_cid=\?")),
     "a shared block": (lambda _: BLOCK, BY_INDEX.format(r"multihash=\?")),
+    "an event that another program inserted": (
+        lambda _: news.CID_OF,
+        STEP_BY_STEP,
+    ),
+    "an event that is delivered": (lambda _: sink.SET_DELIVERED, STEP_BY_STEP),
     "a parent": (lambda _: known_event(has_init_cid=True), BY_INDEX.format(r"cid=\?")),
 }
 
@@ -84,6 +89,9 @@ def test_statements_keep_their_plan_whatever_the_statistics_say(
         ranges = [
             rows_between(connection, "ceramic_one_block", blocks.COLUMNS, "rowid % 2"),
             rows_between(connection, event_blocks.TABLE, event_blocks.COLUMNS),
+            news.new_blocks(connection),
+            news.new_event_blocks(connection),
+            fingerprint.sample(connection),
             *([delivered_inits(connection)] if version != "v0.30" else []),
         ]
         for ranged in ranges:
