@@ -13,10 +13,13 @@ FIRST, LAST = -(2**63), 2**63 - 1
 COUNT_UNDELIVERED = "SELECT count(*) FROM ceramic_one_event WHERE delivered IS NULL"
 HIGHEST_ROWID = "SELECT coalesce(max(rowid), 0) FROM ceramic_one_event"
 
+ORDER_KEY = "CASE typeof(order_key) WHEN 'blob' THEN order_key ELSE x'00' END"
+"""A value of another type is no event id, but an empty blob counts as one."""
+
 EVENT = {
     "rowid": "rowid",
     "cid": "coalesce(CAST(cid AS BLOB), x'')",
-    "order_key": "coalesce(CAST(order_key AS BLOB), x'')",
+    "order_key": ORDER_KEY,
 }
 NAMED = ", ".join(f"{expression} AS {name}" for name, expression in EVENT.items())
 

@@ -10,15 +10,16 @@ import pyarrow as pa
 from connectors.lookup import BLOCK, PreparedLookUp
 from connectors.schema import read_schema
 from connectors.sqlite import Connection
+from connectors.undelivered import ORDER_KEY
 from operators.encoding.cid import multihash
 from operators.encoding.envelope import payload_multihash
 from operators.event import Links, read_event
 from operators.schemas import KINDS, RAW, Reason
 
-EVENT = """
+EVENT = f"""
     SELECT rowid, CASE typeof(delivered) WHEN 'integer' THEN delivered END AS number,
            delivered IS NOT NULL AS is_delivered,
-           coalesce({noted}, x'') AS noted, coalesce(CAST(order_key AS BLOB), x'') AS order_key
+           coalesce({{noted}}, x'') AS noted, {ORDER_KEY} AS order_key
     FROM ceramic_one_event AS event WHERE cid = ?
 """
 

@@ -24,6 +24,9 @@ MIN, MAX = "-9223372036854775807 - 1", "9223372036854775807"
 ALL: tuple[int, dict[str, int]] = (5, {})
 """Everything is delivered, and nothing left."""
 
+NOT_LISTED = "a block is not listed for it"
+LAST_IS_NO_EVENT_ID: tuple[int, dict[str, int]] = (4, {"order key is no event id": 1})
+
 
 def _changed(path: Path, change: str) -> Path:
     """A stream of an init event and five data events, delivered is the first, and one change.
@@ -49,6 +52,8 @@ def _counts(result: RunResult) -> tuple[int, dict[str, int]]:
         (f"{EVENTS} SET cid = 7 WHERE rowid = 3", None),
         (f"{EVENTS} SET cid = 'text' WHERE rowid = 3", None),
         (f"{EVENTS} SET order_key = 'k' WHERE rowid = 2", None),
+        (f"{EVENTS} SET order_key = '' WHERE rowid = 6", LAST_IS_NO_EVENT_ID),
+        (f"{EVENTS} SET order_key = CAST(order_key AS TEXT) WHERE rowid = 6", LAST_IS_NO_EVENT_ID),
         (f"{EVENTS} SET rowid = {MAX} WHERE rowid = 3", ALL),
         (f"{EVENTS} SET rowid = {MIN} WHERE rowid = 3", ALL),
         (f"{BLOCKS} SET bytes = 5 WHERE rowid = 3", None),
@@ -83,6 +88,34 @@ def test_a_value_of_another_type_costs_at_most_its_event_and_what_follows_it(
     delivered, reasons = foretold
     assert delivered + sum(reasons.values()) == 5
     assert left is None or foretold == left
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (f"{EVENTS} SET order_key = NULL WHERE rowid = 6", LAST_IS_NO_EVENT_ID),
+        (f"{EVENTS} SET cid = NULL WHERE rowid > 4", (3, {"root block missing": 2})),
+        (f"{BLOCKS} SET bytes = NULL WHERE rowid = 11", (4, {"payload block missing": 1})),
+        (f"{BLOCKS} SET multihash = NULL WHERE rowid = 12", (4, {"root block missing": 1})),
+        (f"{LISTED} SET event_cid = NULL WHERE rowid = 12", (4, {NOT_LISTED: 1})),
+        (f"{LISTED} SET codec = NULL WHERE rowid = 12", (4, {"event blocks unreadable": 1})),
+        (f"{LISTED} SET root = NULL WHERE rowid = 12", (4, {"event blocks unreadable": 1})),
+    ],
+)
+def test_a_null_of_a_damaged_page_stops_its_own_events_only(
+    tmp_path: Path, change: str, left: tuple[int, dict[str, int]]
+) -> None:
+    path = _changed(tmp_path / "node.db", f"{EVENTS} SET discovered = 0")
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, "PRAGMA writable_schema = ON")
+        execute(connection, "UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '')")
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, f"UPDATE {change}")  # of this module
+    replayed = replay(path, tmp_path / "out", RunOptions(), verified=True)
+    assert _counts(replayed.run) == left
+    assert replayed.verification is not None
+    assert replayed.verification.is_good
+    assert _counts(run(path, RunOptions())) == left
 
 
 REFUSED = [

@@ -6,8 +6,13 @@ SELECT coalesce(e.cid, l.cid) AS cid, e.number, NULL::BLOB AS related, CASE
     WHEN l.id IS NOT NULL THEN 'listed as undelivered with rowid ' || l.id || ' instead of ' || e.id
     ELSE 'not delivered, and not listed as undelivered'
 END AS detail, FALSE AS in_baseline
-FROM (SELECT *, count(*) OVER (PARTITION BY cid) AS copies FROM log_left) l
-FULL JOIN event e ON e.cid = l.cid
+FROM (
+    SELECT *, count(*) OVER (PARTITION BY cid, unnamed) AS copies
+    -- several events of a damaged page may have no CID: only their rowids tell them apart
+    FROM (SELECT *, CASE WHEN cid = ''::BLOB THEN id END AS unnamed FROM log_left)
+) l
+FULL JOIN (SELECT *, CASE WHEN cid = ''::BLOB THEN id END AS unnamed FROM event) e
+    ON e.cid = l.cid AND e.unnamed IS NOT DISTINCT FROM l.unnamed
 WHERE CASE
     WHEN e.id IS NULL OR l.copies > 1 THEN TRUE
     WHEN e.is_delivered THEN l.id IS NOT NULL
