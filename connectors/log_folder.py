@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.paths import sync
 from connectors.report import FILES
 from connectors.run_state import RunState
 from connectors.scratch import LOCK_FILE, PREFIX, Scratch, lock_of_leftover, remove_all_of
@@ -117,9 +118,9 @@ class LogFolder:
             unfinished = self.partial / f"{SUMMARY}.unfinished"
             unfinished.write_text(json.dumps(summary, indent=2) + "\n")
             for file in (*made, unfinished):
-                _sync(file)
+                sync(file)
             unfinished.rename(self.partial / SUMMARY)
-            _sync(self.partial)
+            sync(self.partial)
             with run_state.writing:  # a signal waits for it
                 _put_earlier_aside(self.partial, self.folder)
                 self.is_moving = True
@@ -211,6 +212,7 @@ def _put_earlier_aside(partial: Path, folder: Path) -> None:
     """Move the document of an earlier log into `partial`: from then on that log is not whole."""
     if _files_of_log(folder / SUMMARY):
         (folder / SUMMARY).replace(partial / EARLIER)
+        sync(folder)
 
 
 def _move_in(partial: Path, folder: Path) -> None:
@@ -218,9 +220,11 @@ def _move_in(partial: Path, folder: Path) -> None:
     new = _files_of_log(partial / SUMMARY)
     for surplus in set(_files_of_log(partial / EARLIER)) - set(new):
         (folder / surplus).unlink(missing_ok=True)
-    for name in new:  # the document last
+    for name in new:  # the document last, also on the disk
+        if name == SUMMARY:
+            sync(folder)
         _link(partial / name, folder / name)
-    _sync(folder)
+    sync(folder)
 
 
 def _link(file: Path, name: Path) -> None:
@@ -234,14 +238,6 @@ def _link(file: Path, name: Path) -> None:
             raise
         second = file
     second.replace(name)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def failed_write(folder: Path, cause: OSError) -> InterruptedRunError:

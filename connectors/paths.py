@@ -1,9 +1,11 @@
-"""Paths as they are: the one place that hands files and folders to Arrow and DuckDB.
+"""Paths as they are: the one place that hands files and folders to Arrow, DuckDB and the disk.
 
-Both read more into a path than its characters: DuckDB takes `*` and `[` for patterns and a folder
-`name=value` for a column, Arrow takes `a:b` for a URI, and neither takes bytes that are no UTF-8.
+Arrow and DuckDB read more into a path than its characters: DuckDB takes `*` and `[` for patterns
+and a folder `name=value` for a column, Arrow takes `a:b` for a URI, and neither takes bytes that
+are no UTF-8.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,23 @@ import pyarrow.parquet as pq
 
 _DESCRIPTORS = Path("/proc/self/fd")
 """Where Linux names the open files of a process."""
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk, and not only in memory.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as cause:
+        # what a file system says that can't do this for folders
+        if cause.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

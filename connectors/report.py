@@ -99,7 +99,7 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
     def publish(self) -> None:
         """Give the files their names, in place of those of an earlier run.
 
-        A kill while it does so never leaves files of two runs together.
+        No stop while it does so, a power loss included, leaves files of two runs together.
         """
         if self.output is None:
             return

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.errors import CannotStartError
+from connectors.paths import sync
 from connectors.scratch import Scratch
 
 
@@ -66,15 +67,19 @@ class ResultFolder:
         return self._scratch.folder()
 
     def publish(self) -> None:
-        """Give the files their names; a kill never leaves files of two results together.
+        """Give the files their names; no stop ever leaves files of two results together.
 
         Raises:
             OSError: the disk is full or fails.
         """
         for name in self.files:
+            sync(self.partial() / name)
+        for name in self.files:
             (self.folder / name).unlink(missing_ok=True)
+        sync(self.folder)
         for name in self.files:
             (self.partial() / name).replace(self.folder / name)
+        sync(self.folder)
         self.abandon()
 
     def abandon(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from connectors.errors import CannotStartError
 from connectors.log_folder import SUMMARY, is_name_of_log
+from connectors.paths import sync
 from connectors.scratch import Scratch
 
 VIOLATIONS = "violations.parquet"
@@ -64,6 +65,7 @@ def write_whole(path: Path, text: str) -> None:
         partial = scratch.folder() / "whole"
         # a file name need not be text
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        sync(partial)
         partial.replace(target)
 
 
