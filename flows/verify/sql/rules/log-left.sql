@@ -8,7 +8,7 @@ SELECT coalesce(e.cid, l.cid) AS cid, e.number, NULL::BLOB AS related, CASE
 END AS detail, FALSE AS in_baseline
 FROM (
     SELECT *, count(*) OVER (PARTITION BY cid, unnamed) AS copies
-    -- several events of a damaged page may have no CID: only their rowids tell them apart
+    -- several events of a damaged page may have no CID: only their rowids differ
     FROM (SELECT *, CASE WHEN cid = ''::BLOB THEN id END AS unnamed FROM log_left)
 ) l
 FULL JOIN (SELECT *, CASE WHEN cid = ''::BLOB THEN id END AS unnamed FROM event) e
