@@ -256,7 +256,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             raise ChangedRowsError(
                 f"Of `{numbers.num_rows}` events `{changed}` were still undelivered in "
                 f"`{self._path}`",
-                why="another process delivers events, or the file is damaged "
+                why="another process deletes or delivers events, or the file is damaged "
                 "(`PRAGMA integrity_check`)",
                 advice="Stop the other process first.",
                 retry=True,

@@ -30,6 +30,11 @@ depends on what the block is read as."""
 LARGEST_DECODED = 128 * 1024
 """The most bytes of a block that is decoded to objects, which take up to seventy times as much."""
 
+LARGEST_BLOCK = 4 * 1024 * 1024 - 36
+"""The most bytes of a block, without its CID, that the node reads (FORMAT.md, What a node needs to
+serve an event)."""
+
+_TOO_LARGE: BlockReading = ("block_other", ("longer than 4 MiB with its CID",))
 _SHAPELESS: BlockReading = ("block_other", ("no block of an event has this shape",))
 
 _ALL_BUT_HEADS = bytes(set(range(256)) - set(range(0x81, 0x9C)) - set(range(0xA1, 0xBC)))
@@ -71,6 +76,8 @@ def read_block(block: bytes) -> list[BlockReading]:
 
     There is always one.
     """
+    if len(block) > LARGEST_BLOCK:
+        return [_TOO_LARGE]
     if len(block) > LARGEST_DECODED:
         return _exact_readings(block) or [_SHAPELESS]
     try:

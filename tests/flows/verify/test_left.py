@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from cbrrr import CID, encode_dag_cbor
 
+from flows.jobs.options import RunOptions
+from flows.jobs.run import run
 from flows.synth.events import Block, Event, anchor, data_event, init_event
 from flows.verify.verify import verify
 from tests.support.world import WORLD, change, set_number, store
@@ -78,3 +81,17 @@ def test_a_circle_waits_for_itself(tmp_path: Path) -> None:
     database = store(tmp_path / "db", more=[(event, None) for event in [*circle, below]])
     assert left(database) == 0
     assert left(change(database, set_number("leaf", "NULL"))) == 1
+
+
+@pytest.mark.parametrize(("spare", "can_be_served"), [(0, True), (1, False)])
+def test_a_block_is_too_large_for_a_run_and_a_node_alike(
+    tmp_path: Path, spare: int, *, can_be_served: bool
+) -> None:
+    stream, prev = WORLD["init"].stream, WORLD["leaf"].cid
+    around = len(data_event(stream, prev, "x" * 70_000).blocks[0].content) - 70_000
+    # 36 bytes are for the CID
+    event = data_event(stream, prev, "x" * (4 * 1024 * 1024 - 36 - around + spare))
+    assert left(store(tmp_path / "db", more=[(event, None)])) == can_be_served
+    assert (run(tmp_path / "db", RunOptions()).run_state.delivered == 1) == can_be_served
+    failed = verify(store(tmp_path / "served", more=[(event, 1000)])).failed
+    assert failed == (set() if can_be_served else {"block-readable"})

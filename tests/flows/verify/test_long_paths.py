@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cbrrr import CID, DagCborTypes, encode_dag_cbor
 
-from flows.synth.events import Block, Event, Witness, anchor, block, time_event
+from flows.synth.events import Block, Event, Witness, anchor, block, data_event, time_event
 from flows.verify.verify import verify
 from tests.support.world import WORLD, store
 
@@ -50,6 +50,18 @@ def test_an_index_may_have_a_sign_and_zeros(tmp_path: Path, steps: int, last: st
 def test_a_node_of_a_long_path_that_is_not_there_is_found(tmp_path: Path) -> None:
     event = anchored(100, left_out=50)
     assert verify(store(tmp_path / "db", more=[(event, 1000)])).failed == {"block-present"}
+
+
+@pytest.mark.parametrize(("steps", "is_left"), [(1024, True), (1025, False)])
+def test_a_path_that_is_too_long_for_a_run_is_not_called_left(
+    tmp_path: Path, steps: int, is_left: bool
+) -> None:
+    event = anchored(steps)
+    below = data_event(STREAM, event.cid, {"n": 1})
+    undelivered = store(tmp_path / "db", more=[(event, None), (below, None)])
+    assert verify(undelivered).failed == ({"nothing-left"} if is_left else set())
+    # a node serves it
+    assert verify(store(tmp_path / "delivered", more=[(event, 1000)])).failed == set()
 
 
 @pytest.mark.soak
