@@ -73,5 +73,5 @@ def get_flow(
         replaying.complete(sink)
         return f"{outcome(run_state)}. The log is in {out}."
 
-    Ending(run_state, complete, close, nothing_changed).register()
+    Ending(run_state, complete, close, replaying.kept).register()
     return flow
