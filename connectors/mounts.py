@@ -37,7 +37,7 @@ class Mount:
 
 def file_system(path: Path) -> str | None:
     """The type of the file system that a resolved `path` lies on, None if it is not known."""
-    mount = _mount_of(path, _mounts(PROCESSES / "self" / "mountinfo"))
+    mount = _own_mount_of(path)
     return None if mount is None else mount.kind
 
 
@@ -47,9 +47,12 @@ def on_file_system(path: Path) -> str:
     return "" if kind is None else f"; its file system is `{kind}`"
 
 
-def is_shared(kind: str) -> bool:
-    """Whether a file system of this type is one that other machines work on as well."""
-    return kind.removeprefix("fuse.") in SHARED
+def is_shared(mount: Mount) -> bool:
+    """Whether other machines may work on what is mounted.
+
+    They do not on the root of this one: a sandbox often has its own root from its host this way.
+    """
+    return mount.kind.removeprefix("fuse.") in SHARED and mount.point != "/"
 
 
 def require_own_disk(path: Path) -> None:
@@ -61,10 +64,10 @@ def require_own_disk(path: Path) -> None:
     Raises:
         CannotStartError: it lies on a file system that is shared.
     """
-    kind = file_system(path)
-    if kind is not None and is_shared(kind):
+    mount = _own_mount_of(path)
+    if mount is not None and is_shared(mount):
         raise CannotStartError(
-            f"`{path}` lies on the file system `{kind}`",
+            f"`{path}` lies on the file system `{mount.kind}`",
             why="a node on another machine that has it open could not be seen, and both would "
             "damage it",
             advice="Run on the machine whose disk it is; or stop the node, work on a copy on a "
@@ -92,6 +95,11 @@ def second_name(path: Path) -> str | None:
             if (other.device, other.root) == (mount.device, within):
                 return other.point
     return None
+
+
+def _own_mount_of(path: Path) -> Mount | None:
+    """The mount on which this process sees a resolved `path`, None if it is not known."""
+    return _mount_of(path, _mounts(PROCESSES / "self" / "mountinfo"))
 
 
 def _mount_of(path: Path, mounts: list[Mount]) -> Mount | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.mounts import file_system, is_shared, second_name
+from connectors.mounts import Mount, file_system, is_shared, second_name
 from tests.support.job import chain, store
 from tests.support.other_programs import bytes_of
 from tests.support.program import Ended, can, ceramic_order, ready, run
@@ -83,12 +83,17 @@ def test_the_file_system_is_named() -> None:
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "virtiofs", "9p"])
 def test_file_systems_that_other_machines_work_on_are_known(kind: str) -> None:
-    assert is_shared(kind)
+    assert is_shared(Mount("0:1", "/", "/data", kind))
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "fuse.gocryptfs", "fuseblk", "overlay"])
 def test_a_file_system_of_this_machine_is_not_taken_for_one_of_others(kind: str) -> None:
-    assert not is_shared(kind)
+    assert not is_shared(Mount("0:1", "/", "/data", kind))
+
+
+@pytest.mark.parametrize("kind", ["9p", "virtiofs", "nfs4"])
+def test_the_root_of_this_machine_is_its_own(kind: str) -> None:
+    assert not is_shared(Mount("0:1", "/", "/", kind))
 
 
 @pytest.fixture
