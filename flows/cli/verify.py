@@ -18,7 +18,7 @@ from flows.terminal.console import (
 from flows.terminal.progress import shown_progress
 from flows.terminal.words import counted
 from flows.verify.verification import Finding, Verification, Violation
-from flows.verify.verify import MEMORY_LIMIT, verify
+from flows.verify.verify import verify
 
 _COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
 
@@ -43,9 +43,8 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "dim"}
 )
 @click.option(
     "--memory-limit",
-    default=MEMORY_LIMIT,
-    show_default=True,
-    help="Memory of all processes together; the rest goes to files in TMPDIR.",
+    help="Memory of all processes together; the rest goes to files in TMPDIR. By default 2GB, or "
+    "three quarters of what there is.",
 )
 @click.option(
     "--report",
@@ -60,7 +59,7 @@ def command(
     baseline: Path | None,
     log: Path | None,
     hashes: bool,
-    memory_limit: str,
+    memory_limit: str | None,
     report: Path | None,
     page: Path | None,
     quiet: bool,

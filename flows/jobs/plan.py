@@ -10,7 +10,8 @@ from connectors.source import UndeliveredSource
 from connectors.sqlite import DATABASE_ERRORS, Connection, scalar
 from connectors.undelivered import COUNT_UNDELIVERED, HIGHEST_ROWID
 from flows.amounts import MEGABYTE
-from flows.memory import EVENT_BYTES, Memory, memory_there_is
+from flows.machine import memory_there_is
+from flows.memory import EVENT_BYTES, Memory
 from flows.terminal.words import counted
 
 ROW_BYTES = """

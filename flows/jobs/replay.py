@@ -27,6 +27,7 @@ from flows.jobs.replay_result import Replay
 from flows.jobs.run_result import RunResult
 from flows.jobs.runner import finish_by, nothing_changed
 from flows.jobs.versions import versions
+from flows.machine import memory_there_is
 from flows.report.counts import log_facts
 from flows.report.digest import order_digest
 from flows.terminal.console import print_message, print_removed
@@ -61,6 +62,8 @@ def replay(
             meanwhile; there is no new log.
     """
     use_memory_again()
+    if verified:
+        _require_memory_to_verify(locate(snapshot))
     replaying = Replaying(snapshot, out, options, overwrite=overwrite)
     with stopped_by_signals(finish_by(replaying.run_state, replaying.abandon, replaying.kept)):
         try:
@@ -180,3 +183,18 @@ class Replaying:
         """Remove what is not published; safe to call twice, and from another thread."""
         self._log.abandon()
         self.reader.release()
+
+
+def _require_memory_to_verify(path: Path) -> None:
+    """Check that there is memory for what verifies the log, when all other work is done.
+
+    Raises:
+        CannotStartError: there is too little.
+    """
+    least, whole = least_limit(events_at_most(path)), memory_there_is()
+    if whole < least:
+        raise CannotStartError(
+            f"This process has `{whole // MEGABYTE}MB` of memory, which is too little to verify a "
+            "log",
+            advice=f"Give it at least `{-(-least // MEGABYTE)}MB`, or use `--no-verify`.",
+        )

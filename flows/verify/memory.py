@@ -11,6 +11,10 @@ from typing import NamedTuple
 from connectors.errors import CannotStartError
 from flows.amounts import MEGABYTE
 from flows.amounts import amount as bytes_in
+from flows.machine import memory_there_is
+
+MOST_DEFAULT = 2_000 * MEGABYTE
+"""The limit unless another one is given, where there is so much memory."""
 
 OWN_BYTES = 150 * MEGABYTE
 """For this process without DuckDB's share: Python and its libraries (50 MB), rows that are read or
@@ -44,6 +48,11 @@ class Shares(NamedTuple):
     """Bytes for DuckDB while processes decode."""
     afterwards: int
     """Bytes for DuckDB when they have ended."""
+
+
+def default_limit() -> str:
+    """2 GB, or three quarters of what this process can have: the rest is for the page cache."""
+    return f"{min(MOST_DEFAULT, memory_there_is() * 3 // 4) // MEGABYTE}MB"
 
 
 def amount(text: str) -> int:

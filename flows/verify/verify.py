@@ -26,14 +26,10 @@ from flows.verify.check_rules import check_rules
 from flows.verify.derive import derive, run, sql
 from flows.verify.load import BLOCKS_FOR_PROCESSES, load_baseline, load_database
 from flows.verify.log import Log
-from flows.verify.memory import FLUSH, Shares, amount, share_out
+from flows.verify.memory import FLUSH, Shares, amount, default_limit, share_out
 from flows.verify.report import prepared_report, write_report
 from flows.verify.rows import READ_ERRORS, connect_immutable, rowids
 from flows.verify.verification import Verification
-
-MEMORY_LIMIT = "2GB"
-"""Of this process and all that decode for it (`flows.verify.memory`), unless another one is given.
-What does not fit goes to temporary files."""
 
 LEAST_EVENT_BYTES = 500
 """The fewest bytes that an event takes in the file: its row, its block, and both in the indices."""
@@ -50,7 +46,7 @@ def verify(
     is_log_published: bool = True,
     hashes: bool = False,
     report: Path | None = None,
-    memory_limit: str = MEMORY_LIMIT,
+    memory_limit: str | None = None,
     on_progress: OnProgress | None = None,
     blocks_for_processes: int = BLOCKS_FOR_PROCESSES,
 ) -> Verification:
@@ -71,7 +67,8 @@ def verify(
         hashes: also compare the bytes of every block with its multihash.
         report: a folder for `violations.parquet` (schema `flows.verify.report.VIOLATIONS`), which
             is replaced.
-        memory_limit: of this process and all that it starts, together, like `2GB`. What the caller
+        memory_limit: of this process and all that it starts, together, like `2GB`; None: see
+            `flows.verify.memory`. What does not fit goes to temporary files. What the caller
             holds is not counted.
         on_progress: is called in this thread.
         blocks_for_processes: from so many blocks on, other processes decode.
@@ -81,6 +78,7 @@ def verify(
         InterruptedRunError: the memory limit or the room for temporary files is too small, or the
             database was changed while it was read.
     """
+    memory_limit = memory_limit or default_limit()
     limit = amount(memory_limit)
     started = time.monotonic()
     progress = on_progress or (lambda _step, _done, _total: None)

@@ -16,7 +16,8 @@ from flows.jobs.job import planned
 from flows.jobs.options import RunOptions
 from flows.jobs.plan import LEAST_MEMORY, PlanSettings
 from flows.jobs.run import dry_run, run
-from flows.memory import Memory, default_limit, memory_there_is, share_out
+from flows.machine import memory_there_is
+from flows.memory import Memory, default_limit, share_out
 from flows.synth.database import write_database
 from flows.synth.streams import Population
 from tests.support.oracle import read

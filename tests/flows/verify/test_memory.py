@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from connectors.errors import CannotStartError
 from flows.cli.synth import command as synth
 from flows.verify.memory import OWN_BYTES, PROCESS_BYTES, amount, share_out
+from tests.benchmarks.cgroup import inside, limited
 from tests.benchmarks.measure import measured_run
 from tests.flows.cli.test_verify import refused, run
 from tests.support import program
+from tests.support.other_programs import bytes_of
 from tests.support.program import ceramic_order
 from tests.support.world import store
 
@@ -124,3 +126,17 @@ def test_more_events_need_more_memory() -> None:
     share_out(amount(LEAST), 1_000_000)
     with pytest.raises(CannotStartError, match="10,000,000 events"):
         share_out(amount(LEAST), 10_000_000)
+
+
+def test_the_default_limit_is_one_that_this_process_can_have(tmp_path: Path) -> None:
+    database = store(tmp_path / "db")
+    before = bytes_of(tmp_path)
+    with limited(200 * 1024 * 1024) as group:
+        if group is None:
+            pytest.skip("this machine lets nobody make a cgroup")
+        verified = program.run(inside(group, ceramic_order("verify", database)), code=2)
+        replay = ceramic_order("replay", database, "--out", tmp_path / "out")
+        replayed = program.run(inside(group, replay), code=2)
+    assert re.search(r"`157MB` of memory is too little .* at least `275MB`", verified.err)
+    assert re.search(r"has `209MB` .* at least `275MB`, or use `--no-verify`", replayed.err)
+    assert bytes_of(tmp_path) == before

@@ -1,8 +1,8 @@
 -- Undelivered events that the node could serve, and that a run delivers: it leaves a time event
 -- whose path has more than 1,024 indices, since no tree of events is so deep. `is_reached`: it can
--- be delivered, because it is an init event or its parent is delivered. `up`: the undelivered parent
--- for which it waits. With neither, its parent is not there, can't be served, or is of another
--- stream.
+-- be delivered, because it is an init event or its parent is delivered. `up`: the undelivered
+-- parent for which it waits. With neither, its parent is not there, can't be served, or is of
+-- another stream.
 CREATE TABLE climb AS
 WITH waiting AS (
     SELECT e.id, e.kind FROM event e ANTI JOIN fault USING (id)
