@@ -231,16 +231,16 @@ def _connected(path: Path, busy_seconds: float, *, with_others: bool) -> Connect
         if "not a database" in said:
             # the check of the schema says what to try
             return connect(path, "rw", busy_seconds=busy_seconds)
-        if not with_others and _NO_FILE.search(said):
+        is_lacking = _NO_FILE.search(said) is not None
+        if is_lacking and not with_others:
             # nobody else can use what this connection has just made
             for companion in new:
                 companion.unlink(missing_ok=True)
         if "I/O error" not in said:
+            advice = "Check the file, its folder and the disk"
+            room = ": `df` and `df -i` show the room that is left" if is_lacking else ""
             raise CannotStartError(
-                f"Can't open `{path}`",
-                why=said,
-                advice="Check the file, its folder and the disk: `df` and `df -i` show the room "
-                "that is left.",
+                f"Can't open `{path}`", why=said, advice=f"{advice}{room}."
             ) from cause
         raise CannotStartError(
             f"Can't open `{path}`",

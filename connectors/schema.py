@@ -99,7 +99,8 @@ def read_schema(connection: Connection, path: Path) -> Schema:
         if missing:
             raise _unknown_version(path, f"column `{table}.{missing[0]}` is missing")
         if kind != "table":
-            raise _unknown_version(path, f"`{table}` is a {kind}")
+            what = "virtual table" if kind == "virtual" else kind
+            raise _unknown_version(path, f"`{table}` is a {what}")
         if "rowid" in columns:
             raise _unknown_version(path, f"`{table}` has a column of its own named `rowid`")
         generated = [column for column in columns if columns[column]]

@@ -146,7 +146,7 @@ def sqlite_says(error: BaseException) -> str:
     if "I/O error" in said and most != resource.RLIM_INFINITY:
         return f"{said}; `ulimit -f` lets no file grow beyond `{most:,}` bytes"
     if "readonly" in said:
-        return f"{said}; its file system may be mounted read-only by now, as after an error"
+        return f"{said}; its file system may be read-only by now, or its header is damaged"
     return said
 
 

@@ -48,9 +48,24 @@ def test_a_file_that_is_mounted_alone_is_refused_by_both_names(
     mounted = tmp_path / "data" / "a b\\.db"
     ended = run_with_mount(host, mounted, tmp_path / name)
     assert ended.code == 2
-    assert "is mounted as a single file" in ended.err
+    assert "is mounted as a single file: its other name is `/" in ended.err
+    other = host if name.startswith("data") else mounted
+    assert other.name in ended.err.partition("its other name is")[2]
     assert "Mount the folder" in ended.err
     assert bytes_of(host.parent) == before
+
+
+@needs_mounts
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_a_companion_that_is_a_mount_is_refused(host: Path, tmp_path: Path, suffix: str) -> None:
+    companion, other = host.with_name(host.name + suffix), tmp_path / "other"
+    for file in (companion, other):
+        file.write_bytes(b"something")
+    before = bytes_of(tmp_path)
+    ended = run_with_mount(other, companion, host)
+    assert ended.code == 2
+    assert f"`{companion}` is a mount of its own" in ended.err
+    assert bytes_of(tmp_path) == before
 
 
 @needs_mounts

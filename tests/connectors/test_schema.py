@@ -93,6 +93,13 @@ ADD_TRIGGER = (
         (
             [
                 f"DROP TABLE {ONE_EVENT}",
+                f"CREATE VIRTUAL TABLE {ONE_EVENT} USING fts5 (order_key, cid, delivered)",
+            ],
+            "is a virtual table",
+        ),
+        (
+            [
+                f"DROP TABLE {ONE_EVENT}",
                 f"CREATE TABLE {ONE_EVENT} (order_key, cid PRIMARY KEY, delivered) WITHOUT ROWID",
             ],
             "is a table without rowids",

@@ -1,5 +1,6 @@
 """What is damaged is named, file or event; what is whole is delivered; nothing is silent."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing, suppress
@@ -196,6 +197,19 @@ def test_many_flipped_bits(small: Template, forked: Forked, rng: Random) -> None
 def test_a_truncated_file_is_refused(small: Template, children: Children, share: float) -> None:
     content = small.path.read_bytes()
     assert _check_damaged(small, content[: int(share * len(content))], children) == 2
+
+
+@pytest.mark.parametrize("pages", [1, 1 << 30])
+def test_a_file_that_is_longer_than_its_header_says_is_refused_by_a_dry_run_too(
+    small: Template, children: Children, pages: int
+) -> None:
+    database = small.copy(children.folder)
+    size = database.stat().st_size
+    os.truncate(database, size + pages * PAGE)
+    said = [run(ceramic_order("run", database, *more), code=2).err for more in ([], ["--dry-run"])]
+    assert said[0] == said[1]
+    assert f"`{size + pages * PAGE:,}` bytes, but by its header it has `{size:,}`" in said[0]
+    assert database.stat().st_size == size + pages * PAGE
 
 
 DELETE_BLOCK = "DELETE FROM ceramic_one_block WHERE multihash = ? RETURNING multihash"

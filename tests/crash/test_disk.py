@@ -239,7 +239,7 @@ def test_a_file_system_that_became_read_only_is_a_reason_with_advice(small: Temp
         sqlite_errors("Writing failed", advice=None),
     ):
         execute(connection, "UPDATE ceramic_one_event SET delivered = 1")
-    assert "readonly database; its file system may be mounted read-only by now" in str(raised.value)
+    assert "readonly database; its file system may be read-only by now" in str(raised.value)
     assert str(raised.value).endswith("Check the disk and `PRAGMA integrity_check`.")
 
 

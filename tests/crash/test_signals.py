@@ -4,7 +4,7 @@ import re
 import time
 from pathlib import Path
 from random import Random
-from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXCPU, Signals
 from subprocess import Popen
 from typing import Literal
 
@@ -82,6 +82,19 @@ def test_a_signal_at_any_moment_ends_the_run_with_one_line(
     large: Template, children: Children, rng: Random
 ) -> None:
     _check_signals(6, large, children, rng)
+
+
+@pytest.mark.parametrize("number", [SIGUSR1, SIGXCPU])
+def test_a_signal_that_is_left_to_the_system_is_as_a_kill(
+    large: Template, children: Children, number: Signals
+) -> None:
+    database = large.copy(children.folder)
+    child = children.start(database, *OPTIONS)
+    assert await_wal(child, database, SOME_BYTES)
+    child.send_signal(number)
+    assert end(child).code == -number
+    check_stopped(large.contents, database)
+    check_rerun(large.contents, database, children)
 
 
 @pytest.mark.soak

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
+from socket import AF_UNIX, socket
 
 import click
 import pytest
@@ -19,6 +20,7 @@ from flows.synth.events import Event
 from operators.encoding.cid import cid_text
 from tests.support.forked import Forks, forks
 from tests.support.job import chain, store
+from tests.support.other_programs import leave_a_wal
 
 FEW, MANY = 20, 4_000
 """Command lines: a second for the few, some minutes for the many."""
@@ -47,16 +49,32 @@ NAMES = [
     *("'quoted'", '"quoted"', ";", "$HOME", "`id`", "a" * 255, "a" * 256, "d/" * 300 + "x"),
     *("x" * 5000, " ", "CON", "node.db-wal", "node.db-order-lock", "log/replay.json"),
     *("order-00000.parquet", "waiting.parquet", "violations.parquet", "folder/"),
+    *(
+        "hard.db",
+        "twin.db",
+        "socket",
+        "large.db",
+        "killed.db",
+        "wide.db",
+        "node.db-shm",
+        "node.db-journal",
+    ),
+    *("ceramic-order-left", "ceramic-order-left/x", "/proc", "/proc/self/fd/0", "/proc/nowhere/x"),
+    *("node.db/../node.db", ".//node.db", "\u00fc.db", "u\u0308.db", "NODE.DB"),
 ]
 """Names of files: that are there, that are not, and that mean something to somebody."""
 
 VALUES = [
     *("0", "1", "3", "-1", "+2", "1e3", "1_000", " 1", "\u0663", "NaN", "inf", "0.5", "1.5", ""),
     *("10" * 20, "600MB", "1KB", "0MB", "1 GB", "9" * 30 + "GB", "node", "links", "json", "text"),
+    *("512MB", "512mb", "600MiB", "1e9", "0x10", "1GB ", "-1GB", "nan", "1" * 5000, "\u00bd"),
     *("shuffled", "127.0.0.1:0", "localhost:x", ":::1", "[::1]:0", "99999", "-5", "a,b", "bafy"),
     *(cid_text(EVENTS[2].cid), EVENTS[2].cid.hex(), cid_text(EVENTS[2].cid).upper(), "0x"),
 ]
 """Values of options, and names of events."""
+
+SPARSE_BYTES = 4 << 40
+"""The length of a file that takes no room, and of which nothing may read much."""
 
 NOT_FOR_OUTPUT = ["/dev/null", "/dev/full", "/dev/stdin", "/proc/self/mem", "/proc/self/environ"]
 
@@ -142,6 +160,22 @@ def _make_world(folder: Path) -> None:
     (folder / "dangling").symlink_to("nowhere/at/all")
     (folder / "linked.db").symlink_to("node.db")
     (folder / "linked").symlink_to("folder")
+    shutil.copy(folder / "node.db", folder / "twin.db")
+    os.link(folder / "twin.db", folder / "hard.db")
+    with closing(socket(AF_UNIX)) as bound:
+        bound.bind(os.path.relpath(folder / "socket"))
+    shutil.copy(folder / "node.db", folder / "large.db")
+    os.truncate(folder / "large.db", SPARSE_BYTES)
+    shutil.copy(folder / "node.db", folder / "killed.db")
+    leave_a_wal(folder / "killed.db")
+    shutil.copy(folder / "old.db", folder / "wide.db")
+    with closing(connect(folder / "wide.db", "rw")) as connection:
+        for pragma in ("page_size=65536", "auto_vacuum=2"):
+            execute(connection, f"PRAGMA {pragma}")
+        execute(connection, "VACUUM")
+        execute(connection, "PRAGMA journal_mode=WAL")
+    (folder / "ceramic-order-left").mkdir()
+    (folder / "ceramic-order-left" / "notes").write_text("of a user")
     (folder / "read-only").write_text("text")
     (folder / "read-only").chmod(0o444)
 
@@ -153,7 +187,8 @@ def _state(folder: Path) -> dict[str, object]:
         mode = path.lstat().st_mode
         content: object = None
         if stat.S_ISREG(mode):
-            content = path.read_bytes()
+            size = path.stat().st_size
+            content = size if size == SPARSE_BYTES else path.read_bytes()
         elif stat.S_ISLNK(mode):
             content = path.readlink()
         found[str(path.relative_to(folder))] = (mode, content)
