@@ -18,7 +18,7 @@ from connectors.run_state import RunState
 from connectors.schema import read_schema
 from connectors.scratch import Scratch
 from connectors.snapshot import Reader
-from connectors.sqlite import scalar
+from connectors.sqlite import scalar, starting
 from flows.allocator import use_memory_again
 from flows.amounts import MEGABYTE
 from flows.jobs.job import Job, planned, run_into
@@ -62,12 +62,10 @@ def replay(
             meanwhile; there is no new log.
     """
     use_memory_again()
-    if verified:
-        _require_memory_to_verify(locate(snapshot))
     replaying = Replaying(snapshot, out, options, overwrite=overwrite)
     with stopped_by_signals(finish_by(replaying.run_state, replaying.abandon, replaying.kept)):
         try:
-            sink, report = replaying.begin()
+            sink, report = replaying.begin(verified=verified)
             run_into(replaying.job(), sink, report)
             return replaying.complete(sink, counted=counted, verified=verified)
         except InterruptedRunError:
@@ -96,7 +94,7 @@ class Replaying:
         if not options.quiet:
             print_removed(self._log.removed)
 
-    def begin(self) -> tuple[LogSink, ReportSink]:
+    def begin(self, *, verified: bool = False) -> tuple[LogSink, ReportSink]:
         """Make the private copy, if one is needed, and read what the snapshot is.
 
         Returns:
@@ -113,6 +111,10 @@ class Replaying:
             self._schema = read_schema(connection, self.path)
             self._sqlite = scalar(connection, "SELECT sqlite_version()")
             first_number = highest_number(connection, self.path) + 1
+        if verified:
+            with starting(self.path):
+                events = events_at_most(self.reader.file)
+            _require_memory_to_verify(events)
         self._scratch = Scratch(self._log.partial)
         self._plan = planned(self.path, self._options, self.reader, self._scratch, writes=False)
         report = ReportSink(
@@ -185,13 +187,13 @@ class Replaying:
         self.reader.release()
 
 
-def _require_memory_to_verify(path: Path) -> None:
+def _require_memory_to_verify(events: int) -> None:
     """Check that there is memory for what verifies the log, when all other work is done.
 
     Raises:
         CannotStartError: there is too little.
     """
-    least, whole = least_limit(events_at_most(path)), memory_there_is()
+    least, whole = least_limit(events), memory_there_is()
     if whole < least:
         raise CannotStartError(
             f"This process has `{whole // MEGABYTE}MB` of memory, which is too little to verify a "
