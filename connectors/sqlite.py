@@ -157,8 +157,12 @@ _PASSING = re.compile(r"\b(full|I/O error|locked|busy|unable to open|out of memo
 
 
 def rerun_helps(error: BaseException) -> bool:
-    """Whether running again can help: after a full disk or a lock, but not after damage."""
-    return isinstance(error, OSError) or _PASSING.search(sqlite_says(error)) is not None
+    """Whether running again can help: after a full disk or a lock, but not after damage.
+
+    What SQLite says while rows are fetched comes from Arrow as an OSError without a number.
+    """
+    is_of_system = isinstance(error, OSError) and error.errno is not None
+    return is_of_system or _PASSING.search(sqlite_says(error)) is not None
 
 
 CHECK_DISK = "Check the disk and `PRAGMA integrity_check`."

@@ -2,13 +2,22 @@
 
 import os
 from contextlib import closing
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 
 from connectors.database import locate
 from connectors.errors import CannotStartError
-from connectors.sqlite import SqliteError, connect, connect_reader, execute, scalar, sqlite_says
+from connectors.sqlite import (
+    SqliteError,
+    connect,
+    connect_reader,
+    execute,
+    rerun_helps,
+    scalar,
+    sqlite_says,
+)
 from tests.support.job import chain, store
 from tests.support.other_programs import bytes_of
 
@@ -108,3 +117,18 @@ def test_sqlite_is_quoted_without_the_driver_and_the_statement(path: Path) -> No
     with closing(connect_reader(path)) as connection, pytest.raises(SqliteError) as error:
         execute(connection, "SELECT nonsense FROM ceramic_one_event")
     assert sqlite_says(error.value) == "no such column: nonsense"
+
+
+@pytest.mark.parametrize(
+    ("error", "helps"),
+    [
+        (OSError(ENOSPC, "No space left on device"), True),
+        # what SQLite says while Arrow fetches rows
+        (OSError("[SQLite] Failed to step query: disk I/O error"), True),
+        (OSError("[SQLite] Failed to step query: database disk image is malformed"), False),
+    ],
+)
+def test_running_again_helps_after_what_passes_and_not_after_damage(
+    error: OSError, *, helps: bool
+) -> None:
+    assert rerun_helps(error) == helps
