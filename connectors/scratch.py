@@ -31,6 +31,10 @@ _held: dict[Path, int | None] = {}
 """The folders of this process, each with the descriptor of its lock; None: there are no locks."""
 
 
+_removing = Lock()
+"""Held while it is settled who lets go of a lock."""
+
+
 class Scratch:
     """A folder that is made when it is first wanted."""
 
@@ -224,7 +228,13 @@ def _locked(folder: Path) -> int | None:
 
 
 def _remove(folder: Path) -> None:
-    remove_folder(folder, _held.pop(folder, None))
+    # it stays known until it is gone: a thread that ends the process removes it too
+    with _removing:
+        descriptor = _held.get(folder)
+        if folder in _held:
+            _held[folder] = None
+    remove_folder(folder, descriptor)
+    _held.pop(folder, None)
 
 
 def _unlock(folder: Path) -> None:

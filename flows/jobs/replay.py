@@ -16,7 +16,7 @@ from connectors.numbers import highest_number
 from connectors.report import ReportSink
 from connectors.run_state import RunState
 from connectors.schema import read_schema
-from connectors.scratch import Scratch
+from connectors.scratch import PREFIX, Scratch
 from connectors.snapshot import Reader
 from connectors.sqlite import scalar, starting
 from flows.allocator import use_memory_again
@@ -71,6 +71,10 @@ def replay(
         except InterruptedRunError:
             # what can't be read was most often changed by another program
             replaying.reader.require_unchanged()
+            replaying.require_folder()
+            raise
+        except Exception:
+            replaying.require_folder()
             raise
         finally:
             replaying.abandon()
@@ -127,6 +131,22 @@ class Replaying:
             self._options.batch_rows or group_rows(self._options.memory.sink),
             self.run_state,
         ), report
+
+    def require_folder(self) -> None:
+        """Check that the folder is still there in which the log is made.
+
+        Without it anything fails, and mostly with other words.
+
+        Raises:
+            InterruptedRunError: somebody has removed it.
+        """
+        if not self._log.partial.exists():
+            raise InterruptedRunError(
+                f"The folder `{self._log.partial}` was removed while the log was made in it",
+                unchanged="No part of a new log was left there, and the snapshot is unchanged.",
+                advice=f"Let nothing clean up folders `{PREFIX}*` while a command is at work.",
+                retry=True,
+            )
 
     def job(self) -> Job:
         """The flow that is to be run."""

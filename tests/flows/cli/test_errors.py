@@ -92,6 +92,7 @@ def test_a_limit_on_threads_is_a_sentence(command: str, database: Path) -> None:
     done = run(python("-c", FEW_THREADS, command, database), code=2)
     assert done.err.startswith("Error: The process can't start another thread or process: ")
     assert done.err.count("\n") == 1
+    assert "Nothing was changed. Look at `ulimit -u`, `ulimit -v`" in done.err
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,7 @@ def test_little_address_space_is_a_sentence(database: Path, megabytes: int) -> N
     done = run(ceramic_order("run", database), code=2, limits=limits)
     assert done.err.startswith("Error: The process can't ")
     assert "Nothing was changed." in done.err
+    assert "`ulimit -v`" in done.err
 
 
 def arguments_for(command: str, database: Path) -> list[Argument]:

@@ -284,6 +284,27 @@ def test_an_interrupted_replay_leaves_no_log_that_looks_complete(
     assert replay(path, log, RunOptions()).files[0].events
 
 
+@pytest.mark.parametrize("made", ["waiting.parquet", "spill-*", "nothing"])
+def test_a_replay_whose_folder_is_removed_midway_names_it_and_is_no_finding(
+    synthetic: Path, tmp_path: Path, made: str
+) -> None:
+    log, temporary = tmp_path / "log", tmp_path / "temporary"
+    temporary.mkdir()
+    command = ceramic_order("replay", synthetic, "--out", log)
+    with started(command, environment={"TMPDIR": str(temporary)}) as child:
+        # the last one: while it is verified, for which there are files in the temporary folder
+        while not (any(log.glob(f"ceramic-order-*/{made}")) or any(temporary.iterdir())):
+            assert child.poll() is None
+            time.sleep(0.001)
+        (folder,) = log.glob("ceramic-order-*")
+        folder.rename(tmp_path / "elsewhere")
+        ended = end(child)
+    assert ended.code == 3, ended
+    assert f"The folder `{folder}` was removed while the log was made in it" in ended.err
+    assert "the snapshot is unchanged. Let nothing clean up folders" in ended.err
+    assert replay(synthetic, log, RunOptions()).files[0].events
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_replay_that_is_interrupted_while_it_is_verified_leaves_no_log(
     synthetic: Path, tmp_path: Path, number: signal.Signals
