@@ -108,9 +108,10 @@ class Log:
             document = json.loads(file.read_bytes())
             rows = {f"rows of {file['name']}": file["events"] for file in document["files"]}
             counts = {name: document[name] for name in COUNTS}
-        except (OSError, ValueError, LookupError, TypeError):
+            reasons = {f"reason {name}": left for name, left in document["reasons"].items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
-        return {name: str(value) for name, value in {**rows, **counts}.items()}
+        return {name: str(value) for name, value in {**rows, **counts, **reasons}.items()}
 
     def _read(
         self,

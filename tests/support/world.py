@@ -4,6 +4,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -227,6 +228,7 @@ def write_log(
     document = {
         "delivered": len(rows),
         **{name: len(left) for name, left in lists.items()},
+        "reasons": Counter(row["reason"] for left in lists.values() for row in left),
         "first_number": min(numbers, default=None),
         "last_number": max(numbers, default=None),
         "order_digest": order_digest(folder, folder),

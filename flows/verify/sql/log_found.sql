@@ -4,7 +4,8 @@ SELECT 'delivered', count(*)::VARCHAR FROM log
 UNION ALL SELECT 'first_number', coalesce(min(number)::VARCHAR, 'None') FROM log
 UNION ALL SELECT 'last_number', coalesce(max(number)::VARCHAR, 'None') FROM log
 UNION ALL SELECT 'waiting', count(*)::VARCHAR FROM log_left WHERE list = 'waiting'
-UNION ALL SELECT 'rejected', count(*)::VARCHAR FROM log_left WHERE list = 'rejected';
+UNION ALL SELECT 'rejected', count(*)::VARCHAR FROM log_left WHERE list = 'rejected'
+UNION ALL SELECT 'reason ' || reason, count(*)::VARCHAR FROM log_left GROUP BY reason;
 
 -- The order digest, by the definition in flows/cli/README.md: not by the code that wrote the
 -- document.

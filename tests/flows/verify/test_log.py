@@ -93,6 +93,8 @@ def documented(**fields: object) -> Callable[[Path], None]:
         ({"log-document"}, documented(delivered=4)),
         ({"log-document"}, documented(waiting=0)),
         ({"log-document"}, documented(first_number=1)),
+        ({"log-document"}, documented(reasons={})),
+        ({"log-document"}, documented(reasons=3)),
         ({"log-document"}, documented(files=[])),
         ({"log-document"}, documented(files=[{"name": "order-00000.parquet"}])),
         ({"log-order", "log-document"}, swapped),
