@@ -25,6 +25,7 @@ from operators.waiting import (
     POSTPONED,
     SPILLED_EVENTS,
     UNASKED,
+    WAITING_EVENTS,
     LookUp,
     answered,
     decoded,
@@ -153,10 +154,17 @@ class Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, ShardState]):
         ):
             return [], self.RETAIN
         with self.job.measure("order", rows):
-            events, settled = self._settle(gathered(self.held, self.new.taken()), at_end=False)
-            self.held = shrunk(events.take(pa.array(settled.stuck)))
+            everything = gathered(self.held, self.new.taken())
+            # its memory is freed before more is needed
+            self.held = NO_EVENTS
+            events, settled = self._settle(everything, at_end=False)
             ready = self._let_out(events, settled)
             self._remember(events.select(["cid", "stream"]).take(pa.array(settled.order)))
+            columns, stuck = events.columns, pa.array(settled.stuck)
+            del everything, events, settled
+            for at, column in enumerate(columns):
+                columns[at] = column.take(stuck)
+            self.held = shrunk(pa.record_batch(columns, schema=WAITING_EVENTS))
             if is_full:
                 self._spill_all()
         return ready, self.RETAIN

@@ -73,6 +73,8 @@ def gathered(held: pa.RecordBatch, new: Sequence[pa.RecordBatch]) -> pa.RecordBa
         return held
     # streams are encoded once for all batches: to join dictionaries takes time for each batch
     joined = encoded(with_answers(pa.concat_batches(new), UNASKED))
+    # what the caller has given away is freed before more is needed
+    del new
     return pa.concat_batches([held, joined]) if held.num_rows else joined
 
 

@@ -25,8 +25,12 @@ instead of 17; a quadratic step would take ten times the tenfold time."""
 BATCH = 8192
 """Events of a page of the source."""
 
+LIMIT = "1GB"
+"""Of which shared blocks may take an eighth; all events fit."""
+
 FIXED_BYTES, BYTES_AN_EVENT = 300_000_000, 120
-"""Anonymous memory that a run may hold at most: a fixed part, and a part for each waiting event."""
+"""Anonymous memory that a run with this limit may hold at most: a fixed part, and a part for each
+waiting event."""
 
 ORDERS: dict[str, Callable[[int], Rows]] = {
     "forward": np.arange,
@@ -90,7 +94,7 @@ def test_a_run_of_a_chain_keeps_to_its_memory_and_grows_with_its_length(
         path = tmp_path / f"{length}.db"
         options = ["--streams", "1", "--length", str(length), "--order", row_order, "--quiet"]
         synth.main([str(path), *options], standalone_mode=False)
-        measured[length] = measured_run("run", path)
+        measured[length] = measured_run("run", path, "--memory-limit", LIMIT)
         assert measured[length].document["delivered"] == length - 1
         path.unlink()
     assert measured[LONG].anonymous_bytes < FIXED_BYTES + BYTES_AN_EVENT * LONG
