@@ -31,7 +31,8 @@ POLL_SECONDS = 0.2
 _LISTED_COLUMNS = """
     hash(event_cid) AS event,
     hash(listed_cid(codec, multihash)) AS block,
-    root <> (listed_cid(codec, multihash) = event_cid)::BIGINT AS is_root_wrong
+    root <> (listed_cid(codec, multihash) = event_cid)::BIGINT AS is_root_wrong,
+    codec < 0 OR root < 0 OR NOT is_multihash(multihash) AS is_unreadable
 """
 """Columns of the table `listed`, from those that `flows.verify.rows.EVENT_BLOCKS` selects."""
 

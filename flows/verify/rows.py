@@ -44,7 +44,7 @@ EVENT_BLOCKS = """
     SELECT CAST(coalesce(event_cid, x'') AS BLOB) AS event_cid,
         CAST(coalesce(block_multihash, x'') AS BLOB) AS multihash,
         CASE typeof(codec) WHEN 'integer' THEN codec ELSE -1 END AS codec,
-        CASE typeof(root) WHEN 'integer' THEN root <> 0 ELSE -1 END AS root
+        CASE typeof(root) WHEN 'integer' THEN root & 0xFFFFFFFF <> 0 ELSE -1 END AS root
     FROM ceramic_one_event_block ORDER BY rowid"""
 OTHER_NUMBERS = """
     SELECT rowid AS id, quote(delivered) AS value FROM ceramic_one_event

@@ -20,6 +20,34 @@ CREATE MACRO multihash(cid) AS CASE
     ELSE array_slice(cid, multihash_start(cid), octet_length(cid))
 END;
 
+-- Where the number that begins a value ends, of seven bits a byte and the fewest bytes; NULL: it
+-- does not. The function of a multihash has at most 64 bits.
+CREATE MACRO varint_end(bytes) AS CASE
+    WHEN array_slice(bytes, 1, 1) < '\x80'::BLOB THEN 1
+    WHEN array_slice(bytes, 2, 2) < '\x80'::BLOB THEN 2
+    WHEN array_slice(bytes, 3, 3) < '\x80'::BLOB THEN 3
+    WHEN array_slice(bytes, 4, 4) < '\x80'::BLOB THEN 4
+    WHEN array_slice(bytes, 5, 5) < '\x80'::BLOB THEN 5
+    WHEN array_slice(bytes, 6, 6) < '\x80'::BLOB THEN 6
+    WHEN array_slice(bytes, 7, 7) < '\x80'::BLOB THEN 7
+    WHEN array_slice(bytes, 8, 8) < '\x80'::BLOB THEN 8
+    WHEN array_slice(bytes, 9, 9) < '\x80'::BLOB THEN 9
+    WHEN array_slice(bytes, 10, 10) < '\x02'::BLOB THEN 10
+END;
+
+-- Whether a value is one multihash that a node can read: its digest has at most 64 bytes.
+CREATE MACRO is_multihash(bytes) AS CASE
+    WHEN octet_length(bytes) = 34 AND array_slice(bytes, 1, 2) = '\x12\x20'::BLOB THEN true
+    ELSE coalesce(
+        octet_length(bytes) - varint_end(bytes) - 1 BETWEEN 0 AND 64
+        AND array_slice(bytes, varint_end(bytes) + 1, varint_end(bytes) + 1)
+            = unhex(printf('%02x', octet_length(bytes) - varint_end(bytes) - 1))
+        AND (varint_end(bytes) = 1
+            OR array_slice(bytes, varint_end(bytes), varint_end(bytes)) <> '\x00'::BLOB),
+        false
+    )
+END;
+
 -- A number in seven bits a byte, the lowest first; all bytes but the last have 0x80 set.
 CREATE MACRO varint(number) AS unhex(array_to_string(list_transform(
     range(0, (length(bin(number)) + 6) // 7),

@@ -95,3 +95,52 @@ def test_a_block_is_too_large_for_a_run_and_a_node_alike(
     assert (run(tmp_path / "db", RunOptions()).run_state.delivered == 1) == can_be_served
     failed = verify(store(tmp_path / "served", more=[(event, 1000)])).failed
     assert failed == (set() if can_be_served else {"block-readable"})
+
+
+SHA_256 = "1220" + 32 * "00"
+READABLE = [
+    (SHA_256, "85", "0"),
+    (SHA_256, "85", "4294967296"),  # a flag has 32 bits
+    ("0000", "85", "0"),
+    ("1340" + 64 * "00", "85", "0"),
+    ("a0e40220" + 32 * "00", "85", "0"),
+    (9 * "ff" + "0100", "85", "0"),
+]
+UNREADABLE = [
+    (SHA_256, "'x'", "0"),
+    (SHA_256, "-1", "0"),
+    (SHA_256, "85", "'x'"),
+    (SHA_256[:-2], "85", "0"),
+    (SHA_256 + "00", "85", "0"),
+    ("1341" + 65 * "00", "85", "0"),  # no digest is so long
+    ("12a000" + 32 * "00", "85", "0"),  # numbers that are longer than they need to be
+    ("920020" + 32 * "00", "85", "0"),
+    (9 * "ff" + "0200", "85", "0"),  # more than 64 bits
+    (11 * "80", "85", "0"),
+    ("", "85", "0"),
+]
+"""The multihash, codec and root flag of a row that an event lists and does not need."""
+
+
+def test_a_row_of_a_list_stops_its_event_in_run_and_verify_alike(tmp_path: Path) -> None:
+    stream, prev = WORLD["init"].stream, WORLD["leaf"].cid
+    rows = [*READABLE, *UNREADABLE]
+    events = [data_event(stream, prev, {"n": number}) for number in range(len(rows))]
+    put = (
+        "INSERT INTO ceramic_one_event_block (event_cid, block_multihash, codec, root, idx) VALUES "
+    )
+    put += ", ".join(
+        f"(x'{event.cid.hex()}', x'{multihash}', {codec}, {root}, 9)"
+        for event, (multihash, codec, root) in zip(events, rows, strict=True)
+    )
+    left_ones = change(store(tmp_path / "left", more=[(event, None) for event in events]), put)
+    assert left(left_ones) == len(READABLE)
+    assert run(left_ones, RunOptions()).run_state.delivered == len(READABLE)
+    assert left(left_ones) == 0
+    numbered = [(event, 1000 + number) for number, event in enumerate(events)]
+    (finding,) = (
+        finding
+        for finding in verify(change(store(tmp_path / "served", more=numbered), put)).findings
+        if finding.rule.name == "block-readable"
+    )
+    assert finding.violations == len(UNREADABLE)
