@@ -32,9 +32,10 @@ _LISTED_COLUMNS = """
     hash(event_cid) AS event,
     hash(listed_cid(codec, multihash)) AS block,
     root <> (listed_cid(codec, multihash) = event_cid)::BIGINT AS is_root_wrong,
-    codec < 0 OR root < 0 OR NOT is_multihash(multihash) AS is_unreadable
+    codec < 0 OR NOT is_multihash(TRY_CAST(multihash AS BLOB)) AS is_unreadable
 """
-"""Columns of the table `listed`, from those that `flows.verify.rows.EVENT_BLOCKS` selects."""
+"""Columns of the table `listed`, from those that `flows.verify.rows.EVENT_BLOCKS` selects.
+Without rows their types are not known."""
 
 Progress = Callable[[int, int], None]
 

@@ -10,8 +10,8 @@ CREATE TABLE stored_event (
 -- `ceramic_one_event_block`: which blocks are listed for which event, by the hashes of the event's
 -- CID and of the block's CID (from `codec` and `block_multihash`). Among a billion rows two have
 -- the same 128 bits, so that a missing row is overlooked, with a chance of 10^-20. `is_root_wrong`:
--- the block is flagged as root and is not, or is not flagged and is. `is_unreadable`: a node can't
--- read the row.
+-- the block is flagged as root and is not, or is not flagged and is, or the flag is no number.
+-- `is_unreadable`: a node can't read the codec or the multihash.
 CREATE TABLE listed (event UBIGINT, block UBIGINT, is_root_wrong BOOLEAN, is_unreadable BOOLEAN);
 
 -- Rows of `ceramic_one_block` whose bytes do not have the hash that their multihash names (only

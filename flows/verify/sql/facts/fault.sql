@@ -41,7 +41,7 @@ SEMI JOIN (SELECT event FROM listed WHERE is_root_wrong) l ON l.event = hash(e.c
 ANTI JOIN (SELECT id, cid FROM fault WHERE fault = 'unlisted') u ON u.id = e.id AND u.cid = e.cid;
 
 INSERT INTO fault
-SELECT id, 'unreadable', cid, 'a row of its list: it has no codec, flag or multihash'
+SELECT id, 'unreadable', cid, 'a row of its list: it has no codec or multihash'
 FROM event SEMI JOIN (SELECT event FROM listed WHERE is_unreadable) l ON l.event = hash(cid);
 
 INSERT INTO fault
