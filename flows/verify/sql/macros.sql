@@ -1,27 +1,5 @@
--- Where in a binary CID the multihash begins: after the version and the codec. A codec has up to
--- ten bytes, of which only the last is below 0x80.
-CREATE MACRO multihash_start(cid) AS CASE
-    WHEN cid >= '\x01\x00'::BLOB AND cid < '\x01\x80'::BLOB THEN 3
-    WHEN cid < '\x01\x80'::BLOB OR cid >= '\x02'::BLOB THEN NULL
-    WHEN array_slice(cid, 3, 3) < '\x80'::BLOB THEN 4
-    WHEN array_slice(cid, 4, 4) < '\x80'::BLOB THEN 5
-    WHEN array_slice(cid, 5, 5) < '\x80'::BLOB THEN 6
-    WHEN array_slice(cid, 6, 6) < '\x80'::BLOB THEN 7
-    WHEN array_slice(cid, 7, 7) < '\x80'::BLOB THEN 8
-    WHEN array_slice(cid, 8, 8) < '\x80'::BLOB THEN 9
-    WHEN array_slice(cid, 9, 9) < '\x80'::BLOB THEN 10
-    WHEN array_slice(cid, 10, 10) < '\x80'::BLOB THEN 11
-    WHEN array_slice(cid, 11, 11) < '\x80'::BLOB THEN 12
-END;
-
--- The multihash in a binary CID; a CID of version 0 is nothing else.
-CREATE MACRO multihash(cid) AS CASE
-    WHEN array_slice(cid, 1, 2) = '\x12\x20'::BLOB THEN cid
-    ELSE array_slice(cid, multihash_start(cid), octet_length(cid))
-END;
-
--- Where the number that begins a value ends, of seven bits a byte and the fewest bytes; NULL: it
--- does not. The function of a multihash has at most 64 bits.
+-- Where the number of at most 64 bits ends with which a value begins: seven bits a byte, and only
+-- its last byte is below 0x80. NULL: it does not end.
 CREATE MACRO varint_end(bytes) AS CASE
     WHEN array_slice(bytes, 1, 1) < '\x80'::BLOB THEN 1
     WHEN array_slice(bytes, 2, 2) < '\x80'::BLOB THEN 2
@@ -33,6 +11,18 @@ CREATE MACRO varint_end(bytes) AS CASE
     WHEN array_slice(bytes, 8, 8) < '\x80'::BLOB THEN 8
     WHEN array_slice(bytes, 9, 9) < '\x80'::BLOB THEN 9
     WHEN array_slice(bytes, 10, 10) < '\x02'::BLOB THEN 10
+END;
+
+-- Where in a binary CID the multihash begins: after the version and the codec.
+CREATE MACRO multihash_start(cid) AS CASE
+    WHEN cid >= '\x01\x00'::BLOB AND cid < '\x01\x80'::BLOB THEN 3
+    WHEN cid >= '\x01'::BLOB AND cid < '\x02'::BLOB THEN 2 + varint_end(array_slice(cid, 2, 11))
+END;
+
+-- The multihash in a binary CID; a CID of version 0 is nothing else.
+CREATE MACRO multihash(cid) AS CASE
+    WHEN array_slice(cid, 1, 2) = '\x12\x20'::BLOB THEN cid
+    ELSE array_slice(cid, multihash_start(cid), octet_length(cid))
 END;
 
 -- Whether a value is one multihash that a node can read: its digest has at most 64 bytes.
