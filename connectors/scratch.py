@@ -147,19 +147,23 @@ def held_bytes() -> int:
     """The bytes of all files in the folders of this process."""
     total = 0
     for folder in list(_held):
-        for file in folder.glob("*"):
+        for file in _entries(folder):
             with suppress(OSError):  # it may be gone by now
                 total += file.stat().st_size
     return total
 
 
 def remove_leftovers(parent: Path) -> list[Path]:
-    """Remove the folders that killed processes left in `parent`; returns which those were."""
+    """Remove the folders that killed processes left in `parent`; returns which those were.
+
+    A folder that is empty but for its lock file is not named: its process may be removing it now.
+    """
     removed = []
     for lock in parent.glob(f"{PREFIX}*/{LOCK_FILE}"):
         if (descriptor := lock_of_leftover(lock.parent)) is not None:
+            if len(_entries(lock.parent)) > 1:
+                removed.append(lock.parent)
             remove_folder(lock.parent, descriptor)
-            removed.append(lock.parent)
     return removed
 
 
@@ -170,7 +174,7 @@ def remove_folder(folder: Path, lock: int | None = None) -> None:
     file that is removed while it is open stays under another name. So the lock is let go before its
     file is removed, and as long as something else stays, so does that file.
     """
-    for entry in folder.glob("*"):
+    for entry in _entries(folder):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name != LOCK_FILE:
@@ -182,6 +186,14 @@ def remove_folder(folder: Path, lock: int | None = None) -> None:
         if {entry.name for entry in folder.iterdir()} <= {LOCK_FILE}:
             (folder / LOCK_FILE).unlink(missing_ok=True)
             folder.rmdir()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing if it can't be read, or is gone: others may remove it too."""
+    # not `glob`, which looks whether the folder is there and then fails if it has just gone
+    with suppress(OSError):
+        return list(folder.iterdir())
+    return []
 
 
 def lock_of_leftover(folder: Path) -> int | None:

@@ -90,6 +90,52 @@ def test_one_whose_removal_was_killed_is_removed_by_the_next(temporary: Path) ->
         assert not [path for path in parent.rglob("*") if not path.is_dir()]
 
 
+VANISHES = """
+import os, shutil, sys
+from pathlib import Path
+from connectors.scratch import LOCK_FILE, Scratch
+
+left = Path(sys.argv[1], "ceramic-order-left")
+until = None
+
+def audit(event, arguments):
+    global until
+    if until is not None and event in {"open", "os.listdir", "os.scandir", "os.remove", "os.rmdir"}:
+        if Path(str(arguments[0])).is_relative_to(left):
+            until -= 1
+            if until == 0:
+                shutil.rmtree(left)
+
+sys.addaudithook(audit)
+calls = 1
+while until is None or until <= 0:
+    until = None
+    left.mkdir()
+    (left / LOCK_FILE).touch()
+    (left / "spilled").touch()
+    until = calls
+    Scratch(left.parent).remove_leftovers()
+    assert not left.exists()
+    calls += 1
+print(calls)
+"""
+"""Removes a leftover that another process has removed at the first look at it, the second, ..."""
+
+
+def test_one_that_another_process_removes_meanwhile_is_no_failure(temporary: Path) -> None:
+    assert int(run(python("-c", VANISHES, temporary)).out) > 5
+
+
+def test_one_with_nothing_in_it_is_removed_without_a_word(temporary: Path) -> None:
+    # so its own process leaves it just before it is gone
+    for name, files in {"empty": [LOCK_FILE], "left": [LOCK_FILE, "spilled"]}.items():
+        (temporary / f"{PREFIX}{name}").mkdir()
+        for file in files:
+            (temporary / f"{PREFIX}{name}" / file).touch()
+    assert Scratch(temporary).remove_leftovers() == [temporary / f"{PREFIX}left"]
+    assert not list(temporary.iterdir())
+
+
 def test_a_folder_of_a_user_is_no_leftover(temporary: Path) -> None:
     for name, lock in {"none": "notes", "pipe": LOCK_FILE, "other": ".lock"}.items():
         folder = temporary / f"{PREFIX}{name}"
