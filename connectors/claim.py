@@ -3,7 +3,7 @@
 import re
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def claim(
         _require_wal_mode(locks, path)
         if is_first:
             require_own_wal(path)
-        connection = _connected(path, settings.busy_seconds, with_others=with_others)
+        connection = _connected(locks, path, settings.busy_seconds)
         schema = read_schema(connection, path)
         with _lockable(path):
             if settings.keep_out and not with_others:
@@ -217,7 +217,7 @@ def _in_use(path: Path) -> CannotStartError:
     )
 
 
-def _connected(path: Path, busy_seconds: float, *, with_others: bool) -> Connection:
+def _connected(locks: FileLocks, path: Path, busy_seconds: float) -> Connection:
     """A connection that may write and has begun to read."""
     companions = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
     new = [companion for companion in companions if not companion.exists()]
@@ -232,10 +232,8 @@ def _connected(path: Path, busy_seconds: float, *, with_others: bool) -> Connect
             # the check of the schema says what to try
             return connect(path, "rw", busy_seconds=busy_seconds)
         is_lacking = _NO_FILE.search(said) is not None
-        if is_lacking and not with_others:
-            # nobody else can use what this connection has just made
-            for companion in new:
-                companion.unlink(missing_ok=True)
+        if is_lacking:
+            _remove_made(locks, new)
         if "I/O error" not in said:
             advice = "Check the file, its folder and the disk"
             room = ": `df` and `df -i` show the room that is left" if is_lacking else ""
@@ -249,6 +247,20 @@ def _connected(path: Path, busy_seconds: float, *, with_others: bool) -> Connect
             "processes can share memory: a local disk.",
         ) from cause
     return connection
+
+
+def _remove_made(locks: FileLocks, made: list[Path]) -> None:
+    """Remove the empty WAL and the `-shm` that a connection made which could not use them.
+
+    Not where another process has the database open by now: they are its own, too. The claim lets
+    others in again when it fails.
+    """
+    with suppress(OSError):  # no locks, so nobody knows who has it open
+        if not (locks.keep_others_out(0.0) and locks.others_leave(0.0)):
+            return
+        if all(file.stat().st_size == 0 for file in made if file.name.endswith("-wal")):
+            for file in made:
+                file.unlink(missing_ok=True)
 
 
 def _checkpoint(connection: Connection, path: Path) -> None:

@@ -6,14 +6,21 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.paths import sync
 from connectors.report import FILES
 from connectors.run_state import RunState
-from connectors.scratch import LOCK_FILE, PREFIX, Scratch, lock_of_leftover, remove_all_of
+from connectors.scratch import (
+    LOCK_FILE,
+    PREFIX,
+    Scratch,
+    lock_of_leftover,
+    make_folder,
+    remove_all_of,
+    remove_empty,
+)
 
 ORDER_FILES = "order-*.parquet"
 """All files of the order; sorted by name they are in its order."""
@@ -48,9 +55,8 @@ class LogFolder:
         self._overwrite = overwrite
         self.is_moving = False
         """Whether the new log is being moved to its place: it is whole, an earlier one no more."""
-        self._made = [made for made in (folder, *folder.parents) if not made.exists()]
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             self._descriptor: int | None = self._locked()
             _finish_killed(folder, has_locks=self._descriptor is not None)
             self._scratch = Scratch(folder)
@@ -172,9 +178,7 @@ class LogFolder:
         descriptor, self._descriptor = getattr(self, "_descriptor", None), None
         if descriptor is not None:
             os.close(descriptor)
-        with suppress(OSError):  # it holds something
-            for folder in self._made:
-                folder.rmdir()
+        remove_empty()
 
 
 def _files_of_log(document: Path) -> list[str]:

@@ -1,8 +1,7 @@
 """A folder that gets the files of a result: all of them, or none."""
 
 import os
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ import pyarrow.parquet as pq
 
 from connectors.errors import CannotStartError
 from connectors.paths import sync
-from connectors.scratch import Scratch
+from connectors.scratch import Scratch, make_folder, remove_empty
 
 
 @dataclass
@@ -26,8 +25,6 @@ class ResultFolder:
     mark: frozenset[str]
     """Columns by which a file is known to be of such a result."""
     _scratch: Scratch | None = None
-    _made: list[Path] = field(default_factory=list)
-    """Folders that did not exist before, the innermost first."""
 
     def prepare(self) -> None:
         """Make the folder, and check that the files can be made in it.
@@ -36,9 +33,7 @@ class ResultFolder:
             CannotStartError: they can't, or a file that is none of a report is in their way.
         """
         try:
-            above = (self.folder, *self.folder.parents)
-            self._made.extend(folder for folder in above if not folder.exists())
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self.partial()
         except (OSError, RuntimeError) as cause:
             self.abandon()
@@ -86,9 +81,7 @@ class ResultFolder:
         """Remove what is not published; safe to call twice."""
         if self._scratch is not None:
             self._scratch.close()
-        with suppress(OSError):  # it holds something
-            for folder in self._made:
-                folder.rmdir()
+        remove_empty()
 
     def _is_of_result(self, file: Path) -> bool:
         if not file.is_file():

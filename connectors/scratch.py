@@ -30,6 +30,9 @@ REMOVAL_SECONDS = 0.5
 _held: dict[Path, int | None] = {}
 """The folders of this process, each with the descriptor of its lock; None: there are no locks."""
 
+_made: list[Path] = []
+"""Folders of users that this process made, each after the one it is in; they stay if they hold
+something at the end."""
 
 _removing = Lock()
 """Held while it is settled who lets go of a lock."""
@@ -122,10 +125,33 @@ def scratch_folder() -> Iterator[Path]:
         _remove(folder)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, and those that it is in.
+
+    Those that are new and stay empty are removed by `remove_empty`, and after a signal.
+
+    Raises:
+        OSError: it can't be made, or it is no folder.
+    """
+    above = reversed((folder, *folder.parents))
+    # known before they are there: a signal may end the process in between
+    _made.extend(made for made in above if not os.path.lexists(made))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_empty() -> None:
+    """Remove the folders for results that this process made and that hold nothing."""
+    for folder in reversed(_made.copy()):
+        with suppress(OSError):  # it holds something, or is not made yet
+            folder.rmdir()
+            _made.remove(folder)
+
+
 def remove_all() -> None:
     """Remove all folders; called by a thread that then ends the process."""
     for folder in list(_held):
         _remove(folder)
+    remove_empty()
 
 
 def remove_all_of(folder: Path) -> bool:

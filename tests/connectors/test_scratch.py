@@ -5,6 +5,7 @@ import resource
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals
 
 import pytest
 
@@ -183,3 +184,35 @@ def test_one_that_can_not_be_locked_is_not_left(temporary: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
     assert not list(temporary.iterdir())
+
+
+STOPPED = """
+import os, signal, sys, time
+from pathlib import Path
+from flows.terminal.signals import take_over_signals
+take_over_signals()
+from connectors.log_folder import LogFolder
+from connectors.result_folder import ResultFolder
+LogFolder(Path(sys.argv[1]))
+ResultFolder(Path(sys.argv[2]), ("a",), frozenset()).prepare()
+os.kill(os.getpid(), int(sys.argv[3]))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP, SIGQUIT])
+def test_a_signal_removes_new_folders_for_results_that_hold_nothing(
+    tmp_path: Path, number: Signals
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").touch()
+    for log, report in (("new/log", "new/other/report"), ("old", "used/report"), ("old", "used")):
+        names = (tmp_path / log, tmp_path / report, int(number))
+        ended = run(python("-c", STOPPED, *names), code=128 + number)
+        assert ended.err == f"Stopped by `{number.name}`. Nothing was changed.\n"
+        assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")} == {
+            "old",
+            "used",
+            "used/file",
+        }

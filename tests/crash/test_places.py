@@ -10,7 +10,7 @@ import pytest
 from connectors.claim import DESCRIPTORS
 from tests.crash.conftest import Children, Template, check_rerun, compiled
 from tests.support.oracle import check, read
-from tests.support.other_programs import bytes_of, leave_a_wal
+from tests.support.other_programs import bytes_of, kept_open, leave_a_wal
 from tests.support.program import can, ceramic_order, python, run
 
 
@@ -42,13 +42,28 @@ def test_a_file_system_that_lacks_locks_or_shared_memory_is_named_and_nothing_is
         "LACKING": lacking,
         "LACKING_ERRNO": str(error_number),
     }
-    ended = run(ceramic_order("run", database, "--quiet"), code=2, environment=environment)
-    assert "its file system is `" in ended.err
-    assert "a local disk" in ended.err
-    assert "Nothing was changed." in ended.err
-    assert lacking == "memory" or os.strerror(error_number) in ended.err
-    assert bytes_of(children.folder) == before
+    for options in ([], ["--follow"]):
+        line = ceramic_order("run", database, "--quiet", *options)
+        ended = run(line, code=2, environment=environment)
+        assert "its file system is `" in ended.err
+        assert "a local disk" in ended.err
+        assert "Nothing was changed." in ended.err
+        assert lacking == "memory" or os.strerror(error_number) in ended.err
+        assert bytes_of(children.folder) == before
     check_rerun(small.contents, database, children)
+
+
+def test_a_refused_follow_leaves_the_wal_of_a_program_that_has_the_database_open(
+    small: Template, children: Children, lacking_library: Path
+) -> None:
+    database = small.copy(children.folder)
+    environment = {"LD_PRELOAD": str(lacking_library), "LACKING": "memory"}
+    with kept_open(database):
+        before = bytes_of(children.folder)
+        assert f"{database.name}-wal" in before
+        line = ceramic_order("run", database, "--quiet", "--follow")
+        assert "Nothing was changed." in run(line, code=2, environment=environment).err
+        assert bytes_of(children.folder) == before
 
 
 def test_a_clock_that_is_set_back_holds_nobody_up(

@@ -1,6 +1,7 @@
 """SIGINT and SIGTERM end a run at any moment with one line that says what is kept."""
 
 import re
+import shutil
 import time
 from pathlib import Path
 from random import Random
@@ -10,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from connectors.report import FILES
 from tests.crash.conftest import (
     Children,
     Faults,
@@ -60,8 +62,9 @@ def _check_signals(moments: int, large: Template, children: Children, rng: Rando
     for _ in range(moments):
         number, delay = rng.choice([SIGINT, SIGTERM, SIGHUP, SIGQUIT]), rng.uniform(0, seconds)
         print(f"{number.name} after {delay} s")  # noqa: T201 # pytest shows it with a failure
-        database = large.copy(children.folder)
-        child = children.start(database, *OPTIONS)
+        database, results = large.copy(children.folder), children.folder / "results"
+        shutil.rmtree(results, ignore_errors=True)
+        child = children.start(database, *OPTIONS, "--report", str(results / "report"))
         time.sleep(delay)
         ready = _listens(child) or child.poll() is not None
         assert ready or not _has_loaded(child, "pyarrow")
@@ -70,6 +73,8 @@ def _check_signals(moments: int, large: Template, children: Children, rng: Rando
             ended = end(child)
             _check_stopped_by(number, ended, large.contents, database)
             midway += (ended.kept() or 0) > 0
+            reported = {file.name for file in results.glob("*/*")}
+            assert reported == set(FILES.values()) if reported else not results.exists()
         else:
             # what the interpreter says before our first lines is not ours
             _, err = child.communicate()
