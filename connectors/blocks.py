@@ -33,6 +33,14 @@ _NAMED = ", ".join(f"{expression} AS {name}" for name, expression in COLUMNS.ite
 
 ROW = "SELECT rowid FROM ceramic_one_block WHERE multihash = ?"
 BLOCK = f"SELECT {_NAMED} FROM ceramic_one_block WHERE multihash = ?"  # a constant
+READABLE_BLOCK = """
+    SELECT coalesce(CAST(multihash AS BLOB), x'') AS multihash,
+           CASE WHEN octet_length(bytes) > {0} THEN zeroblob({0} + 1)
+                ELSE coalesce(CAST(bytes AS BLOB), x'') END AS bytes
+    FROM ceramic_one_block WHERE multihash = ?
+"""
+"""A block; for one that no node can read stand zeros, so many that they are too many as well.
+SQLite answers `octet_length` without reading the block."""
 SIZED_BLOCK = """
     SELECT coalesce(CAST(multihash AS BLOB), x'') AS multihash,
            CASE WHEN octet_length(bytes) <= {} THEN CAST(bytes AS BLOB) ELSE x'' END AS bytes,
@@ -62,8 +70,10 @@ class Found:
 class BlockReader:
     """Finds blocks by multihash, on one connection; not to be shared between threads."""
 
-    def __init__(self, connection: Connection, sizes: PageSizes) -> None:
+    def __init__(self, connection: Connection, sizes: PageSizes, *, checked: bool = False) -> None:
+        """With `checked`, no byte of a block of more than `unread_bytes` is read."""
         self._sizes = sizes
+        self._whole = READABLE_BLOCK.format(sizes.unread_bytes) if checked else BLOCK
         self._range = rows_between(
             connection,
             "ceramic_one_block",
@@ -146,7 +156,7 @@ class BlockReader:
             return found.content
         wanted = multihashes.take(pa.array(large))
         blocks = self._blocks.execute(
-            BLOCK, pa.record_batch([pc.unique(wanted)], names=["multihash"])
+            self._whole, pa.record_batch([pc.unique(wanted)], names=["multihash"])
         ).fetch_arrow_table()
         if not blocks.num_rows:
             return found.content

@@ -18,6 +18,7 @@ from bytewax.operators import StatefulBatchLogic
 from operators.check.aside import with_needs
 from operators.check.batch import NodeCheck
 from operators.check.later import LaterCheck
+from operators.check.shared_blocks import LARGEST_BLOCK
 from operators.encoding.columns import Rows
 from operators.encoding.layouts import (
     DATA_LAYOUT,
@@ -89,6 +90,7 @@ def decode_events(
         links, rows = _in_input_order(raw, [*groups, alone])
         aside = None
         if check is not None:
+            reasons |= {row: Reason.BLOCK_TOO_LARGE for row in reasons if _is_too_large(raw, row)}
             kind = np.full(raw.num_rows, _UNREADABLE, dtype=np.int8)
             kind[rows] = links["kind"]
             with measure("check", links.num_rows):
@@ -105,6 +107,11 @@ def decode_events(
             unpassed = [*checked.failures, *np.unique(checked.aside).tolist()]
             links = links.filter(pa.array(~np.isin(rows, unpassed))) if unpassed else links
     return Decoded(links, _rejects(raw, sorted(reasons.items())), aside)
+
+
+def _is_too_large(raw: pa.RecordBatch, row: int) -> bool:
+    """Whether a block of an event's own is too large for a node; its source need not read it."""
+    return any(len(raw[name][row].as_buffer()) > LARGEST_BLOCK for name in ("root", "payload"))
 
 
 def _read_alone(raw: pa.RecordBatch, groups: list[Places]) -> tuple[Places, dict[int, Reason]]:

@@ -96,6 +96,20 @@ def test_large_blocks_take_no_more_memory_than_a_page(
     assert peak - peak_kib < MOST_KIB
 
 
+def test_no_byte_is_read_of_a_block_that_no_node_can_read(tmp_path: Path, peak_kib: int) -> None:
+    path = store(tmp_path / "node.db", together([100, 64 * MEBIBYTE, 100, 100]))
+    with closing(connect(path, "rw")) as connection:
+        # as if the root block of the last event were so large
+        execute(
+            connection,
+            f"UPDATE ceramic_one_block SET bytes = zeroblob({64 * MEBIBYTE}) "  # numbers
+            "WHERE rowid = (SELECT max(rowid) FROM ceramic_one_block)",
+        )
+    ended, peak = run_measured(ceramic_order("run", path, "--json"))
+    assert ended.document["reasons"] == {"block larger than 4 MiB": 2}
+    assert peak - peak_kib < 64 * 1024
+
+
 def bytes_read() -> int:
     """What this process has read so far, from wherever."""
     name, count = Path("/proc/self/io").read_text().splitlines()[0].split()
