@@ -9,6 +9,7 @@ from threading import Lock
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.page_sizes import PageSizes
 from connectors.plans import indexed_by, rows_between
 from connectors.sqlite import Connection, Cursor, connect, sqlite_errors
 from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
@@ -40,6 +41,15 @@ BLOCK = f"""
     FROM ceramic_one_block AS block WHERE multihash = ?
 """  # put together from constants
 """A block by its multihash."""
+
+READABLE_BLOCK = f"""
+    SELECT CAST(multihash AS BLOB) AS multihash,
+           CASE WHEN octet_length(bytes) > {PageSizes.unread_bytes}
+                THEN zeroblob({PageSizes.unread_bytes} + 1)
+                ELSE {_bytes_of("block")} END AS bytes
+    FROM ceramic_one_block AS block WHERE multihash = ?
+"""  # put together from constants
+"""The same for a check: for a block that no node can read stand too many zeros."""
 
 EVENT_WITH_BLOCKS = f"""
     SELECT event.rowid AS rowid, CAST(event.cid AS BLOB) AS cid,
