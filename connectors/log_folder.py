@@ -75,7 +75,8 @@ class LogFolder:
 
     def _locked(self) -> int | None:
         """Lock the folder for as long as this process lives, where its file system has locks."""
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        # a named pipe in its place would wait for its other end
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as cause:

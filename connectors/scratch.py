@@ -185,11 +185,13 @@ def remove_leftovers(parent: Path) -> list[Path]:
     A folder that is empty but for its lock file is not named: its process may be removing it now.
     """
     removed = []
-    for lock in parent.glob(f"{PREFIX}*/{LOCK_FILE}"):
-        if (descriptor := lock_of_leftover(lock.parent)) is not None:
-            if len(_entries(lock.parent)) > 1:
-                removed.append(lock.parent)
-            remove_folder(lock.parent, descriptor)
+    for folder in _entries(parent):
+        if not folder.name.startswith(PREFIX):
+            continue
+        if (descriptor := lock_of_leftover(folder)) is not None:
+            if len(_entries(folder)) > 1:
+                removed.append(folder)
+            remove_folder(folder, descriptor)
     return removed
 
 
@@ -242,8 +244,10 @@ def _make(parent: Path) -> Path:
     try:
         _held[folder] = _locked(folder)
     except OSError:
-        # without a lock file nobody would ever remove it
-        shutil.rmtree(folder, ignore_errors=True)
+        # without a lock file nobody would ever remove it; `rmtree` would need a descriptor
+        with suppress(OSError):
+            (folder / f"{LOCK_FILE}-new").unlink(missing_ok=True)
+            folder.rmdir()
         raise
     return folder
 

@@ -216,3 +216,10 @@ def test_a_signal_removes_new_folders_for_results_that_hold_nothing(
             "used",
             "used/file",
         }
+
+
+def test_where_the_place_itself_is_gone_there_are_no_leftovers(temporary: Path) -> None:
+    place = temporary / "place"
+    assert Scratch(place).remove_leftovers() == []
+    place.touch()
+    assert Scratch(place).remove_leftovers() == []
