@@ -13,6 +13,7 @@ from flows.amounts import MEGABYTE
 from flows.machine import memory_there_is
 from flows.memory import EVENT_BYTES, Memory
 from flows.terminal.words import counted
+from operators.order import SHARDS
 
 ROW_BYTES = """
     SELECT coalesce(avg(length(CAST(order_key AS BLOB)) + length(CAST(cid AS BLOB))), 0)
@@ -62,7 +63,7 @@ class Plan:
     database_bytes: int
     memory_limit: int
     spilled_bytes: int
-    """Bytes that do not fit in memory and go to files; 0: all fits."""
+    """Bytes of waiting events that go to files; 0: all stay in memory."""
     scratch: str
     """The folder in which a folder for these files is made."""
     scratch_free_bytes: int
@@ -124,14 +125,15 @@ def make_plan(
         _require_memory(memory)
     undelivered = int(scalar(connection, COUNT_UNDELIVERED) or 0)
     page_bytes = int(scalar(connection, "PRAGMA page_size"))
-    spilled = undelivered * EVENT_BYTES if undelivered * EVENT_BYTES > memory.order else 0
+    waiting = undelivered * EVENT_BYTES
+    spilled = waiting if waiting > memory.shard * SHARDS else 0
     pages = _changed_pages(connection, undelivered, page_bytes) if writes else 0
     scratch_free, disk_free = _free(scratch), _free(path.parent)
     if spilled * (1 + SPARE_SHARE) > scratch_free and must_end:
         raise CannotStartError(
             f"`{scratch}` has `{scratch_free:,}` bytes free, but about `{spilled:,}` and some more "
             "are needed for waiting events",
-            advice="Make room there, or raise `--memory-limit`.",
+            advice="Make room there, or set TMPDIR to a folder on another disk.",
         )
     wal_bytes = pages * (page_bytes + FRAME_BYTES)
     if writes:

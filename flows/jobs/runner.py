@@ -121,7 +121,7 @@ def error_of(
         cause = InterruptedRunError(
             f"Can't keep waiting events in `{cause.filename}`",
             why=cause.strerror,
-            advice="Make room there, or raise `--memory-limit`.",
+            advice="Make room there, or set TMPDIR to a folder on another disk.",
             retry=True,
         )
     if isinstance(cause, CeramicOrderError):

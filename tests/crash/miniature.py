@@ -16,7 +16,7 @@ PAGE_ROWS = 32
 
 DEFAULTS = RunOptions(
     pages=PageSizes(run_rows=PAGE_ROWS, looked_up_rows=PAGE_ROWS),
-    shares=Memory(10**9, check=10**6, sink=4_000, shard=2_000),
+    shares=Memory(10**9, check=10**6, sink=4_000, order=16_000),
     order=OrderSettings(settle_rows=2, recent_rows=16),
     sink=SinkSettings(run_rows=50, dense_rows=20, checkpoint_pages=100, cache_kib=100),
 )

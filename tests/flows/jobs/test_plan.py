@@ -75,7 +75,7 @@ def closing_with(finish: Callable[[], None]) -> Iterator[None]:
 def test_waiting_events_that_do_not_fit_are_planned_to_go_to_files(
     database: Path, tmp_path: Path
 ) -> None:
-    few = Memory(limit=10**9, check=10**6, sink=0, shard=1000)
+    few = Memory(limit=10**9, check=10**6, sink=0, order=8000)
     plan = planned(database, RunOptions(shares=few), connect, Scratch(tmp_path))
     assert plan.spilled_bytes == 9_000 * 130
     assert f"1.2 MB to files in {tmp_path}" in str(plan)

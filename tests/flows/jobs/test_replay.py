@@ -149,7 +149,7 @@ def test_the_digest_does_not_depend_on_how_the_work_is_cut(synthetic: Path, tmp_
     cuts = [
         RunOptions(),
         RunOptions(partitions=1, batch_rows=1),
-        RunOptions(partitions=7, batch_rows=100, shares=Memory(10**9, 10**6, 0, 1000)),
+        RunOptions(partitions=7, batch_rows=100, shares=Memory(10**9, 10**6, 0, 8000)),
         RunOptions(partitions=16, batch_rows=10_000),
     ]
     replays = [
