@@ -142,3 +142,16 @@ def test_a_row_of_a_list_stops_its_event_in_run_and_verify_alike(tmp_path: Path)
     violations = {finding.rule.name: finding.violations for finding in verification.findings}
     assert verification.failed == {"block-readable", "root-flagged"}
     assert violations["block-readable"] + violations["root-flagged"] == len(UNREADABLE)
+
+
+def test_a_row_far_from_the_others_of_its_list_is_seen_by_verify_alone(tmp_path: Path) -> None:
+    stream, prev = WORLD["init"].stream, WORLD["leaf"].cid
+    events = [data_event(stream, prev, {"n": number}) for number in range(3)]
+    put = (
+        "INSERT INTO ceramic_one_event_block (event_cid, block_multihash, codec, root, idx) "
+        f"VALUES (x'{events[0].cid.hex()}', x'{SHA_256}', 'x', 0, 9)"
+    )
+    path = change(store(tmp_path / "db", more=[(event, None) for event in events]), put)
+    # it lies behind the rows of the page's last event, so no range that a run reads holds it
+    assert run(path, RunOptions()).run_state.delivered == len(events)
+    assert verify(path).failed == {"block-readable"}
