@@ -51,13 +51,15 @@ LEAST_GROUP = 400_000_000
 
 WANTED = {
     "seconds, warm": 110.0,
+    "seconds, warm, times the write alone": 4.2,
     "seconds in a seventh of memory, from cold": 240.0,
     "read there, times the database": 1.5,
     "written without files, times what the write alone writes": 1.5,
     "RssAnon with --memory-limit 512MB: MB": 600.0,
     "microseconds an event, times those at 1,000,000": 1.3,
 }
-"""At most, at 10 million events."""
+"""At most, at 10 million events. Seconds depend on the machine: on the one for which 110 are wanted
+the write alone took 26."""
 
 
 WANTED_IN_LITTLE = {
@@ -137,6 +139,7 @@ def show(found: list[Scale]) -> None:
     growth = (warm.seconds / warm.undelivered) / (smallest.seconds / smallest.undelivered)
     reached: list[float | None] = [
         warm.seconds,
+        warm.seconds / warm.alone.seconds if warm.alone else None,
         in_group[0].seconds if in_group else None,
         in_group[0].read_bytes / in_group[0].database_bytes if in_group else None,
         _own_written(warm),
