@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from connectors.lookup import READABLE_BLOCK
 from connectors.page_sizes import PageSizes
 from connectors.plans import rows_between
 from connectors.sqlite import Connection, bound
@@ -33,14 +34,6 @@ _NAMED = ", ".join(f"{expression} AS {name}" for name, expression in COLUMNS.ite
 
 ROW = "SELECT rowid FROM ceramic_one_block WHERE multihash = ?"
 BLOCK = f"SELECT {_NAMED} FROM ceramic_one_block WHERE multihash = ?"  # a constant
-READABLE_BLOCK = """
-    SELECT coalesce(CAST(multihash AS BLOB), x'') AS multihash,
-           CASE WHEN octet_length(bytes) > {0} THEN zeroblob({0} + 1)
-                ELSE coalesce(CAST(bytes AS BLOB), x'') END AS bytes
-    FROM ceramic_one_block WHERE multihash = ?
-"""
-"""A block; for one that no node can read stand zeros, so many that they are too many as well.
-SQLite answers `octet_length` without reading the block."""
 SIZED_BLOCK = """
     SELECT coalesce(CAST(multihash AS BLOB), x'') AS multihash,
            CASE WHEN octet_length(bytes) <= {} THEN CAST(bytes AS BLOB) ELSE x'' END AS bytes,
@@ -71,9 +64,9 @@ class BlockReader:
     """Finds blocks by multihash, on one connection; not to be shared between threads."""
 
     def __init__(self, connection: Connection, sizes: PageSizes, *, checked: bool = False) -> None:
-        """With `checked`, no byte of a block of more than `unread_bytes` is read."""
+        """With `checked`, no byte of a block is read that no node can read."""
         self._sizes = sizes
-        self._whole = READABLE_BLOCK.format(sizes.unread_bytes) if checked else BLOCK
+        self._whole = READABLE_BLOCK if checked else BLOCK
         self._range = rows_between(
             connection,
             "ceramic_one_block",

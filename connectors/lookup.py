@@ -9,7 +9,6 @@ from threading import Lock
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.page_sizes import PageSizes
 from connectors.plans import indexed_by, rows_between
 from connectors.sqlite import Connection, Cursor, connect, sqlite_errors
 from operators.encoding.envelope import MULTIHASH_AT, PLAIN_ENVELOPE
@@ -42,14 +41,18 @@ BLOCK = f"""
 """  # put together from constants
 """A block by its multihash."""
 
+_READABLE_BYTES = 4 * 2**20
+"""Bytes of a block that a node can read, at most (FORMAT.md, What a node needs to serve an event).
+"""
+
 READABLE_BLOCK = f"""
     SELECT CAST(multihash AS BLOB) AS multihash,
-           CASE WHEN octet_length(bytes) > {PageSizes.unread_bytes}
-                THEN zeroblob({PageSizes.unread_bytes} + 1)
+           CASE WHEN octet_length(bytes) > {_READABLE_BYTES} THEN zeroblob({_READABLE_BYTES} + 1)
                 ELSE {_bytes_of("block")} END AS bytes
     FROM ceramic_one_block AS block WHERE multihash = ?
 """  # put together from constants
-"""The same for a check: for a block that no node can read stand too many zeros."""
+"""A block by its multihash, for a check: for one that is too large for a node stand zeros, which
+are too large as well. SQLite answers `octet_length` without reading the block."""
 
 EVENT_WITH_BLOCKS = f"""
     SELECT event.rowid AS rowid, CAST(event.cid AS BLOB) AS cid,

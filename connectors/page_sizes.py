@@ -43,10 +43,6 @@ class PageSizes:
     """Bytes of a block in a window at most. A larger one is left out, and read only where an event
     of the page names it."""
 
-    unread_bytes: int = 4 * 2**20
-    """Where events are checked, no byte of a block of more bytes is read: a node can't read it
-    either."""
-
     other_block_bytes: int = 1024
     """Bytes of a block that goes with a page for the check, at most; a capability has about 700, a
     proof less than 200."""

@@ -12,14 +12,7 @@ from cbrrr import CID, DagCborTypes, encode_dag_cbor
 from connectors.run_state import RunState
 from connectors.source import UndeliveredSource
 from connectors.sqlite import connect, execute
-from flows.synth.events import (
-    Event,
-    block,
-    build_event,
-    capability,
-    data_event,
-    init_event,
-)
+from flows.synth.events import Event, block, build_event, capability, data_event, init_event
 from tests.support.job import store
 from tests.support.program import ceramic_order, run_measured
 

@@ -20,6 +20,7 @@ from flows.machine import memory_there_is
 from flows.memory import Memory, default_limit, share_out
 from flows.synth.database import write_database
 from flows.synth.streams import Population
+from operators.order import SHARDS
 from tests.support.oracle import read
 from tests.support.program import ceramic_order
 from tests.support.program import run as run_program
@@ -150,3 +151,10 @@ def test_the_shares_together_are_less_than_the_limit(limit: int) -> None:
     memory = share_out(limit)
     assert 0 < memory.order + memory.sink + memory.check < limit
     assert default_limit() <= memory_there_is()
+
+
+def test_a_higher_limit_does_not_keep_more_waiting_events_out_of_files() -> None:
+    memory, larger = share_out(4_000 * MEGABYTE), share_out(8_000 * MEGABYTE)
+    assert memory.shard == larger.shard < memory.order // SHARDS
+    # what follows has no files
+    assert larger.order > memory.order
