@@ -65,6 +65,11 @@ class Claim:
     _lock_file: int | None
     _locks: FileLocks = field(repr=False)
 
+    @property
+    def descriptor(self) -> int:
+        """Of the database file, open until the claim is closed."""
+        return self._locks.descriptor
+
     def require_in_place(self) -> None:
         """Check that the name still means the file that was claimed.
 

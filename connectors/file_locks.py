@@ -36,6 +36,11 @@ class FileLocks:
         self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
+    @property
+    def descriptor(self) -> int:
+        """Of the file, to read it with; -1 when it is closed."""
+        return self._descriptor
+
     def close(self) -> None:
         """Drop all locks; safe to call twice."""
         descriptor, self._descriptor = self._descriptor, -1

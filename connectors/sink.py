@@ -13,6 +13,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.errors import InterruptedRunError
 from connectors.numbers import highest_number
+from connectors.read_ahead import EventPages, read_ahead
 from connectors.run_state import RunState
 from connectors.sorted_runs import Integers, RunFiles, SortedRun, numbered, sorted_run
 from connectors.sqlite import (
@@ -79,6 +80,8 @@ class DeliveredSink(FixedPartitionedSink[pa.RecordBatch, int]):
     """Whether this process of a cluster is the one that writes."""
     connection: Connection | None = None
     """The connection that writes, which stays open; None: one of its own."""
+    descriptor: int | None = None
+    """Of the database file, through which pages are read ahead; None: they are not."""
     last_number: int | None = None
     """What the highest number must be at the start; None: whatever it is."""
     are_there: Callable[[Connection, pa.Array], bool] | None = None
@@ -113,6 +116,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         self._files = RunFiles(sink.settings.spill_folder, sink.settings.memory_bytes)
         self._last_number = sink.last_number
         self._are_there = sink.are_there
+        self._descriptor = sink.descriptor
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
         self._batch: Future[None] | None = None
         with self._failing():
@@ -205,7 +209,7 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
         with self._failing(), self._run_state.writing:
             self._run_state.start_writing(events)
             with self._run_state.measure("write", events):
-                first_number = self._write_numbers(runs, events)
+                first_number = self._write_numbers(runs, events, dense)
             self._last_number = first_number + events - 1
             self._run_state.add_batch(events, inits, first_number)
             if dense and self._settings.checkpoint_pages:
@@ -222,12 +226,18 @@ class _Writer(StatefulSinkPartition[pa.RecordBatch, int]):
             self._run_state.fail(error)
             raise
 
-    def _write_numbers(self, runs: Sequence[SortedRun], events: int) -> int:
-        """Write one transaction; the first of its numbers."""
+    def _write_numbers(self, runs: Sequence[SortedRun], events: int, dense: bool) -> int:
+        """Write one transaction; the first of its numbers.
+
+        What is dense has just been read; for a few events it is not worth while to look for pages.
+        """
         execute(self._connection, "BEGIN IMMEDIATE")
         try:
             first_number = self._next_number(events)
-            for numbers in numbered(runs, first_number):
+            chunks = numbered(runs, first_number)
+            if self._descriptor is not None and not dense and events >= self._settings.dense_rows:
+                chunks = read_ahead(chunks, EventPages(self._descriptor, self._connection))
+            for numbers in chunks:
                 self._set_delivered(numbers)
             with self._run_state.measure("commit", events):
                 execute(self._connection, "COMMIT")

@@ -17,8 +17,9 @@ from connectors.errors import InterruptedRunError
 
 Integers = NDArray[np.int64]
 
-CHUNK_ROWS = 1_000_000
-"""Events that are numbered and handed to SQLite together: 32 MB."""
+CHUNK_ROWS = 250_000
+"""Events that are numbered and handed to SQLite together: 8 MB. Their pages, which are read ahead,
+are some 40 MB."""
 
 SAMPLES_OF_A_CHUNK = 64
 """Rowids that are sampled of each run, to find where to cut a chunk. A chunk may be larger than

@@ -109,7 +109,13 @@ def get_flow(
         )
         if meeting.shares_file:
             settings = replace(settings, checkpoint_pages=0)
-        sink = DeliveredSink(path, run_state, settings, writes_here=writes)
+        sink = DeliveredSink(
+            path,
+            run_state,
+            settings,
+            writes_here=writes,
+            descriptor=opened.held.descriptor if opened.held else None,
+        )
         report = ReportSink(None, LEFT, WAITING, run_state, counts_here=writes)
         parts = memory.partitions(plan.undelivered)
         spill = SpillSettings(scratch.folder, memory.shard, parts)

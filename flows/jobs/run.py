@@ -57,7 +57,11 @@ def run(database: Path, options: RunOptions) -> RunResult:
         job = Job(path, options, run_state, held.connect, scratch, plan, batches_kept)
         show_plan(plan, options)
         with in_place(held, run_state):
-            run_into(job, DeliveredSink(path, run_state, settings), report)
+            run_into(
+                job,
+                DeliveredSink(path, run_state, settings, descriptor=held.descriptor),
+                report,
+            )
             # at the same time: one waits for the disk, the other for the processor
             run_state.start_phase(CHECKPOINT)
             with (
