@@ -3,9 +3,11 @@
 import re
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from connectors.database import not_in_wal_mode, require_whole
 from connectors.errors import CannotStartError, InterruptedRunError
@@ -54,16 +56,60 @@ class ClaimSettings:
 
 @dataclass
 class Claim:
-    """The hold that one run has on a database, until it is closed or the process ends."""
+    """The hold that one run has on a database, until it is closed or the process ends.
+
+    Up to `begin` nothing is changed, also where a killed program left a WAL and the claim is closed
+    again. As a context it says of a refusal after that what became of the WAL.
+    """
 
     path: Path
     lock_path: Path
     connection: Connection
     """Opened first and closed last: the last connection to close brings the WAL into the database,
     and while this one is open no other of this process needs a lock that others could hold."""
-    schema: Schema
     _lock_file: int | None
     _locks: FileLocks = field(repr=False)
+    _made: list[Path]
+    """Of `-wal` and `-shm` those that were not there before."""
+    _is_first: bool
+    """Whether no other process had the database open."""
+    _has_wal: bool
+    """Whether a WAL was left that is not in the database yet."""
+    _has_begun: bool = False
+    schema: Schema = field(init=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it.
+
+        Raises:
+            CannotStartError: the same that ends the context, where the WAL that was left is in the
+                database by now.
+        """
+        self.close()
+        if isinstance(error, CannotStartError) and self._has_wal and self._has_begun:
+            raise error.replaced(unchanged=_brought_in(self.path)) from error
+
+    def begin(self) -> None:
+        """Make the database ready to be changed; safe to call twice.
+
+        A WAL that was left is brought into it, and then it must be as long as its header says.
+
+        Raises:
+            CannotStartError: it is not, or the disk is full. No number was given.
+        """
+        if self._has_wal and not self._has_begun:
+            _checkpoint(self.connection, self.path)
+            self._has_begun = True
+            require_whole(self.connection, self.path)
+        self._has_begun = True
 
     @property
     def descriptor(self) -> int:
@@ -97,6 +143,10 @@ class Claim:
     def close(self) -> None:
         """Close the last connection, and let others in; safe to call twice."""
         try:
+            if self._has_wal and not self._has_begun:
+                _close_keeping_wal(self.connection, self.path)
+                _remove_made(self._locks, self._made)
+                self._has_wal = False
             self.connection.close()
         finally:
             self._locks.close()
@@ -115,6 +165,7 @@ def claim(
     """Make every check before a run, and hold the database for it.
 
     Two runs exclude each other by a lock on `<database>-order-lock`, which is removed at the end.
+    Before anything is changed, `Claim.begin` is to be called.
 
     Args:
         path: as `locate` gives it, for writing. This process must not have it open.
@@ -135,7 +186,7 @@ def claim(
             f"Another `ceramic-order run` is working on `{path}`",
             advice="Wait for it, or stop it first.",
         )
-    locks, connection = None, None
+    locks, held = None, None
     try:
         locks = _opened_locks(path)
         with _lockable(path):
@@ -145,24 +196,32 @@ def claim(
         _require_wal_mode(locks, path)
         if is_first:
             require_own_wal(path)
-        connection = _connected(locks, path, settings.busy_seconds)
-        schema = read_schema(connection, path)
+        wal, shm = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+        made = [file for file in (wal, shm) if not file.exists()]
+        has_wal = is_first and wal not in made and wal.stat().st_size > 0
+        connection = _connected(locks, path, settings.busy_seconds, made)
+        held = Claim(path, lock_path, connection, lock_file, locks, made, is_first, has_wal)
+        held.schema = read_schema(connection, path)
         with _lockable(path):
             if settings.keep_out and not with_others:
                 _keep_others_out(locks, path, settings.busy_seconds)
         require_orderable(connection, path)
         highest_number(connection, path)
         if is_first:
-            _checkpoint(connection, path)
-            require_whole(connection, path)
+            with starting(path):
+                # a database of a newer format can be read, and refuses only what writes
+                execute(connection, CHANGE_NOTHING)
+            if not has_wal:
+                require_whole(connection, path)
     except BaseException:
-        if connection is not None:
-            connection.close()
-        if locks is not None:
-            locks.close()
-        unlock(lock_path, lock_file)
+        if held is not None:
+            held.close()
+        else:
+            if locks is not None:
+                locks.close()
+            unlock(lock_path, lock_file)
         raise
-    return Claim(path, lock_path, connection, schema, lock_file, locks)
+    return held
 
 
 def _allow_descriptors() -> None:
@@ -222,10 +281,11 @@ def _in_use(path: Path) -> CannotStartError:
     )
 
 
-def _connected(locks: FileLocks, path: Path, busy_seconds: float) -> Connection:
-    """A connection that may write and has begun to read."""
-    companions = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
-    new = [companion for companion in companions if not companion.exists()]
+def _connected(locks: FileLocks, path: Path, busy_seconds: float, made: list[Path]) -> Connection:
+    """A connection that may write and has begun to read.
+
+    `made`: of `-wal` and `-shm` those that are not there.
+    """
     with starting(path):
         connection = connect(path, "rw", busy_seconds=busy_seconds)
     try:
@@ -238,7 +298,7 @@ def _connected(locks: FileLocks, path: Path, busy_seconds: float) -> Connection:
             return connect(path, "rw", busy_seconds=busy_seconds)
         is_lacking = _NO_FILE.search(said) is not None
         if is_lacking:
-            _remove_made(locks, new)
+            _remove_made(locks, made)
         if "I/O error" not in said:
             advice = "Check the file, its folder and the disk"
             room = ": `df` and `df -i` show the room that is left" if is_lacking else ""
@@ -268,11 +328,25 @@ def _remove_made(locks: FileLocks, made: list[Path]) -> None:
                 file.unlink(missing_ok=True)
 
 
+def _close_keeping_wal(connection: Connection, path: Path) -> None:
+    """Close a connection that would be the last, and would bring the WAL into the database.
+
+    One that only reads is opened before and closed after it: that one can't.
+    """
+    with suppress(*DATABASE_ERRORS), closing(connect(path)) as last:
+        execute(last, "SELECT count(*) FROM sqlite_master")
+        connection.close()
+
+
+def _brought_in(path: Path) -> str:
+    return (
+        f"No number was given; what a program that was killed had left in `{path.name}-wal` is in "
+        "the database now."
+    )
+
+
 def _checkpoint(connection: Connection, path: Path) -> None:
     """Bring a WAL that was left into the database, which is then as long as its header says."""
-    with starting(path):
-        # a database of a newer format can be read, and refuses only what writes
-        execute(connection, CHANGE_NOTHING)
     with sqlite_errors(
         f"Can't bring `{path.name}-wal` into `{path}`",
         CannotStartError,

@@ -104,6 +104,8 @@ def get_flow(
                 batch_rows=batch_rows,
                 writes=writes,
             )
+        if opened.held:
+            opened.held.begin()
         settings = SinkSettings(
             plan.batch_rows, memory_bytes=memory.sink, spill_folder=scratch.folder
         )

@@ -67,10 +67,12 @@ def open_database(
     if not meeting.is_first:
         return _open_to_read(meeting, stack, locate(path), partitions, options)
     path = locate(path, writable=True)
-    held = stack.enter_context(closing(claim(path)))
+    held = stack.enter_context(claim(path))
     partitions = partitions or PARTITIONS * meeting.invocation.processes
     terms: Terms = {"options": options, "partitions": partitions}
     if meeting.invocation.processes > 1:
+        # the others read the file without its WAL
+        held.begin()
         terms |= {"file": file_identity(path), "state": _state(held.connect, path)}
     return Opened(path, held.connect, meeting.lead(terms), partitions, held)
 

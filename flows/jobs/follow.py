@@ -101,11 +101,12 @@ def follow(
     with ExitStack() as stack:
         held = claim(path, options.claim, with_others=True)
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release, kept)))
-        stack.callback(held.close)
+        stack.enter_context(held)
         execute(held.connection, f"PRAGMA busy_timeout={int(settings.busy_seconds * 1000)}")
         scratch = stack.enter_context(closing(scratch_of_run(path, options)))
         plan = planned(path, options, held.connect, scratch)
         show_plan(plan, options)
+        held.begin()
         job = Job(path, options, run_state, held.connect, scratch, plan, kept)
         rounds = stack.enter_context(closing(Rounds(job, held, settings.checkpoint_pages)))
         with in_place(held, run_state, kept), _saying_what_is_kept(run_state, kept):

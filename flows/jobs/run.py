@@ -43,7 +43,7 @@ def run(database: Path, options: RunOptions) -> RunResult:
         stack.callback(report.abandon)
         held = claim(path, options.claim)
         stack.enter_context(stopped_by_signals(finish_by(run_state, held.release)))
-        stack.callback(held.close)
+        stack.enter_context(held)
         execute(held.connection, f"PRAGMA synchronous={'FULL' if options.durable else 'NORMAL'}")
         scratch = stack.enter_context(closing(scratch_of_run(path, options)))
         plan = planned(path, options, held.connect, scratch)
@@ -56,6 +56,7 @@ def run(database: Path, options: RunOptions) -> RunResult:
         )
         job = Job(path, options, run_state, held.connect, scratch, plan, batches_kept)
         show_plan(plan, options)
+        held.begin()
         with in_place(held, run_state):
             run_into(
                 job,

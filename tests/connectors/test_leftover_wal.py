@@ -14,6 +14,7 @@ from connectors.errors import CannotStartError
 from connectors.snapshot import Reader
 from connectors.sqlite import connect, execute, scalar
 from tests.support.job import chain, store
+from tests.support.program import ceramic_order, run
 
 KILLED = """
 import os, sqlite3, sys
@@ -69,7 +70,8 @@ def test_the_wal_of_a_killed_program_is_brought_into_its_database(path: Path, sh
         index.unlink()
     if shm == "foreign":
         index.write_bytes(os.urandom(32768))
-    with closing(claim(path)) as held:
+    with claim(path) as held:
+        held.begin()
         assert scalar(held.connection, COUNT) == 2
     assert list(bytes_of(path.parent)) == ["node.db"]
 
@@ -99,6 +101,91 @@ def test_what_is_no_wal_is_no_hindrance(path: Path, content: bytes) -> None:
     path.with_name("node.db-wal").write_bytes(content)
     with closing(claim(path)) as held:
         assert scalar(held.connection, COUNT) == 1
+
+
+REFUSED = {
+    "a trigger": "CREATE TRIGGER t AFTER UPDATE ON ceramic_one_event BEGIN SELECT 1; END",
+    "an index": "CREATE UNIQUE INDEX i ON ceramic_one_event (delivered) WHERE rowid > 1",
+    "another table": "ALTER TABLE ceramic_one_block RENAME TO block",
+    "the largest number": f"UPDATE ceramic_one_event SET delivered = {2**63 - 1} WHERE rowid = 2",
+    "a text": "UPDATE ceramic_one_event SET delivered = 'x' WHERE rowid = 2",
+}
+"""What a WAL of the database's own brings that a run refuses."""
+
+
+@pytest.mark.parametrize("has_shm", [True, False])
+@pytest.mark.parametrize("brought", REFUSED)
+def test_a_refused_claim_leaves_the_wal_and_the_database(
+    path: Path, brought: str, has_shm: bool
+) -> None:
+    leave_wal(path, GROW, REFUSED[brought])
+    index = path.with_name("node.db-shm")
+    if not has_shm:
+        index.unlink()
+    before = bytes_of(path.parent)
+    with pytest.raises(CannotStartError) as refused:
+        claim(path)
+    after = bytes_of(path.parent)
+    # the index of the WAL is made anew by whoever opens a database
+    assert after.keys() == before.keys()
+    assert {name: after[name] for name in ("node.db", "node.db-wal")} == {
+        name: before[name] for name in ("node.db", "node.db-wal")
+    }
+    assert refused.value.unchanged == "Nothing was changed."
+
+
+def test_what_is_no_wal_stays_where_a_claim_is_refused(path: Path) -> None:
+    with closing(connect(path, "rw")) as connection:
+        execute(connection, REFUSED["a trigger"])
+    path.with_name("node.db-wal").write_bytes(b"no WAL at all" * 4000)
+    refusal(path)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--memory-limit", "50MB"), ("--memory-limit", "50MB", "--follow")]
+)
+def test_a_run_that_can_not_end_leaves_the_wal(path: Path, arguments: tuple[str, ...]) -> None:
+    leave_wal(path, GROW, NUMBER)
+    before = bytes_of(path.parent)
+    ended = run(ceramic_order("run", path, *arguments), code=2)
+    assert "too little. Nothing was changed." in ended.err
+    after = bytes_of(path.parent)
+    del before["node.db-shm"], after["node.db-shm"]
+    assert after == before
+    run(ceramic_order("run", path))
+    assert bytes_of(path.parent).keys() == {"node.db"}
+
+
+def test_a_claim_that_is_closed_before_it_begins_leaves_the_wal(path: Path) -> None:
+    leave_wal(path, NUMBER)
+    before = bytes_of(path.parent)
+    with claim(path) as held, closing(held.connect(path)) as other:
+        assert scalar(other, COUNT) == 2
+    held.close()
+    assert bytes_of(path.parent).keys() == before.keys()
+    assert path.with_name("node.db-wal").read_bytes() == before["node.db-wal"]
+    with claim(path) as held:
+        held.begin()
+        held.begin()
+    assert list(bytes_of(path.parent)) == ["node.db"]
+
+
+def refused_after_the_beginning(path: Path) -> None:
+    with claim(path) as held:
+        held.begin()
+        raise CannotStartError("A process is not there")
+
+
+def test_a_refusal_after_the_beginning_says_what_became_of_the_wal(path: Path) -> None:
+    leave_wal(path, NUMBER)
+    brought_in = (
+        "No number was given; what a program that was killed had left in `node.db-wal` is in the "
+        "database now."
+    )
+    for unchanged in (brought_in, "Nothing was changed."):
+        with pytest.raises(CannotStartError) as refused:
+            refused_after_the_beginning(path)
+        assert refused.value.unchanged == unchanged
 
 
 @pytest.mark.parametrize("statements", [(GROW, NUMBER), (NUMBER,)])

@@ -22,7 +22,7 @@ from flows.cluster.meeting import Meeting
 from flows.jobs.invocation import Invocation
 from tests.support.cluster import addresses
 from tests.support.job import chain, store
-from tests.support.other_programs import bytes_of
+from tests.support.other_programs import bytes_of, leave_a_wal
 
 PATIENCE = 60.0
 OPTIONS: dict[str, Any] = {"shards": 8}
@@ -237,3 +237,9 @@ def test_an_address_without_a_port_is_refused(address: str) -> None:
         Meeting(Invocation(1, (address, "localhost:1")), PATIENCE),
     ):
         pass
+
+
+def test_a_cluster_that_does_not_meet_says_that_a_wal_was_brought_in(path: Path) -> None:
+    leave_a_wal(path)
+    (said,) = outcomes([member(0, path, seconds=0.5)], count=2)
+    assert "No number was given; what a program that was killed had left in `node.db-wal`" in said
