@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from connectors.lookup import READABLE_BLOCK
+from connectors.lookup import BLOCK
 from connectors.page_sizes import PageSizes
 from connectors.plans import rows_between
 from connectors.sqlite import Connection, bound
@@ -30,10 +30,8 @@ COLUMNS = {
     "multihash": "coalesce(CAST(multihash AS BLOB), x'')",
     "bytes": "coalesce(CAST(bytes AS BLOB), x'')",
 }
-_NAMED = ", ".join(f"{expression} AS {name}" for name, expression in COLUMNS.items())
 
 ROW = "SELECT rowid FROM ceramic_one_block WHERE multihash = ?"
-BLOCK = f"SELECT {_NAMED} FROM ceramic_one_block WHERE multihash = ?"  # a constant
 SIZED_BLOCK = """
     SELECT coalesce(CAST(multihash AS BLOB), x'') AS multihash,
            CASE WHEN octet_length(bytes) <= {} THEN CAST(bytes AS BLOB) ELSE x'' END AS bytes,
@@ -63,10 +61,8 @@ class Found:
 class BlockReader:
     """Finds blocks by multihash, on one connection; not to be shared between threads."""
 
-    def __init__(self, connection: Connection, sizes: PageSizes, *, checked: bool = False) -> None:
-        """With `checked`, no byte of a block is read that no node can read."""
+    def __init__(self, connection: Connection, sizes: PageSizes) -> None:
         self._sizes = sizes
-        self._whole = READABLE_BLOCK if checked else BLOCK
         self._range = rows_between(
             connection,
             "ceramic_one_block",
@@ -143,13 +139,16 @@ class BlockReader:
         return Found(_replaced(content, absent, blocks["bytes"].take(pa.array(at))), size)
 
     def whole(self, multihashes: pa.Array, found: Found) -> pa.Array:
-        """The blocks that were found for these multihashes, with the large ones."""
+        """The blocks that were found for these multihashes, with the large ones.
+
+        No byte is read of one that is too large for a node.
+        """
         large = np.flatnonzero(found.size > self._sizes.large_bytes)
         if not len(large):
             return found.content
         wanted = multihashes.take(pa.array(large))
         blocks = self._blocks.execute(
-            self._whole, pa.record_batch([pc.unique(wanted)], names=["multihash"])
+            BLOCK, pa.record_batch([pc.unique(wanted)], names=["multihash"])
         ).fetch_arrow_table()
         if not blocks.num_rows:
             return found.content

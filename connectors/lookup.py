@@ -20,18 +20,30 @@ ROOT = """
 """The multihash of the root block is the tail of the event's CID, after a codec of one byte or
 two."""
 
+READABLE_BYTES = 4 * 2**20
+"""Bytes of a block that a node can read, at most (FORMAT.md, What a node needs to serve an event).
+"""
+
+_IS_READABLE = f"octet_length({{}}.bytes) <= {READABLE_BYTES}"
+"""SQLite answers `octet_length` without reading the block."""
+
 PAYLOAD = f"""
     payload.multihash =
-        CASE WHEN substr(root.bytes, 1, {len(PLAIN_ENVELOPE)}) = x'{PLAIN_ENVELOPE.hex()}'
+        CASE WHEN {_IS_READABLE.format("root")}
+              AND substr(root.bytes, 1, {len(PLAIN_ENVELOPE)}) = x'{PLAIN_ENVELOPE.hex()}'
              THEN substr(root.bytes, {MULTIHASH_AT + 1}, 34) END
 """
 
 
 def _bytes_of(block: str) -> str:
-    """The content of a block, empty where there is none or where a node can't read it."""
+    """The content of a block, empty where there is none or where it is no content.
+
+    For a block that is too large for a node stand zeros, which are too large as well.
+    """
     return f"""
-        CASE WHEN typeof({block}.bytes) IN ('blob', 'text')
-             THEN CAST({block}.bytes AS BLOB) ELSE x'' END
+        CASE WHEN typeof({block}.bytes) NOT IN ('blob', 'text') THEN x''
+             WHEN {_IS_READABLE.format(block)} THEN CAST({block}.bytes AS BLOB)
+             ELSE zeroblob({READABLE_BYTES} + 1) END
     """
 
 
@@ -40,19 +52,6 @@ BLOCK = f"""
     FROM ceramic_one_block AS block WHERE multihash = ?
 """  # put together from constants
 """A block by its multihash."""
-
-_READABLE_BYTES = 4 * 2**20
-"""Bytes of a block that a node can read, at most (FORMAT.md, What a node needs to serve an event).
-"""
-
-READABLE_BLOCK = f"""
-    SELECT CAST(multihash AS BLOB) AS multihash,
-           CASE WHEN octet_length(bytes) > {_READABLE_BYTES} THEN zeroblob({_READABLE_BYTES} + 1)
-                ELSE {_bytes_of("block")} END AS bytes
-    FROM ceramic_one_block AS block WHERE multihash = ?
-"""  # put together from constants
-"""A block by its multihash, for a check: for one that is too large for a node stand zeros, which
-are too large as well. SQLite answers `octet_length` without reading the block."""
 
 EVENT_WITH_BLOCKS = f"""
     SELECT event.rowid AS rowid, CAST(event.cid AS BLOB) AS cid,

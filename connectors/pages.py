@@ -28,7 +28,7 @@ def read_pages(
     Every statement is a read transaction of its own, so the WAL never grows because of it.
     """
     with (
-        closing(BlockReader(connection, sizes, checked=event_blocks)) as blocks,
+        closing(BlockReader(connection, sizes)) as blocks,
         closing(EventBlockReader(connection, sizes)) as reader,
     ):
         pages = _Pages(blocks, reader if event_blocks else None, sizes)

@@ -7,7 +7,7 @@ that were put aside.
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +18,6 @@ from connectors.event_blocks import of_event, packed_by_event
 from connectors.lookup import (
     BLOCK,
     EVENT_WITH_BLOCKS,
-    READABLE_BLOCK,
     PreparedLookUp,
     known_event,
     looking_up,
@@ -92,7 +91,6 @@ class LookUps:
         self._connect = connect
         self._settings = settings
         self._blocks = PreparedLookUp(path, BLOCK, connect)
-        self._readable_blocks = PreparedLookUp(path, READABLE_BLOCK, connect)
         self._whole_events = PreparedLookUp(path, EVENT_WITH_BLOCKS, connect)
         self._lists = PreparedLookUp(path, of_event, connect)
         self.check = self._node_check() if check_node else None
@@ -114,8 +112,7 @@ class LookUps:
         folder = settings.spill_folder
         aside = AsideSettings(folder, self._fetch_events, settings.aside) if folder else None
         share = int(settings.budget_bytes * (1 - settings.inits_share))
-        fetch = partial(self._fetch, self._readable_blocks)
-        return NodeCheck(fetch, self._all_listed, budget_bytes=share, aside=aside)
+        return NodeCheck(self._fetch, self._all_listed, budget_bytes=share, aside=aside)
 
     @cached_property
     def _events(self) -> PreparedLookUp:
@@ -204,15 +201,15 @@ class LookUps:
         }
         if not named:
             return raw
-        blocks = self._fetch(self._blocks, pa.array(sorted(set(named.values())), pa.binary()))
+        blocks = self._fetch(pa.array(sorted(set(named.values())), pa.binary()))
         for row, key in named.items():
             payloads[row] = blocks.get(key, b"")
         at = RAW.get_field_index("payload")
         return raw.set_column(at, RAW.field(at), pa.array(payloads, pa.binary()))
 
-    def _fetch(self, blocks: PreparedLookUp, multihashes: pa.Array) -> dict[bytes, bytes]:
+    def _fetch(self, multihashes: pa.Array) -> dict[bytes, bytes]:
         with self._measure("look-up", len(multihashes)):
-            found = blocks.find(multihashes)
+            found = self._blocks.find(multihashes)
         return dict(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
 
     def _all_listed(self, cids: pa.Array) -> pa.Array:
@@ -223,7 +220,6 @@ class LookUps:
         """Close what was opened."""
         self.init_scan.close()
         self._blocks.close()
-        self._readable_blocks.close()
         self._lists.close()
         self._whole_events.close()
         if "_events" in self.__dict__:

@@ -89,8 +89,8 @@ def decode_events(
         alone, reasons = _read_alone(raw, groups)
         links, rows = _in_input_order(raw, [*groups, alone])
         aside = None
+        reasons |= {row: Reason.BLOCK_TOO_LARGE for row in reasons if _is_too_large(raw, row)}
         if check is not None:
-            reasons |= {row: Reason.BLOCK_TOO_LARGE for row in reasons if _is_too_large(raw, row)}
             kind = np.full(raw.num_rows, _UNREADABLE, dtype=np.int8)
             kind[rows] = links["kind"]
             with measure("check", links.num_rows):

@@ -7,7 +7,6 @@ event what a run says of it, without reading the rest of the database.
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,6 +29,10 @@ from operators.schemas import RAW, Reason
 
 PAGE_EVENTS = 1000
 """Events of a chain that are checked in one batch: that takes a tenth of the time of one by one."""
+
+PAGE_BYTES = 8 * 2**20
+"""Bytes of the root and payload blocks of such a batch: the event with which there are so many is
+its last."""
 
 
 def why(database: Path, text: str, *, check_node: bool = True) -> Why:
@@ -108,7 +111,7 @@ def _checked(
 
     None: a run would not reject it, or it is delivered.
     """
-    while page := list(islice(events, PAGE_EVENTS)):
+    for page in _pages(events):
         raw = pa.RecordBatch.from_pylist(
             [event.raw() for event in page if not event.is_delivered], schema=RAW
         )
@@ -122,6 +125,18 @@ def _checked(
         )
         for event in page:
             yield event, reasons.get(event.rowid)
+
+
+def _pages(events: Iterator[StoredEvent]) -> Iterator[list[StoredEvent]]:
+    page: list[StoredEvent] = []
+    size = 0
+    for event in events:
+        page.append(event)
+        size += len(event.root) + len(event.payload)
+        if len(page) == PAGE_EVENTS or size >= PAGE_BYTES:
+            yield page
+            page, size = [], 0
+    yield page
 
 
 def _rejected(path: Path, steps: list[Step], cause: bytes, reason: Reason, *, itself: bool) -> Why:

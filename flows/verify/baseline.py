@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from connectors.sqlite import Connection, query, scalar
 from flows.verify.derive import sql
 from flows.verify.load import Progress, insert
-from flows.verify.rows import BATCH_ROWS, LONG_VALUE, connect_immutable, stream
+from flows.verify.rows import BATCH_ROWS, LONG_VALUE, connect_immutable, pieces, stream
 
 CHANGE = pa.schema(
     [
@@ -232,7 +232,9 @@ def _compare_pages(
             tables.register("page_before", pages.before)
             tables.execute(sql("changed_rows"), {"table": table.name, "last": last}).fetchall()
         for row in _long_rows(pages.now) & _long_rows(pages.before):
-            _compare_long(tables, both, table, row)
+            if _differs(both, table, row):
+                cid = pages.now.filter(pc.equal(pages.now["id"], row))["cid"][0].as_py()
+                _note(tables, [(table.name, row, cid or None, "altered")])
         on_page(pages.now.num_rows)
 
 
@@ -246,11 +248,10 @@ def _long_rows(page: pa.Table) -> set[int]:
     return set(page.filter(pc.equal(page["is_long"], 1))["id"].to_pylist())
 
 
-def _compare_long(
-    tables: duckdb.DuckDBPyConnection, both: _Both[Connection], table: _Table, row: int
-) -> None:
-    now, before = (
-        query(one, f"{table.select(with_long=True)} WHERE rowid = ?", (row,)) for one in both
-    )
-    if not now.equals(before):
-        _note(tables, [(table.name, row, now["cid"][0].as_py() or None, "altered")])
+def _differs(both: _Both[Connection], table: _Table, row: int) -> bool:
+    """Whether a row has another value, its types apart."""
+    for column in map(_quoted, table.columns):
+        values = (pieces(one, _quoted(table.name), column, row) for one in both)
+        if any(now != before for now, before in zip_longest(*values)):
+            return True
+    return False

@@ -34,6 +34,9 @@ LARGEST_BLOCK = 4 * 1024 * 1024 - 36
 """The most bytes of a block, without its CID, that the node reads (FORMAT.md, What a node needs to
 serve an event)."""
 
+LARGEST_ENVELOPE = LARGEST_BLOCK - 1
+"""The same for an envelope, whose codec takes one byte more."""
+
 _TOO_LARGE: BlockReading = ("block_other", ("longer than 4 MiB with its CID",))
 _SHAPELESS: BlockReading = ("block_other", ("no block of an event has this shape",))
 
@@ -79,7 +82,10 @@ def read_block(block: bytes) -> list[BlockReading]:
     if len(block) > LARGEST_BLOCK:
         return [_TOO_LARGE]
     if len(block) > LARGEST_DECODED:
-        return _exact_readings(block) or [_SHAPELESS]
+        readings = _exact_readings(block) or [_SHAPELESS]
+        if len(block) <= LARGEST_ENVELOPE:
+            return readings
+        return [one for one in readings if one[0] != "block_envelope"] or [_TOO_LARGE]
     try:
         # links become what `read_link` returns
         content = cast("Cbor", decode_dag_cbor(block, cid_ctor=read_link))

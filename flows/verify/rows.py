@@ -15,6 +15,10 @@ BATCH_ROWS = 2048
 LONG_VALUE = 8_192
 """Bytes. A longer value is read by itself, so a batch of blocks never has more than 17 MB."""
 
+PIECES = 8
+"""Into so many pieces a value is cut that may be larger than a node can read: SQLite reads all of
+it, and has it in memory once, for each piece."""
+
 READ_ERRORS = (SqliteError, pa.ArrowException, OSError)
 """What reading a damaged file raises: by SQLite, by Arrow, or by the system."""
 
@@ -89,3 +93,16 @@ def stream(
         cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(BATCH_ROWS)})
         cursor.execute(sql, parameters)
         yield cursor.fetch_record_batch()
+
+
+def pieces(connection: Connection, table: str, column: str, rowid: int) -> Iterator[bytes]:
+    """The bytes of one value of any size, some at a time.
+
+    `table` and `column` are as SQL has them, quoted where they need that.
+    """
+    where = f"FROM {table} WHERE rowid = ?"  # a name of the database's own
+    size = scalar(connection, f"SELECT octet_length({column}) {where}", (rowid,)) or 0
+    step = max(LONG_VALUE, -(-size // PIECES))
+    sql = f"SELECT substr(CAST({column} AS BLOB), ?, ?) {where}"
+    for start in range(0, size, step):
+        yield scalar(connection, sql, (start + 1, step, rowid))

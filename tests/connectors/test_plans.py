@@ -43,7 +43,6 @@ PLANS: dict[str, tuple[Statement, str]] = {
     "the next event": (undelivered.next_undelivered, BY_INDEX.format(r"delivered=\? AND rowid>\?")),
     "events": (undelivered.undelivered, BY_INDEX.format(r"delivered=\? AND rowid>\? AND rowid<\?")),
     "the row of a block": (lambda _: blocks.ROW, BY_INDEX.format(r"multihash=\?")),
-    "a large block": (lambda _: blocks.BLOCK, BY_INDEX.format(r"multihash=\?")),
     "a block": (lambda _: blocks.SIZED_BLOCK.format(1), BY_INDEX.format(r"multihash=\?")),
     "rows of event blocks": (event_blocks.extent, BY_INDEX.format(r"event_cid=\?")),
     "event blocks": (event_blocks.of_event, BY_INDEX.format(r"event_cid=\?")),
