@@ -153,6 +153,22 @@ def setpriv() -> list[str]:
     return setpriv
 
 
+@pytest.mark.parametrize("command", ["run", "verify", "replay"])
+def test_a_tmpdir_that_can_not_be_written_to_is_named(
+    small: Template, children: Children, setpriv: list[str], tmp_path: Path, command: str
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    database = small.copy(children.folder)
+    before = bytes_of(children.folder)
+    more = ["--out", str(children.folder / "log")] if command == "replay" else []
+    line = [*setpriv, *ceramic_order(command, database, "-q", *more)]
+    ended = run(line, code=2, environment={"TMPDIR": str(closed)})
+    assert f"The folder `{closed}` for temporary files can't be used" in ended.err
+    assert "Nothing was changed." in ended.err
+    assert bytes_of(children.folder) == before
+
+
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
 @pytest.mark.parametrize("command", ["run", "status", "why", "missing"])
 def test_what_lies_next_to_the_database_and_can_not_be_used_is_named_and_kept(

@@ -8,6 +8,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from connectors.errors import InterruptedRunError
+from flows.jobs.follow import FollowSettings, follow
+from flows.jobs.options import RunOptions
 from tests.support.following import (
     PATIENCE,
     UNDELIVERED,
@@ -267,13 +270,16 @@ def test_another_that_numbers_events_is_noticed(tmp_path: Path, theirs: str) -> 
     with following(path, "--json") as child:
         insert(path, chain(4, 1)[2:])
         execute_elsewhere(path, theirs)
+        theirs_and_ours = read(path)
         ended = end(child)
     assert ended.code == 3, ended
     error = ended.document["error"]
     assert error["what"] == f"Another process numbers events in `{path}`"
     assert error["unchanged"] == "`1` event in `1` whole batch is delivered and kept."
+    # the rerun goes on above all that is there, and changes none of it
     with following(path) as child:
         stop(child)
+    check(theirs_and_ours, read(path))
 
 
 @pytest.mark.parametrize("more", [(), ("--follow",)])
@@ -307,6 +313,20 @@ def test_a_transaction_of_another_program_is_waited_for(tmp_path: Path) -> None:
         insert(path, chain(3)[1:2])
         until(path, UNDELIVERED, 0)
         stop(child)
+
+
+def test_a_transaction_that_stays_ends_it_and_a_rerun_finishes(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(4))
+    before = read(path)
+    impatient = FollowSettings(0.05, busy_seconds=0.3)
+    with (
+        holding(path, "BEGIN IMMEDIATE", "UPDATE ceramic_one_event SET informant = 'x'"),
+        pytest.raises(InterruptedRunError, match="database is locked") as raised,
+    ):
+        follow(path, RunOptions(quiet=True), impatient)
+    assert raised.value.unchanged == "`0` events in `0` whole batches are delivered and kept."
+    run(ceramic_order("run", path))
+    check(before, read(path))
 
 
 def test_a_program_that_has_the_database_open_is_no_reason_not_to_start(tmp_path: Path) -> None:
