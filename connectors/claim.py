@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from connectors.database import not_in_wal_mode, require_whole
+from connectors.database import require_wal_mode, require_whole
 from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.file_locks import FileLocks
 from connectors.leftover_wal import require_own_wal
@@ -38,6 +38,9 @@ class MovedError(InterruptedRunError):
 
 _NO_FILE = re.compile("I/O error|unable to open|full")
 """What SQLite says where it could not make `-wal` or `-shm`, or share the latter."""
+
+_NOT_READABLE = re.compile("not a database|malformed|unsupported")
+"""What SQLite says of a file that is none of its own, or damaged, or of another format."""
 
 CHANGE_NOTHING = "UPDATE ceramic_one_event SET delivered = delivered WHERE 0"
 
@@ -193,7 +196,7 @@ def claim(
             if not with_others:
                 _require_alone(locks, path, settings.busy_seconds)
             is_first = not with_others or locks.others_leave(0.0)
-        _require_wal_mode(locks, path)
+        require_wal_mode(path, locks.journal_mode())
         if is_first:
             require_own_wal(path)
         wal, shm = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
@@ -257,11 +260,6 @@ def _opened_locks(path: Path) -> FileLocks:
         ) from cause
 
 
-def _require_wal_mode(locks: FileLocks, path: Path) -> None:
-    if not locks.in_wal_mode():
-        raise not_in_wal_mode(path)
-
-
 def _require_alone(locks: FileLocks, path: Path, seconds: float) -> None:
     if not locks.others_leave(seconds):
         raise _in_use(path)
@@ -293,8 +291,8 @@ def _connected(locks: FileLocks, path: Path, busy_seconds: float, made: list[Pat
     except DATABASE_ERRORS as cause:
         connection.close()
         said = sqlite_says(cause)
-        if "not a database" in said:
-            # the check of the schema says what to try
+        if _NOT_READABLE.search(said):
+            # the check of the schema says so as for whoever reads
             return connect(path, "rw", busy_seconds=busy_seconds)
         is_lacking = _NO_FILE.search(said) is not None
         if is_lacking:

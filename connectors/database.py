@@ -147,16 +147,27 @@ def _require_writable(path: Path, resolved: Path, mode: int) -> None:
         )
 
 
-def not_in_wal_mode(path: Path) -> CannotStartError:
-    """The error for a database in another journal mode; a node's is always in WAL mode.
+def require_wal_mode(path: Path, mode: str) -> None:
+    """Check the journal mode of a database, as `connectors.lock_probe` names it.
 
-    In other modes an idle program holds no lock: nobody can see it or keep it out.
+    A node's is always in WAL mode. In other modes an idle program holds no lock: nobody can see it
+    or keep it out.
+
+    Raises:
+        CannotStartError: it is another one, or that of a newer format.
     """
-    return CannotStartError(
-        f"`{path}` is not in WAL mode, as a node's database is",
-        why="in other modes a program that has it open can't be seen",
-        advice=f"Turn it on: `sqlite3 {path.name} 'PRAGMA journal_mode=WAL'`.",
-    )
+    if mode == "newer":
+        raise CannotStartError(
+            f"`{path}` is in a format that this SQLite can't write",
+            why="its header asks for a newer version, or is damaged",
+            advice="Check that it is the node's database, and what `PRAGMA integrity_check` says.",
+        )
+    if mode == "rollback":
+        raise CannotStartError(
+            f"`{path}` is not in WAL mode, as a node's database is",
+            why="in other modes a program that has it open can't be seen",
+            advice=f"Turn it on: `sqlite3 {path.name} 'PRAGMA journal_mode=WAL'`.",
+        )
 
 
 def require_whole(connection: Connection, path: Path, file: Path | None = None) -> None:
@@ -170,7 +181,8 @@ def require_whole(connection: Connection, path: Path, file: Path | None = None) 
     """
     said = scalar(connection, "PRAGMA page_count") * scalar(connection, "PRAGMA page_size")
     size = (file or path).stat().st_size
-    if said != size:
+    # without any page SQLite takes it for a new one, in which the check of the schema finds nothing
+    if said not in {0, size}:
         raise CannotStartError(
             f"`{path}` has `{size:,}` bytes, but by its header it has `{said:,}`",
             why="the copy is not complete, or the file is damaged",

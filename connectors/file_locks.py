@@ -47,9 +47,9 @@ class FileLocks:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def in_wal_mode(self) -> bool:
-        """Whether the file is in WAL mode, by its header."""
-        return journal_mode(self._descriptor) == "wal"
+    def journal_mode(self) -> str:
+        """The journal mode of the file, by its header."""
+        return journal_mode(self._descriptor)
 
     def is_in_place(self) -> bool:
         """Whether the name still means the file that was opened."""

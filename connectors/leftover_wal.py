@@ -59,6 +59,16 @@ def require_own_wal(path: Path) -> None:
         CannotStartError: there is an interrupted transaction of another journal mode, or a WAL that
             does not belong to the database. Nothing was changed.
     """
+    require_no_journal(path)
+    look_at_wal(path, path, "alone")
+
+
+def require_no_journal(path: Path) -> None:
+    """Check that no transaction of another journal mode was interrupted.
+
+    Raises:
+        CannotStartError: one was. Nothing was changed.
+    """
     journal = path.with_name(path.name + "-journal")
     if _begins_with(journal, JOURNAL_MAGIC):
         raise CannotStartError(
@@ -67,7 +77,6 @@ def require_own_wal(path: Path) -> None:
             advice="If it belongs to this database, let that program undo it: open the database "
             "with it once. Else remove it.",
         )
-    look_at_wal(path, path, "alone")
 
 
 def look_at_wal(path: Path, named: Path, look: Look) -> None:

@@ -1,7 +1,8 @@
 """Reads SQLite's locks on a database file; as a program of its own it prints two words.
 
 The first is `free`, `in use` (some process has the database open), or `closed` (a run of
-ceramic-order lets no other program open it). The second is the journal mode, `wal` or `rollback`.
+ceramic-order lets no other program open it). The second is the journal mode, `wal` or `rollback`,
+or `newer` where the format is one that SQLite can't write.
 
 Every open connection of a database in WAL mode holds a shared lock on it (FORMAT.md, Tables).
 Asking for a lock with F_GETLK takes none and needs no write access. But it needs the file open,
@@ -20,6 +21,13 @@ PENDING = 0x40000000
 
 SHARED, SHARED_BYTES = 0x40000002, 510
 """The bytes that a connection in WAL mode keeps locked."""
+
+MAGIC = b"SQLite format 3\0"
+"""The first bytes of a database (SQLite's file format)."""
+
+WAL_VERSION = 2
+"""The version of the format to write and to read, at bytes 18 and 19 of a database in WAL mode; 1
+is that of the other journal modes."""
 
 
 def is_locked(descriptor: int, start: int, length: int, kind: int = fcntl.F_WRLCK) -> bool:
@@ -40,8 +48,16 @@ def is_locked(descriptor: int, start: int, length: int, kind: int = fcntl.F_WRLC
 
 
 def journal_mode(descriptor: int) -> str:
-    """The journal mode in the header of the database (SQLite's file format)."""
-    return "rollback" if os.pread(descriptor, 2, 18) == b"\1\1" else "wal"
+    """The journal mode in the header of the database (SQLite's file format).
+
+    `wal` also where it is no database: SQLite says that better.
+    """
+    versions = os.pread(descriptor, 2, 18)
+    if os.pread(descriptor, len(MAGIC), 0) != MAGIC or not versions:
+        return "wal"
+    if max(versions) > WAL_VERSION:
+        return "newer"
+    return "wal" if versions[-1] == WAL_VERSION else "rollback"
 
 
 def _state(descriptor: int) -> str:

@@ -16,7 +16,7 @@ from connectors.sqlite import (
 
 REQUIRED_COLUMNS = {
     "ceramic_one_event": ("order_key", "cid", "delivered"),
-    "ceramic_one_event_block": ("event_cid", "block_multihash"),
+    "ceramic_one_event_block": ("event_cid", "block_multihash", "codec", "root"),
     "ceramic_one_block": ("multihash", "bytes"),
 }
 """What every schema version since v0.30 has (FORMAT.md, Tables)."""

@@ -1,13 +1,13 @@
 """Reading a database without changing a byte of it or of its folder."""
 
 import shutil
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Self
 
-from connectors.database import not_in_wal_mode, require_whole
+from connectors.database import require_wal_mode, require_whole
 from connectors.errors import CannotStartError, CeramicOrderError, InterruptedRunError
-from connectors.leftover_wal import PERMISSIONS, Look, look_at_wal
+from connectors.leftover_wal import PERMISSIONS, Look, look_at_wal, require_no_journal
 from connectors.lock_state import lock_state
 from connectors.numbers import highest_number
 from connectors.schema import Schema, read_schema, require_orderable
@@ -89,30 +89,32 @@ class Reader:
         Raises:
             CannotStartError: it can't be ordered.
         """
-        if self._mode == "rollback":
-            raise not_in_wal_mode(self.path)
+        require_wal_mode(self.path, self._mode)
         schema = read_schema(connection, self.path)
+        require_no_journal(self.path)
         self._look_at_wal("reading")
         require_orderable(connection, self.path)
         highest_number(connection, self.path)
-        if not self.in_use and not self._reads_wal:
-            require_whole(connection, self.path, self.file)
         return schema
 
     def __enter__(self) -> Self:
         """Make the private copy, if one is needed.
 
         Raises:
-            CannotStartError: there is no room for it, SQLite can't repair it, or the WAL belongs to
-                another database.
+            CannotStartError: there is no room for it, SQLite can't repair it, the WAL belongs to
+                another database, or the file is not whole.
         """
         self._look_at_wal("in brief")
-        if self.journals:
-            try:
+        try:
+            if self.journals:
                 self._make_copy()
-            except BaseException:
-                self.release()
-                raise
+            if not self.in_use and not self._reads_wal:
+                # what can't be read at all is said by the check of the schema
+                with suppress(*DATABASE_ERRORS), closing(self(self.path)) as connection:
+                    require_whole(connection, self.path, self.file)
+        except BaseException:
+            self.release()
+            raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

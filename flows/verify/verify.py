@@ -153,7 +153,7 @@ def _unchanging_file(path: Path) -> Iterator[Path]:
     resolved = locate(path)
     with Reader(resolved, static=True) as reader:
         with closing(reader(resolved)) as connection:
-            read_schema(connection, path)
+            read_schema(connection, resolved)
         yield reader.file
 
 

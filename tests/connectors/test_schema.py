@@ -132,9 +132,9 @@ def refused_alike(path: Path) -> str:
     with pytest.raises(CannotStartError) as run:
         claim(path)
     with (
+        pytest.raises(CannotStartError) as dry_run,
         Reader(path) as reader,
         closing(reader(path)) as connection,
-        pytest.raises(CannotStartError) as dry_run,
     ):
         reader.require_orderable(connection)
     assert str(dry_run.value) == str(run.value)

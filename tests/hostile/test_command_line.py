@@ -180,7 +180,7 @@ def _make_world(folder: Path) -> None:
     (folder / "read-only").chmod(0o444)
 
 
-def _state(folder: Path) -> dict[str, object]:
+def state(folder: Path) -> dict[str, object]:
     """Everything in a folder: kinds, rights and contents, by name."""
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
@@ -204,12 +204,12 @@ def world(tmp_path: Path) -> Iterator[Forks]:
 
 
 def _hold(world: Forks, line: list[str]) -> None:
-    before = _state(world.folder)
+    before = state(world.folder)
     ended = world.run(line)
     reported = f"{line!r}: {ended.code}\n{ended.out[-500:]}\n{ended.err[-1500:]}"
     assert ended.code in CODES, reported
     assert "Traceback" not in ended.out + ended.err, reported
-    after = _state(world.folder)
+    after = state(world.folder)
     if ended.code == 2:
         assert ended.err.startswith("Error: ") or '"event": "error"' in ended.err, reported
         assert after == before, reported

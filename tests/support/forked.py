@@ -11,6 +11,7 @@ signal that ended it as a negative number, goes to another.
 import ctypes
 import json
 import os
+import runpy
 import select
 import signal
 import sys
@@ -23,6 +24,9 @@ from typing import IO, NoReturn, Self, TypedDict
 
 from tests.support.program import HANG_SECONDS, ROOT, Ended, python
 
+BYTEWAX = "bytewax.run"
+"""The runner of Bytewax, as `python -m bytewax.run`."""
+
 
 class Request(TypedDict):
     """A command."""
@@ -31,7 +35,7 @@ class Request(TypedDict):
     """To work in. What the command writes goes to `out` and `err` in the folder above."""
     arguments: Sequence[str]
     program: str
-    """`flows`, or a module whose DEFAULTS the command line starts from."""
+    """`flows`, or a module whose DEFAULTS the command line starts from; or BYTEWAX, for a flow."""
     faults: Mapping[str, str]
     """What goes wrong (tests/crash/faults.c, which must be preloaded then)."""
 
@@ -91,9 +95,9 @@ class Forks:
         stdin.flush()
         return Fork(self.folder, stdin, stdout)
 
-    def run(self, arguments: Sequence[str]) -> Ended:
+    def run(self, arguments: Sequence[str], program: str = "flows") -> Ended:
         """Run a command in the folder to its end."""
-        return self.start(arguments).end()
+        return self.start(arguments, program).end()
 
 
 @contextmanager
@@ -128,6 +132,11 @@ def _become(request: Request) -> NoReturn:
     signal.alarm(HANG_SECONDS)
     sys.argv = ["ceramic-order", *request["arguments"]]
     program = request["program"]
+    if program == BYTEWAX:
+        # loaded by our flows, which run_module would warn of
+        sys.modules.pop(BYTEWAX, None)
+        runpy.run_module(BYTEWAX, run_name="__main__", alter_sys=True)
+        sys.exit()
     defaults = None if program == "flows" else import_module(program).DEFAULTS
     if request["faults"]:
         os.environ.update(request["faults"])

@@ -1,7 +1,5 @@
 """`ceramic-order run` as a user starts it: exit codes, output, and what is left on the disk."""
 
-import json
-import os
 import re
 import shutil
 import signal
@@ -14,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from connectors.sqlite import connect, execute
-from flows.synth.database import create_database, write_database
+from flows.synth.database import write_database
 from flows.synth.events import data_event
 from flows.synth.streams import Population
 from operators.schemas import LEFT
@@ -232,63 +230,6 @@ def test_a_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     assert run_json(path)["database"] == str(path)
     assert list(bytes_of(tmp_path)) == [name]
     assert len(check(before, read(path))) == 2
-
-
-@pytest.mark.parametrize("options", [[], ["--dry-run"]])
-def test_a_database_in_another_journal_mode_is_refused(path: Path, options: list[str]) -> None:
-    with closing(connect(path, "rw")) as connection:
-        execute(connection, "PRAGMA journal_mode=DELETE")
-    before = bytes_of(path.parent)
-    _, err = run(path, *options, code=2)
-    assert "is not in WAL mode" in err
-    assert bytes_of(path.parent) == before
-
-
-def _missing(folder: Path) -> None:
-    del folder
-
-
-def _directory(folder: Path) -> None:
-    (folder / "node.db").mkdir()
-
-
-def _empty(folder: Path) -> None:
-    (folder / "node.db").touch()
-
-
-def _text(folder: Path) -> None:
-    (folder / "node.db").write_text("This is no database. " * 1000)
-
-
-def _another(folder: Path) -> None:
-    with closing(create_database(folder / "node.db")) as connection:
-        execute(connection, "DROP TABLE ceramic_one_event_block")
-
-
-def _read_only(folder: Path) -> None:
-    store(folder / "node.db", chain(3)).chmod(0o444)
-
-
-def _two_names(folder: Path) -> None:
-    os.link(store(folder / "node.db", chain(3)), folder / "other.db")
-
-
-@pytest.mark.parametrize(
-    "make", [_missing, _directory, _empty, _text, _another, _read_only, _two_names]
-)
-def test_what_cannot_be_ordered_is_refused_in_one_sentence_and_left_as_it_is(
-    tmp_path: Path, make: Any
-) -> None:
-    folder = tmp_path / "store"
-    folder.mkdir()
-    make(folder)
-    before = (sorted(file.name for file in folder.iterdir()), bytes_of(folder))
-    out, err = run(folder / "node.db", "--json", code=2)
-    assert err == f"Error: {json.loads(out)['error']['message']}\n"
-    assert f"`{folder / 'node.db'}`" in err
-    assert "Nothing was" in err
-    assert err.count("\n") == 1
-    assert (sorted(file.name for file in folder.iterdir()), bytes_of(folder)) == before
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,9 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from connectors.errors import CannotStartError
 from connectors.sqlite import connect, execute
 from flows.jobs.options import RunOptions
 from flows.jobs.replay import replay
@@ -15,8 +13,6 @@ from flows.jobs.run_result import RunResult
 from flows.jobs.status import status
 from tests.support.job import chain, store
 from tests.support.other_programs import bytes_of
-from tests.support.program import ceramic_order
-from tests.support.program import run as run_program
 
 EVENTS, LISTED, BLOCKS = "ceramic_one_event", "ceramic_one_event_block", "ceramic_one_block"
 MIN, MAX = "-9223372036854775807 - 1", "9223372036854775807"
@@ -116,39 +112,3 @@ def test_a_null_of_a_damaged_page_stops_its_own_events_only(
     assert replayed.verification is not None
     assert replayed.verification.is_good
     assert _counts(run(path, RunOptions())) == left
-
-
-REFUSED = [
-    ("delivered = x'01'", "a blob of 1 bytes"),
-    ("delivered = 'many'", "the text `many`"),
-    ("delivered = 0.5", "the real number `0.5`"),
-    (f"delivered = {MAX}", "hardly any is left"),
-]
-
-
-@pytest.mark.parametrize(("value", "words"), REFUSED)
-def test_a_number_that_is_none_stops_every_command_with_the_same_sentence(
-    tmp_path: Path, value: str, words: str
-) -> None:
-    (tmp_path / "store").mkdir()
-    path = _changed(tmp_path / "store" / "node.db", f"{EVENTS} SET {value} WHERE rowid = 1")
-    before = bytes_of(path.parent)
-
-    def refusal(command: Any, *arguments: Any) -> str:
-        with pytest.raises(CannotStartError) as refused:
-            command(path, *arguments)
-        return str(refused.value)
-
-    said = refusal(run, RunOptions())
-    assert words in said
-    assert refusal(dry_run, RunOptions()) == said
-    assert refusal(replay, tmp_path / "out", RunOptions()) == said
-    assert refusal(status) == said
-    assert bytes_of(path.parent) == before
-
-
-def test_a_command_line_shows_that_sentence_and_exits_with_2(tmp_path: Path) -> None:
-    path = _changed(tmp_path / "node.db", f"{EVENTS} SET delivered = x'01' WHERE rowid = 1")
-    ended = run_program(ceramic_order("run", path, "--quiet"), code=2)
-    assert "a blob of 1 bytes" in ended.err
-    assert "Nothing was changed." in ended.err

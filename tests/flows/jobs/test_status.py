@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from connectors.errors import CannotStartError
 from flows.jobs.left import left
 from flows.jobs.options import RunOptions
 from flows.jobs.run import run
@@ -148,14 +147,6 @@ def test_what_a_killed_node_left_is_counted_and_not_a_byte_changed(tmp_path: Pat
     found = status(path, reasons=RunOptions())
     assert (found.events, found.in_use) == (4, False)
     assert bytes_of(tmp_path) == before
-
-
-def test_what_is_no_ceramic_database_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "other.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(
-        CannotStartError, match=r"Can't read .* as a database: file is not a database"
-    ):
-        status(tmp_path / "other.db")
 
 
 def without_plan(document: dict[str, Any]) -> dict[str, Any]:
