@@ -1,5 +1,6 @@
 """One writer at a time: every check before a run, and what keeps all others out until its end."""
 
+import os
 import re
 import resource
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from connectors.sqlite import (
     Connection,
     connect,
     execute,
+    query,
     sqlite_errors,
     sqlite_says,
     starting,
@@ -34,6 +36,10 @@ DESCRIPTORS = 256
 
 class MovedError(InterruptedRunError):
     """The database was renamed, deleted or replaced while it was claimed."""
+
+
+class WalGoneError(InterruptedRunError):
+    """The WAL was removed, renamed or replaced while this run wrote to it."""
 
 
 _NO_FILE = re.compile("I/O error|unable to open|full")
@@ -79,6 +85,8 @@ class Claim:
     _has_wal: bool
     """Whether a WAL was left that is not in the database yet."""
     _has_begun: bool = False
+    _wal: os.stat_result | None = None
+    """The WAL that this process has open, from `begin` on."""
     schema: Schema = field(init=False)
 
     def __enter__(self) -> Self:
@@ -113,6 +121,12 @@ class Claim:
             self._has_begun = True
             require_whole(self.connection, self.path)
         self._has_begun = True
+        with suppress(FileNotFoundError):
+            self._wal = self._wal or self._wal_path.stat()
+
+    @property
+    def _wal_path(self) -> Path:
+        return self.path.with_name(self.path.name + "-wal")
 
     @property
     def descriptor(self) -> int:
@@ -120,10 +134,11 @@ class Claim:
         return self._locks.descriptor
 
     def require_in_place(self) -> None:
-        """Check that the name still means the file that was claimed.
+        """Check that the name still means the file that was claimed, and that of the WAL, too.
 
         Raises:
             MovedError: it was renamed, deleted or replaced.
+            WalGoneError: the WAL was.
         """
         if not self._locks.is_in_place():
             raise MovedError(
@@ -131,14 +146,41 @@ class Claim:
                 why="it was renamed, deleted or replaced meanwhile",
                 advice="The numbers that were given are in that file, wherever it is now.",
             )
+        if self._wal is not None and not self._has_own_wal(self._wal):
+            raise WalGoneError(
+                f"`{self._wal_path}` is no longer the file that this run writes to",
+                why="it was renamed, deleted or replaced meanwhile",
+                unchanged="What it held is lost, unless it is in the database by now.",
+                advice="Let `PRAGMA integrity_check` say whether the database is whole; if it is "
+                "not, go back to a backup.",
+            )
+
+    def _has_own_wal(self, wal: os.stat_result) -> bool:
+        try:
+            return os.path.samestat(wal, self._wal_path.stat())
+        except OSError:
+            return False
+
+    def rescue(self) -> bool:
+        """Bring a WAL into the database that has lost its name: SQLite still has it open.
+
+        Returns:
+            Whether all of it is there.
+        """
+        with suppress(*DATABASE_ERRORS):
+            answer = query(self.connection, "PRAGMA wal_checkpoint(PASSIVE)").to_pylist()[0]
+            return bool(0 <= answer["log"] == answer["checkpointed"])
+        return False
 
     def connect(self, path: Path) -> Connection:
         """Open another connection.
 
-        To another file of this name it would take `-shm` away from the connections to this one.
+        To another file of this name it would take `-shm` away from the connections to this one, and
+        with another WAL it would read and write what does not belong to the database.
 
         Raises:
             MovedError: the name means another file by now.
+            WalGoneError: that of the WAL does.
         """
         self.require_in_place()
         return connect(path)

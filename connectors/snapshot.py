@@ -11,7 +11,7 @@ from connectors.leftover_wal import PERMISSIONS, Look, look_at_wal, require_no_j
 from connectors.lock_state import lock_state
 from connectors.numbers import highest_number
 from connectors.schema import Schema, read_schema, require_orderable
-from connectors.scratch import scratch_folder
+from connectors.scratch import PREFIX, scratch_folder
 from connectors.sqlite import DATABASE_ERRORS, Connection, SqliteError, connect, scalar, sqlite_says
 
 JOURNALS = ("-wal", "-journal")
@@ -58,10 +58,12 @@ class Reader:
             )
         self._marks = _marks(path)
         journals = self._marks.keys() - {path.name}
-        has_shm = path.with_name(path.name + "-shm").exists()
+        self._shm_path = path.with_name(path.name + "-shm")
+        shm = _inode(self._shm_path)
         self._reads_wal = (
-            journals == {path.name + "-wal"} and has_shm and not static and not self.in_use
+            journals == {path.name + "-wal"} and shm is not None and not static and not self.in_use
         )
+        self._shm = shm if self._reads_wal else None
         self.journals = [] if self.in_use or self._reads_wal else sorted(journals)
         """Names of the files next to the database because of which a private copy is made;
         without any it is read where it is."""
@@ -123,7 +125,10 @@ class Reader:
         An error while reading is most often a consequence of the change, and names damage where
         there is none.
         """
-        self.release()
+        try:
+            self._require_copy()
+        finally:
+            self.release()
         if error is None or isinstance(error, (CeramicOrderError, *DATABASE_ERRORS)):
             self.require_unchanged()
         if error is not None and isinstance(error.__cause__ or error, DATABASE_ERRORS):
@@ -141,12 +146,30 @@ class Reader:
             InterruptedRunError: it was changed; what was read is worthless. Not of a database
                 that another process had open from the start: that one may change.
         """
-        if not self.in_use and _marks(self.path) != self._marks:
+        self._require_copy()
+        is_changed = _marks(self.path) != self._marks or (
+            self._reads_wal and self._shm != _inode(self._shm_path)
+        )
+        if not self.in_use and is_changed:
             raise InterruptedRunError(
                 f"`{self.path}` was changed by another process while it was read, so what "
                 "was read of it is of no use and was dropped",
                 unchanged="Nothing was changed by this command.",
                 advice="Stop that process, then try again.",
+            )
+
+    def _require_copy(self) -> None:
+        """Check that the private copy is still there, where there is one.
+
+        Raises:
+            InterruptedRunError: it was removed.
+        """
+        if self._copy is not None and not self._copy.exists():
+            raise InterruptedRunError(
+                f"The private copy `{self._copy}` of `{self.path}` was removed while it was read",
+                unchanged="Nothing was changed.",
+                advice=f"Let nothing clean up folders `{PREFIX}*` while a command is at work.",
+                retry=True,
             )
 
     def release(self) -> None:
@@ -184,6 +207,14 @@ class Reader:
                 advice=PERMISSIONS,
             ) from cause
         self._copy = copy
+
+
+def _inode(path: Path) -> int | None:
+    """The number of a file, None if there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _marks(path: Path) -> Marks:

@@ -36,11 +36,9 @@ def report_for_page(
         yield report
         return
     require_writable(page, database, "a page", kept=[report])
-    if report is not None:
-        yield report
-        return
+    # the page needs such a folder in the end: where there can be none, that is said now
     with scratch_folder() as folder:
-        yield folder
+        yield report or folder
 
 
 def write(page: Path, report: Path, content: Callable[["Stuck"], "PageContent"]) -> None:

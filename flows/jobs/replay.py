@@ -68,12 +68,9 @@ def replay(
             sink, report = replaying.begin(verified=verified)
             run_into(replaying.job(), sink, report)
             return replaying.complete(sink, counted=counted, verified=verified)
-        except InterruptedRunError:
+        except Exception:
             # what can't be read was most often changed by another program
             replaying.reader.require_unchanged()
-            replaying.require_folder()
-            raise
-        except Exception:
             replaying.require_folder()
             raise
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from connectors.claim import Claim, MovedError, claim
+from connectors.claim import Claim, MovedError, WalGoneError, claim
 from connectors.database import locate
 from connectors.errors import InterruptedRunError
 from connectors.run_state import CHECKPOINT, RunState
@@ -79,7 +79,10 @@ def run(database: Path, options: RunOptions) -> RunResult:
 
 @contextmanager
 def in_place(held: Claim, run_state: RunState, kept: Kept = batches_kept) -> Iterator[None]:
-    """Raise the error for a renamed, deleted or replaced database, whatever else that led to."""
+    """Raise the error for a renamed, deleted or replaced database, whatever else that led to.
+
+    Or for such a WAL: what it holds is brought into the database if that can be done.
+    """
     try:
         try:
             yield
@@ -89,6 +92,11 @@ def in_place(held: Claim, run_state: RunState, kept: Kept = batches_kept) -> Ite
         held.require_in_place()
     except MovedError as error:
         raise interrupted(error, run_state, kept) from error
+    except WalGoneError as error:
+        if not held.rescue():
+            raise
+        saved = error.replaced(advice="What it held is in the database.", retry=True)
+        raise interrupted(saved, run_state, kept) from error
 
 
 def dry_run(

@@ -84,10 +84,11 @@ def read_stuck(folder: Path, spill: Path) -> Stuck:
                 _MISSING, {"files": files, "shown": SHOWN, "missing": str(Reason.PREV_MISSING)}
             ).fetchall()
     except (duckdb.Error, OSError) as cause:
+        is_gone = not all((folder / name).exists() for name in FILES.values())
         raise InterruptedRunError(
             f"The work is complete, but its report in `{folder}` can't be read for a page",
-            why=str(cause).splitlines()[0],
-            advice="Make room for temporary files in TMPDIR.",
+            why="it was removed meanwhile" if is_gone else str(cause).splitlines()[0],
+            advice=None if is_gone else "Make room for temporary files in TMPDIR.",
         ) from cause
     return Stuck(
         streams=streams[0][-1] if streams else 0,

@@ -17,6 +17,9 @@ from contextlib import contextmanager
 STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 """SIGHUP comes when a terminal is closed, SIGQUIT from Ctrl-\\."""
 
+JOB_DONE = "The job itself is done."
+"""What is kept when only its result is still to be written down."""
+
 Finish = Callable[[], str]
 """Brings what is under way to its end, within two seconds, and says what is kept, as whole
 sentences."""
@@ -79,7 +82,7 @@ def stopped_by_signals(finish: Finish, *, retry: bool = True) -> Iterator[None]:
     """
     _Stop.finish, _Stop.retry = finish, retry
     yield
-    _Stop.finish, _Stop.retry = lambda: "The job itself is done.", False
+    _Stop.finish, _Stop.retry = lambda: JOB_DONE, False
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from connectors.errors import (
     InterruptedRunError,
 )
 from connectors.scratch import PREFIX
+from flows.terminal.signals import JOB_DONE
 
 _MEMORY = "Give it more memory: look at `ulimit -v` and at the limit of the container."
 _THREADS = "Look at `ulimit -u`, `ulimit -v`, and the `pids` limit of the container."
@@ -60,8 +61,8 @@ def error_for(
         return defect(cause, printed).replaced(unchanged=unchanged)
     what, why, advice = lack
     kind = CannotStartError if unchanged.startswith(NOTHING_CHANGED) else InterruptedRunError
-    # before the start it is the same with the same limits
-    retry = kind is InterruptedRunError
+    # before the start it is the same with the same limits, and after the job nothing is left to do
+    retry = kind is InterruptedRunError and unchanged != JOB_DONE
     return kind(what, why=why, unchanged=unchanged, advice=advice, retry=retry)
 
 
