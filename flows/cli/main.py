@@ -25,6 +25,7 @@ from flows.terminal.signals import (
     wait_if_being_stopped,
     what_is_kept,
 )
+from flows.terminal.unforeseen import error_for
 
 COMMANDS = {
     "run": "Order the undelivered events of a database, in place.",
@@ -260,8 +261,6 @@ def _error_of(cause: BaseException) -> CeramicOrderError:
             cause.format_message().rstrip("."),
             advice=f"See `{usage.command_path if usage else PROGRAM} --help`.",
         )
-    from flows.terminal.unforeseen import error_for  # noqa: PLC0415 # rarely needed
-
     return error_for(cause, unchanged=what_is_kept())
 
 

@@ -24,6 +24,9 @@ Finish = Callable[[], str]
 """Brings what is under way to its end, within two seconds, and says what is kept, as whole
 sentences."""
 
+JOB_DONE = "The job itself is done."
+"""What is kept where something fails after the job, as writing its summary."""
+
 LATEST_SECONDS = 1.9
 """Seconds after which the process ends whatever happens."""
 

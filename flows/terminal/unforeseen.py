@@ -41,7 +41,10 @@ _REMOVED = (
     f"Let nothing clean up folders `{PREFIX}*` while a command is at work.",
 )
 
-_MEMORY_WORDS = ("cannot allocate memory", "failed to map segment", "cannot map", "bad alloc")
+_MEMORY_WORDS = (
+    *("cannot allocate memory", "failed to map segment", "cannot map", "bad alloc"),
+    "allocation failure",  # DuckDB's, where not its own limit binds
+)
 _FOLDER_WORDS = ("no usable temporary directory",)
 _THREAD_WORDS = ("can't start new thread", "resource temporarily unavailable")
 

@@ -8,10 +8,12 @@ import resource
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from connectors.errors import RETRY
 from connectors.scratch import PREFIX
+from flows.terminal.signals import JOB_DONE
 from flows.terminal.unforeseen import error_for
 from tests.support.job import chain, store
 from tests.support.program import Argument, ceramic_order, end, python, run, start
@@ -99,6 +101,7 @@ def test_a_limit_on_threads_is_a_sentence(command: str, database: Path) -> None:
     ("cause", "words"),
     [
         (MemoryError("."), "can't get more memory: no reason is given. Nothing was changed."),
+        (duckdb.OutOfMemoryException("Allocation failure"), "can't get more memory: allocation f"),
         (
             FileNotFoundError(2, "No such file", f"/{PREFIX}abc/spill"),
             "A temporary folder was removed while it was used: no such file",
@@ -111,12 +114,24 @@ def test_what_is_lacking_is_said_in_whole_sentences(cause: Exception, words: str
     # before the start, nothing is there to be finished
     assert RETRY not in str(error)
     assert RETRY in str(error_for(cause, unchanged="`5` events are kept."))
+    # after the job nothing is
+    assert RETRY not in str(error_for(cause, unchanged=JOB_DONE))
 
 
-@pytest.mark.parametrize("megabytes", [60, 400])
-def test_little_address_space_is_a_sentence(database: Path, megabytes: int) -> None:
-    limits = {resource.RLIMIT_AS: megabytes << 20}
-    done = run(ceramic_order("run", database), code=2, limits=limits)
+@pytest.mark.parametrize(
+    ("command", "limit", "megabytes"),
+    [
+        ("run", resource.RLIMIT_AS, 60),
+        ("run", resource.RLIMIT_AS, 400),
+        ("verify", resource.RLIMIT_AS, 400),
+        ("verify", resource.RLIMIT_DATA, 200),
+    ],
+)
+def test_little_address_space_is_a_sentence(
+    database: Path, command: str, limit: int, megabytes: int
+) -> None:
+    limits = {limit: megabytes << 20}
+    done = run(ceramic_order(command, database), code=2, limits=limits)
     assert done.err.startswith("Error: The process can't ")
     assert "Nothing was changed." in done.err
     assert "`ulimit -v`" in done.err
