@@ -10,23 +10,21 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from connectors.errors import CannotStartError
 from connectors.schema import read_schema
 from connectors.sqlite import Connection, connect, execute, query, scalar, sqlite_errors
+from connectors.wal_frames import WAL_HEADER_BYTES, Frames, read_frames
 
 PERMISSIONS = "Check the permissions of the database and of what lies next to it, and the disk."
 """Advice where a file can't be read."""
 
-WAL_MAGIC = (0x377F0682, 0x377F0683)
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
-WAL_HEADER_BYTES, FRAME_HEADER_BYTES, DATABASE_HEADER_BYTES = 32, 24, 100
+DATABASE_HEADER_BYTES = 100
 
 CHANGES_AT = 24
 """Offset in the first page of the counter of its changes, which is larger in each later version."""
@@ -115,46 +113,6 @@ def _begins_with(path: Path, magic: bytes) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class Frames:
-    """The committed frames of a WAL."""
-
-    page_bytes: int
-    pages: NDArray[np.int64]
-    """The page number of each frame."""
-    content: NDArray[np.uint8]
-    """The page of each frame."""
-
-    def last(self) -> dict[int, int]:
-        """The last frame of each page, by page number."""
-        return {int(page): frame for frame, page in enumerate(self.pages)}
-
-
-def read_frames(wal: Path) -> Frames | None:
-    """The frames up to the last commit, by their salts; None where SQLite would find no WAL."""
-    data = np.memmap(wal, mode="r")
-    header = data[:WAL_HEADER_BYTES].view(">u4")
-    if int(header[0]) not in WAL_MAGIC:
-        return None
-    page_bytes = int(header[2])
-    frame_bytes = FRAME_HEADER_BYTES + page_bytes
-    count = (len(data) - WAL_HEADER_BYTES) // frame_bytes
-    if page_bytes not in {512 << bits for bits in range(8)} or not count:
-        return None
-    frames = data[WAL_HEADER_BYTES : WAL_HEADER_BYTES + count * frame_bytes].reshape(count, -1)
-    heads = np.ascontiguousarray(frames[:, :FRAME_HEADER_BYTES]).view(">u4")
-    # frames of an earlier round of the WAL have other salts
-    foreign = np.flatnonzero((heads[:, 2:4] != header[4:6]).any(axis=1))
-    count = int(foreign[0]) if len(foreign) else count
-    commits = np.flatnonzero(heads[:count, 1])
-    if not len(commits):
-        return None
-    count = int(commits[-1]) + 1
-    return Frames(
-        page_bytes, heads[:count, 0].astype(np.int64), frames[:count, FRAME_HEADER_BYTES:]
-    )
-
-
 def _look(path: Path, named: Path, look: str) -> None:
     """Check the database with its WAL. End the process afterwards without closing anything.
 
@@ -179,6 +137,10 @@ def _look(path: Path, named: Path, look: str) -> None:
         if pages * frames.page_bytes < path.stat().st_size:
             would = f"with it the database would shrink to `{pages}` pages of {frames.page_bytes}"
             raise _foreign(named, would)
+        # whatever makes a database longer or shorter also writes that into its first page
+        if pages != frames.database_pages:
+            of = f"it was written for a database of `{frames.database_pages}` pages, not `{pages}`"
+            raise _foreign(named, of)
         if look == "in brief":
             return
         small = path.stat().st_size <= WHOLE_CHECK_BYTES

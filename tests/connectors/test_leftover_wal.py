@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -14,26 +12,13 @@ from connectors.errors import CannotStartError
 from connectors.snapshot import Reader
 from connectors.sqlite import connect, execute, scalar
 from tests.support.job import chain, store
+from tests.support.other_programs import leave_wal
 from tests.support.program import ceramic_order, run
-
-KILLED = """
-import os, sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("PRAGMA wal_autocheckpoint=0")
-for statement in sys.argv[2:]:
-    connection.execute(statement)
-os._exit(0)
-"""
-"""Runs statements and ends without closing the database, so that they are in its WAL alone."""
 
 NUMBER = "UPDATE ceramic_one_event SET delivered = 5 WHERE rowid = 2"
 GROW = "INSERT INTO _sqlx_migrations VALUES (99, hex(zeroblob(50000)), 0, 1, x'', 0)"
 SHRINK = "DELETE FROM _sqlx_migrations WHERE version = 99"
 COUNT = "SELECT count(delivered) FROM ceramic_one_event"
-
-
-def leave_wal(path: Path, *statements: str) -> None:
-    subprocess.run([sys.executable, "-c", KILLED, str(path), *statements], check=True)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -195,6 +180,17 @@ def test_the_wal_of_another_database_is_refused(
     leave_wal(other, *statements)
     shutil.copyfile(other.with_name("other.db-wal"), path.with_name("node.db-wal"))
     assert "`node.db-wal` does not belong to" in refusal(path)
+
+
+def test_the_wal_of_a_longer_database_with_the_same_tables_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "longer").mkdir()
+    (tmp_path / "store").mkdir()
+    path = store(tmp_path / "store" / "node.db", chain(4))
+    longer = store(tmp_path / "longer" / "node.db", chain(9, seed=1))
+    leave_wal(longer, "DELETE FROM ceramic_one_event WHERE rowid = 9")
+    shutil.copyfile(f"{longer}-wal", f"{path}-wal")
+    # all of the event table, as good as the one that is there
+    assert "it was written for a database of `14` pages, not `12`" in refusal(path)
 
 
 def test_a_wal_of_another_kind_of_database_is_refused(path: Path, tmp_path: Path) -> None:

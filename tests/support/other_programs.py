@@ -11,16 +11,16 @@ from subprocess import Popen
 from connectors.lock_state import lock_state
 from tests.support.program import python, ready, run
 
-_DELETE_LAST = """
+_DELETE_LAST = (
+    "DELETE FROM ceramic_one_event WHERE rowid = (SELECT max(rowid) FROM ceramic_one_event)"
+)
+_KILLED = """
 import os, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA wal_autocheckpoint=0")
-last = "SELECT max(rowid) FROM ceramic_one_event"
-connection.execute(f"DELETE FROM ceramic_one_event WHERE rowid = ({last})")
-print("open", flush=True)
-if sys.argv[2] == "killed":
-    os._exit(0)
-sys.stdin.read()
+for statement in sys.argv[2:]:
+    connection.execute(statement)
+os._exit(0)
 """
 _EXECUTE = """
 import sqlite3, sys
@@ -40,13 +40,18 @@ def is_in_use(path: Path) -> bool:
 @contextmanager
 def kept_open(path: Path) -> Iterator[None]:
     """A program has the database open that has deleted its last event: the WAL holds that."""
-    with ready(python("-c", _DELETE_LAST, path, "alive")):
+    with holding(path, "PRAGMA wal_autocheckpoint=0", _DELETE_LAST):
         yield
 
 
 def leave_a_wal(path: Path) -> None:
     """Delete the last event of a database and end without closing it: the WAL holds that."""
-    run(python("-c", _DELETE_LAST, path, "killed"))
+    leave_wal(path, _DELETE_LAST)
+
+
+def leave_wal(path: Path, *statements: str) -> None:
+    """Execute statements and end without closing the database: they are in its WAL alone."""
+    run(python("-c", _KILLED, path, *statements))
 
 
 @contextmanager
