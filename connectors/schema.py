@@ -8,6 +8,7 @@ from connectors.errors import CannotStartError
 from connectors.sqlite import (
     DATABASE_ERRORS,
     Connection,
+    execute,
     query,
     scalar,
     sqlite_says,
@@ -106,6 +107,9 @@ def read_schema(connection: Connection, path: Path) -> Schema:
         generated = [column for column in columns if columns[column]]
         if generated:
             raise _unknown_version(path, f"column `{table}.{generated[0]}` is generated")
+        _require_known_words(
+            connection, path, f"SELECT 1 FROM {table} ORDER BY {', '.join(required)}"
+        )
     of_events = tables["ceramic_one_event"]
     version = (
         "v0.38 or later"
@@ -146,6 +150,7 @@ def require_orderable(connection: Connection, path: Path) -> None:
         )
     if CHECKED.search(definition):
         raise _unknown_version(path, "`ceramic_one_event` has a `CHECK` that could forbid a number")
+    _require_known_words(connection, path, "UPDATE ceramic_one_event SET delivered = 1")
     # SQLite's rules of affinity: INT comes first, and an empty type is BLOB
     is_text = any(word in type_of_number for word in ("CHAR", "CLOB", "TEXT"))
     is_real = any(word in type_of_number for word in ("REAL", "FLOA", "DOUB"))
@@ -153,6 +158,22 @@ def require_orderable(connection: Connection, path: Path) -> None:
         raise _unknown_version(
             path, f"column `ceramic_one_event.delivered` has the type `{type_of_number}`"
         )
+
+
+def _require_known_words(connection: Connection, path: Path, sql: str) -> None:
+    """Check that columns and indices name no function or collation of another program.
+
+    Raises:
+        CannotStartError: one does; SQLite says so when it prepares a statement.
+    """
+    try:
+        execute(connection, f"EXPLAIN QUERY PLAN {sql}")
+    except DATABASE_ERRORS as cause:
+        raise CannotStartError(
+            f"`{path}` can be used only by the program that made it",
+            why=sqlite_says(cause),
+            advice="Remove what is defined by it, or ask who made it; no node does.",
+        ) from cause
 
 
 def _unknown_version(path: Path, why: str) -> CannotStartError:
