@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from connectors.errors import CannotStartError
 from connectors.paths import sync
-from connectors.scratch import Scratch, make_folder, remove_empty
+from connectors.scratch import Scratch, make_folder, remove_empty, uninterrupted
 
 
 @dataclass
@@ -69,11 +69,12 @@ class ResultFolder:
         """
         for name in self.files:
             sync(self.partial() / name)
-        for name in self.files:
-            (self.folder / name).unlink(missing_ok=True)
-        sync(self.folder)
-        for name in self.files:
-            (self.partial() / name).replace(self.folder / name)
+        with uninterrupted():
+            for name in self.files:
+                (self.folder / name).unlink(missing_ok=True)
+            sync(self.folder)
+            for name in self.files:
+                (self.partial() / name).replace(self.folder / name)
         sync(self.folder)
         self.abandon()
 

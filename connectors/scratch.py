@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 
 from connectors.errors import CannotStartError
 
@@ -36,6 +36,10 @@ something at the end."""
 
 _removing = Lock()
 """Held while it is settled who lets go of a lock."""
+
+_making = RLock()
+"""Held while a folder is made or results get their names; a thread that ends the process waits for
+it, and keeps it."""
 
 
 class Scratch:
@@ -134,9 +138,10 @@ def make_folder(folder: Path) -> None:
         OSError: it can't be made, or it is no folder.
     """
     above = reversed((folder, *folder.parents))
-    # known before they are there: a signal may end the process in between
-    _made.extend(made for made in above if not os.path.lexists(made))
-    folder.mkdir(parents=True, exist_ok=True)
+    with _making:
+        # known before they are there: making them may fail midway
+        _made.extend(made for made in above if not os.path.lexists(made))
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def remove_empty() -> None:
@@ -152,6 +157,12 @@ def remove_all() -> None:
     for folder in list(_held):
         _remove(folder)
     remove_empty()
+
+
+def remove_all_for_good() -> None:
+    """The same; and every other thread waits that would make a folder afterwards."""
+    _making.acquire(timeout=REMOVAL_SECONDS)
+    remove_all()
 
 
 def remove_all_of(folder: Path) -> bool:
@@ -239,7 +250,19 @@ def lock_of_leftover(folder: Path) -> int | None:
     return None
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """No signal ends the process during the block, which takes moments."""
+    with _making:
+        yield
+
+
 def _make(parent: Path) -> Path:
+    with _making:
+        return _made_and_locked(parent)
+
+
+def _made_and_locked(parent: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     try:
         _held[folder] = _locked(folder)

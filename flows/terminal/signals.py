@@ -136,9 +136,10 @@ def _wait(stops: set[signal.Signals]) -> None:
     try:
         kept = _Stop.finish()
         line = f"Stopped by `{signal.Signals(number).name}`. {kept}{_again()}"
-        # without it there are no temporary folders
-        if (scratch := sys.modules.get("connectors.scratch")) is not None:
-            scratch.remove_all()
+        # as long as the module is not loaded, there are no temporary folders
+        remove = getattr(sys.modules.get("connectors.scratch"), "remove_all_for_good", None)
+        if remove is not None:
+            remove()
         # while a flow runs, descriptor 2 catches what Bytewax prints; Python's own stream still
         # leads to where it did
         restored = SHOW_CURSOR if sys.stderr.isatty() else ""
