@@ -46,7 +46,9 @@ def locate(path: Path, *, writable: bool = False) -> Path:
             f"Can't open `{path}`",
             why=f"{reason}",
             unchanged="Nothing was created or changed.",
-            advice="Check the path.",
+            advice="Check the permissions of its folders."
+            if isinstance(cause, PermissionError)
+            else "Check the path.",
         ) from cause
     if not stat.S_ISREG(info.st_mode):
         kind = "a directory" if stat.S_ISDIR(info.st_mode) else "not a regular file"
@@ -65,6 +67,12 @@ def locate(path: Path, *, writable: bool = False) -> Path:
             f"`{path}` has {info.st_nlink} hard links",
             why="SQLite would keep a separate journal for each name and damage the file",
             advice="Remove the other names, or work on a copy.",
+        )
+    if not os.access(resolved, os.R_OK):
+        raise CannotStartError(
+            f"Can't read `{path}`",
+            why=f"it belongs to {owner(info.st_uid)}, and this user may not read it",
+            advice="Work as the user whose database it is.",
         )
     _require_one_name(path, resolved)
     _require_access(resolved, os.R_OK | os.W_OK if writable else os.R_OK)

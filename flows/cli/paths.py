@@ -12,7 +12,9 @@ _NO_NAMES = {errno.ENAMETOOLONG, errno.ELOOP}
 
 class _Path(click.Path):
     def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
-        super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+        # what can be both is a database, and whoever opens one says whose it is
+        readable = not (file_okay and dir_okay)
+        super().__init__(file_okay=file_okay, dir_okay=dir_okay, readable=readable, path_type=Path)
 
     def convert(
         self,

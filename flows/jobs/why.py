@@ -5,14 +5,14 @@ event what a run says of it, without reading the rest of the database.
 """
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from connectors.database import locate
-from connectors.errors import CannotStartError
+from connectors.errors import NOTHING_CHANGED, CannotStartError, InterruptedRunError
 from connectors.run_state import RunState
 from connectors.snapshot import Reader
 from connectors.sqlite import sqlite_errors
@@ -53,6 +53,7 @@ def why(database: Path, text: str, *, check_node: bool = True) -> Why:
     path = locate(database)
     reader = Reader(path)
     with (
+        _saying_so_if_nothing_changed(),
         stopped_by_signals(finish_by(RunState(), reader.release, nothing_changed)),
         reader,
         closing(EventReader(path, reader)) as events,
@@ -69,6 +70,17 @@ def why(database: Path, text: str, *, check_node: bool = True) -> Why:
             if stuck.verdict != "deliverable":
                 break
         return replace(found, undelivered=undelivered, stuck=stuck)
+
+
+@contextmanager
+def _saying_so_if_nothing_changed() -> Iterator[None]:
+    """Complete the errors of look-ups, which a run completes with what it keeps."""
+    try:
+        yield
+    except InterruptedRunError as error:
+        if error.unchanged is None:
+            raise error.replaced(unchanged=NOTHING_CHANGED) from error
+        raise
 
 
 def _find_cause(path: Path, cid: bytes, events: EventReader, check: NodeCheck | None) -> Why:

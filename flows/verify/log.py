@@ -1,6 +1,7 @@
 """The log of a replay: the order, what was left undelivered, and the document that counts both."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,8 +44,14 @@ class Log:
                 that.
 
         Raises:
-            CannotStartError: it holds no log.
+            CannotStartError: it can't be read, or holds no log.
         """
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+            raise CannotStartError(
+                f"Can't read `{folder}`",
+                why="this user may not",
+                advice="Work as the user who made the log.",
+            )
         self.folder = folder
         self._published = published
         self._order = sorted(folder.glob(ORDER)) if folder.is_dir() else []

@@ -1,6 +1,7 @@
 """Every command on every kind of bad database: one sentence, and no byte or name has changed."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from operators.encoding.cid import cid_text
 from tests.hostile.bad_databases import BAD, EVENTS
 from tests.hostile.test_command_line import state
 from tests.support.forked import BYTEWAX, Forks, forks
+from tests.support.job import store
+from tests.support.program import can, ceramic_order, run
 
 COMMANDS: dict[str, list[str]] = {
     "status": ["status", "node.db"],
@@ -96,3 +99,33 @@ def test_every_command_refuses_with_a_sentence_and_changes_nothing_or_works(
     # what stops a run stops all its forms in the same words, and a dry run, unless that may go on
     alike = WRITERS if kind == "another run" else (*WRITERS, *FORETELLERS)
     assert len({said[name] for name in alike if name in said}) <= 1, said
+
+
+WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+"""Before a command of root's: file modes count for it as for anybody."""
+
+
+@pytest.mark.parametrize(
+    ("closed", "line", "said"),
+    [
+        ("node.db", ["status", "node.db"], "Can't read `node.db`: it belongs to user `"),
+        ("node.db", ["run", "node.db"], "Can't read `node.db`: it belongs to user `"),
+        ("log", ["run", "log/node.db"], "Can't open `log/node.db`: Permission denied"),
+        ("log", ["verify", "node.db", "--log", "log"], "Can't read `log`: this user may not"),
+    ],
+)
+def test_what_this_user_may_not_read_is_named(
+    tmp_path: Path, closed: str, line: list[str], said: str
+) -> None:
+    before = WITHOUT_RIGHTS if os.geteuid() == 0 else []
+    if not can(*before, "true"):
+        pytest.skip("`setpriv` is not here")
+    store(tmp_path / "node.db", EVENTS)
+    (tmp_path / "log").mkdir()
+    store(tmp_path / "log" / "node.db", EVENTS)
+    mode = (tmp_path / closed).stat().st_mode
+    (tmp_path / closed).chmod(0)
+    ended = run([*before, *ceramic_order(*line)], code=2, cwd=tmp_path)
+    (tmp_path / closed).chmod(mode)
+    assert ended.err.startswith(f"Error: {said}"), ended.err
+    assert "Nothing was " in ended.err

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from libipld import encode_multibase
 
-from connectors.errors import CannotStartError
-from connectors.sqlite import connect, execute
+from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.sqlite import connect, execute, scalar
 from flows.jobs.options import RunOptions
 from flows.jobs.run import dry_run
 from flows.jobs.why import why
@@ -242,6 +242,18 @@ def test_a_cid_that_no_event_has_is_a_clear_error(tmp_path: Path) -> None:
         why(path, cid_text(change.cid))
     with pytest.raises(CannotStartError, match="there is a block of this CID"):
         why(path, cid_text(init.blocks[0].cid))
+
+
+def test_what_can_not_be_looked_up_is_said_and_that_nothing_was_changed(tmp_path: Path) -> None:
+    path = store(tmp_path / "node.db", chain(3))
+    with closing(connect(path)) as connection:
+        index = "sqlite_autoindex_ceramic_one_block_1"
+        page = scalar(connection, "SELECT rootpage FROM sqlite_master WHERE name = ?", (index,))
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(InterruptedRunError, match=r"malformed\. Nothing was changed\."):
+        why(path, cid_text(chain(3)[2].cid))
 
 
 @settings(max_examples=200, deadline=None)
