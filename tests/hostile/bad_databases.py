@@ -105,6 +105,14 @@ def _with_journal(path: Path) -> None:
     path.with_name("node.db-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") + bytes(600))
 
 
+def _with_the_wal_of_another(path: Path) -> None:
+    _good(path)
+    (path.parent / "other").mkdir()
+    other = store(path.parent / "other" / "node.db", chain(9, seed=1))
+    leave_a_wal(other)
+    other.with_name("node.db-wal").rename(path.with_name("node.db-wal"))
+
+
 def _read_only(path: Path) -> None:
     _good(path)
     path.chmod(0o444)
@@ -166,11 +174,11 @@ BAD: dict[str, Bad] = {
     "a named pipe": Bad(os.mkfifo, "is not a regular file", is_rare=True),
     "a socket": Bad(_socket, "is not a regular file", is_rare=True),
     "a link to nowhere": Bad(lambda path: path.symlink_to("x"), "No such file", is_rare=True),
-    # Bytewax does not ask for the path as the command line does
+    # the command line asks for the path, and names the help of the command
     "a link to itself": Bad(
         lambda path: path.symlink_to(path.name),
         "symbolic links",
-        skipped=frozenset({"bytewax"}),
+        skipped=frozenset({"missing", "bytewax"}),
         is_rare=True,
     ),
     "a link to a database": Bad(_linked, "", fine=ALL),
@@ -260,6 +268,9 @@ BAD: dict[str, Bad] = {
         "hardly any is left",
         fine=frozenset({"why", "verify"}),
         is_rare=True,
+    ),
+    "the WAL of another database": Bad(
+        _with_the_wal_of_another, "`node.db-wal` does not belong to", is_rare=True
     ),
     "a hot journal": Bad(_with_journal, "holds a transaction", fine=READERS),
     "a WAL that is a link": Bad(_next_to("-wal", lambda wal: Path(wal).symlink_to("x")), "-wal`"),
