@@ -105,17 +105,20 @@ class Reader:
         Raises:
             CannotStartError: there is no room for it, SQLite can't repair it, the WAL belongs to
                 another database, or the file is not whole.
+            InterruptedRunError: it was changed meanwhile, which looks like one of these.
         """
-        self._look_at_wal("in brief")
         try:
+            self._look_at_wal("in brief")
             if self.journals:
                 self._make_copy()
             if not self.in_use and not self._reads_wal:
                 # what can't be read at all is said by the check of the schema
                 with suppress(*DATABASE_ERRORS), closing(self(self.path)) as connection:
                     require_whole(connection, self.path, self.file)
-        except BaseException:
+        except BaseException as error:
             self.release()
+            if isinstance(error, CannotStartError):
+                self.require_unchanged()
             raise
         return self
 
@@ -213,7 +216,7 @@ def _inode(path: Path) -> int | None:
     """The number of a file, None if there is none."""
     try:
         return path.stat().st_ino
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -226,7 +229,7 @@ def _marks(path: Path) -> Marks:
     for name in (path.name, *(path.name + suffix for suffix in JOURNALS)):
         try:
             info = path.with_name(name).stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         if info.st_size:
             found[name] = (info.st_ino, info.st_size, info.st_mtime_ns)

@@ -41,6 +41,9 @@ _REMOVED = (
     f"Let nothing clean up folders `{PREFIX}*` while a command is at work.",
 )
 
+_GONE = (FileNotFoundError, NotADirectoryError)
+"""What the system says of a file in a folder that is gone, or in whose place is a file."""
+
 _MEMORY_WORDS = (
     *("cannot allocate memory", "failed to map segment", "cannot map", "bad alloc"),
     "allocation failure",  # DuckDB's, where not its own limit binds
@@ -125,7 +128,7 @@ def _lack(cause: BaseException) -> tuple[str, str, str] | None:
     elif isinstance(cause, OSError) and any(words in lowered for words in _FOLDER_WORDS):
         # of `tempfile`, which tries to write a file in each
         number = errno.EROFS
-    if isinstance(cause, FileNotFoundError) and f"/{PREFIX}" in str(cause.filename):
+    if isinstance(cause, _GONE) and f"/{PREFIX}" in str(cause.filename):
         what, advice = _REMOVED
     elif number in _LACKS:
         what, advice = _LACKS[number]

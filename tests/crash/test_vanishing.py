@@ -206,11 +206,11 @@ def _an_event(world: World) -> str:
     ("name", "path", "does", "words"),
     [
         ("replay", "data/node.db", "removed", "was changed by another process while it was read"),
-        ("status", "data", "renamed", "was changed by another process while it was read"),
+        ("status", "data", "replaced", "was changed by another process while it was read"),
         ("verify", "data/node.db", "replaced", "was changed"),
         ("run", "out", "removed", "Can't write the report in "),
         ("run", "pages", "removed", "Can't write a page to "),
-        ("dry run", "tmp", "removed", "A temporary folder was removed while it was used"),
+        ("dry run", "tmp", "replaced", "A temporary folder was removed while it was used"),
     ],
 )
 def test_what_vanishes_is_named_with_an_exit_code(

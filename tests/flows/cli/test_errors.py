@@ -106,6 +106,10 @@ def test_a_limit_on_threads_is_a_sentence(command: str, database: Path) -> None:
             FileNotFoundError(2, "No such file", f"/{PREFIX}abc/spill"),
             "A temporary folder was removed while it was used: no such file",
         ),
+        (
+            NotADirectoryError(20, "Not a directory", f"/{PREFIX}abc/spill"),
+            "A temporary folder was removed while it was used: not a directory",
+        ),
     ],
 )
 def test_what_is_lacking_is_said_in_whole_sentences(cause: Exception, words: str) -> None:
