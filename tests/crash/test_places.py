@@ -136,7 +136,7 @@ def test_a_tmpdir_that_is_no_folder_is_named(
     database = small.copy(children.folder)
     before = bytes_of(children.folder)
     more = ["--out", str(children.folder / "log")] if command == "replay" else []
-    for named in ("/nowhere", str(database)):
+    for named in ("/nowhere", "/proc", str(database)):
         environment = {"TMPDIR": named}
         line = ceramic_order(command, database, "-q", *more)
         ended = run(line, code=2, environment=environment)
