@@ -17,6 +17,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.errors import InterruptedRunError
 from connectors.result_folder import ResultFolder
 from connectors.run_state import RunState
+from connectors.sqlite import sqlite_says
 from operators.encoding.base32 import cid_texts
 
 FILES = {True: "waiting.parquet", False: "rejected.parquet"}
@@ -122,7 +123,7 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         try:
             yield
         except OSError as cause:
-            reason = cause.strerror or os.strerror(cause.errno or errno.EIO)
+            reason = sqlite_says(cause) if cause.strerror else os.strerror(cause.errno or errno.EIO)
             error = InterruptedRunError(
                 f"Can't write the report in `{self.named or self.folder}`", why=reason, retry=True
             )

@@ -129,6 +129,16 @@ def test_where_no_file_can_be_made_a_command_that_needs_one_says_so(
     assert list(children.folder.glob("ceramic-order-*")) == []
 
 
+def test_a_limit_on_the_size_of_files_is_named_for_a_log(
+    small: Template, children: Children
+) -> None:
+    database = small.copy(children.folder)
+    command = ceramic_order("replay", database, "-q", "--out", str(children.folder / "log"))
+    ended = run(command, code=3, limits={resource.RLIMIT_FSIZE: 0})
+    assert "`ulimit -f` lets no file grow beyond `0` bytes" in ended.err
+    assert list(children.folder.glob("log/order-*")) == []
+
+
 @pytest.mark.parametrize("command", ["run", "verify", "replay"])
 def test_a_tmpdir_that_is_no_folder_is_named(
     small: Template, children: Children, command: str
