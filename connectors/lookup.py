@@ -53,16 +53,38 @@ BLOCK = f"""
 """  # put together from constants
 """A block by its multihash."""
 
-EVENT_WITH_BLOCKS = f"""
-    SELECT event.rowid AS rowid, CAST(event.cid AS BLOB) AS cid,
-           {_bytes_of("root")} AS root, {_bytes_of("payload")} AS payload,
-           x'' AS order_key, x'' AS event_blocks
+
+def _size_of(block: str) -> str:
+    """How many bytes `_bytes_of` gives, at most."""
+    return f"min(coalesce(octet_length({block}.bytes), 0), {READABLE_BYTES} + 1)"
+
+
+BLOCK_SIZE = f"""
+    SELECT CAST(multihash AS BLOB) AS key, {_size_of("block")} AS size
+    FROM ceramic_one_block AS block WHERE multihash = ?
+"""  # put together from constants
+"""How many bytes BLOCK gives."""
+
+_WITH_BLOCKS = f"""
     FROM ceramic_one_event AS event
     LEFT JOIN ceramic_one_block AS root ON {ROOT}
     LEFT JOIN ceramic_one_block AS payload ON {PAYLOAD}
     WHERE event.cid = ?
+"""
+
+EVENT_WITH_BLOCKS = f"""
+    SELECT event.rowid AS rowid, CAST(event.cid AS BLOB) AS cid,
+           {_bytes_of("root")} AS root, {_bytes_of("payload")} AS payload,
+           x'' AS order_key, x'' AS event_blocks
+    {_WITH_BLOCKS}
 """  # put together from constants
 """An event by CID, as the source reads it, without its order key and its event blocks."""
+
+EVENT_SIZE = f"""
+    SELECT CAST(event.cid AS BLOB) AS key, {_size_of("root")} + {_size_of("payload")} AS size
+    {_WITH_BLOCKS}
+"""  # put together from constants
+"""How many bytes of blocks EVENT_WITH_BLOCKS gives."""
 
 
 def delivered_inits(connection: Connection) -> str:

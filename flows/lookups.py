@@ -4,12 +4,13 @@ They ask for parents that do not come through it, for blocks that events share, 
 that were put aside.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,11 +18,14 @@ from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.event_blocks import of_event, packed_by_event
 from connectors.lookup import (
     BLOCK,
+    BLOCK_SIZE,
+    EVENT_SIZE,
     EVENT_WITH_BLOCKS,
     PreparedLookUp,
     known_event,
     looking_up,
 )
+from connectors.pages import cut
 from connectors.schema import read_schema
 from connectors.sqlite import Connection, connect
 from flows.init_scan import InitScan, ScanSettings
@@ -33,8 +37,11 @@ from operators.encoding.envelope import payload_multihash
 from operators.order import KNOWN
 from operators.schemas import RAW, Measure, unmeasured
 
-DECODED_TOGETHER = 256
-"""Events whose blocks are looked up and decoded in one call: some may have megabytes."""
+FETCHED_BYTES = 8 * 2**20
+"""Bytes of blocks that are fetched together at most. A page of events has as many."""
+
+FEW = 4
+"""Blocks or events that are fetched together whatever their size, 4 MiB a block at most."""
 
 _UNNOTED, _NO_STREAM = pa.scalar(b"", pa.binary()), pa.scalar(None, pa.binary())
 _NOTHING = pa.RecordBatch.from_pylist([], schema=KNOWN)
@@ -91,7 +98,9 @@ class LookUps:
         self._connect = connect
         self._settings = settings
         self._blocks = PreparedLookUp(path, BLOCK, connect)
+        self._block_sizes = PreparedLookUp(path, BLOCK_SIZE, connect)
         self._whole_events = PreparedLookUp(path, EVENT_WITH_BLOCKS, connect)
+        self._event_sizes = PreparedLookUp(path, EVENT_SIZE, connect)
         self._lists = PreparedLookUp(path, of_event, connect)
         self.check = self._node_check() if check_node else None
         """For `operators.decode.decode`; None leaves out what a node would check."""
@@ -171,46 +180,61 @@ class LookUps:
     def _streams_in_blocks(self, wanted: pa.Array, cids: pa.Array) -> pa.Array:
         """The streams of n events by their blocks; null where not wanted or not readable."""
         parts = [
-            decode_events(self._fetch_events(wanted.slice(first, DECODED_TOGETHER))).links
-            for first in range(0, len(wanted), DECODED_TOGETHER)
+            decode_events(raw).links.select(["cid", "stream"]) for raw in self._fetch_events(wanted)
         ]
-        links = pa.Table.from_batches([part.select(["cid", "stream"]) for part in parts])
-        read = links.combine_chunks().to_batches()
-        if not read:
+        if not parts:
             return pa.nulls(len(cids), pa.binary())
-        return read[0]["stream"].take(pc.index_in(cids, value_set=read[0]["cid"]))
+        read = pa.concat_batches(parts)
+        return read["stream"].take(pc.index_in(cids, value_set=read["cid"]))
 
-    def _fetch_events(self, cids: pa.Array) -> pa.RecordBatch:
+    def _fetch_events(self, cids: pa.Array) -> Iterator[pa.RecordBatch]:
         """The events among `cids` that exist, with schema RAW, without their event blocks."""
-        found = self._whole_events.find(cids)
-        if not found.num_rows:
-            return pa.RecordBatch.from_pylist([], schema=RAW)
-        return self._followed(found.cast(RAW).combine_chunks()).combine_chunks().to_batches()[0]
+        for some in self._bounded(cids, self._event_sizes):
+            for raw in self._whole_events.find(some).cast(RAW).combine_chunks().to_batches():
+                yield from self._followed(raw)
 
-    def _followed(self, raw: pa.Table) -> pa.Table:
+    def _followed(self, raw: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """The same events of schema RAW, with the payloads that the statement does not find.
 
-        It knows only one form of envelope.
+        It knows only one form of envelope. The others are seldom, and come alone.
         """
-        payloads = raw["payload"].to_pylist()
-        roots = zip(raw["root"].to_pylist(), payloads, strict=True)
+        roots = zip(raw["root"].to_pylist(), raw["payload"].to_pylist(), strict=True)
         named = {
             row: key
             for row, (root, payload) in enumerate(roots)
             if not payload and (key := payload_multihash(root))
         }
-        if not named:
-            return raw
-        blocks = self._fetch(pa.array(sorted(set(named.values())), pa.binary()))
-        for row, key in named.items():
-            payloads[row] = blocks.get(key, b"")
+        is_named = np.isin(np.arange(raw.num_rows), [*named])
+        if not is_named.all():
+            yield raw.filter(pa.array(~is_named))
         at = RAW.get_field_index("payload")
-        return raw.set_column(at, RAW.field(at), pa.array(payloads, pa.binary()))
+        for row, key in named.items():
+            for blocks in self._fetch(pa.array([key], pa.binary())):
+                payload = pa.array([blocks.get(key, b"")], pa.binary())
+                yield raw.slice(row, 1).set_column(at, RAW.field(at), payload)
 
-    def _fetch(self, multihashes: pa.Array) -> dict[bytes, bytes]:
+    def _fetch(self, multihashes: pa.Array) -> Iterator[dict[bytes, bytes]]:
+        """The blocks among some that exist."""
+        for some in self._bounded(multihashes, self._block_sizes):
+            # what Arrow holds of them is freed before they are used
+            yield self._fetched(some)
+
+    def _fetched(self, multihashes: pa.Array) -> dict[bytes, bytes]:
         with self._measure("look-up", len(multihashes)):
             found = self._blocks.find(multihashes)
         return dict(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
+
+    def _bounded(self, keys: pa.Array, sizes: PreparedLookUp) -> Iterator[pa.Array]:
+        """Those of the keys that exist, and few others: so many at a time as may be fetched."""
+        if len(keys) <= FEW:
+            yield from [keys] if len(keys) else []
+            return
+        with self._measure("look-up", len(keys)):
+            found = sizes.find(keys)
+        if found.num_rows:
+            key = found["key"].combine_chunks()
+            for some in cut(np.asarray(found["size"]), FETCHED_BYTES):
+                yield key[some]
 
     def _all_listed(self, cids: pa.Array) -> pa.Array:
         with self._measure("look-up", len(cids)):
@@ -220,7 +244,9 @@ class LookUps:
         """Close what was opened."""
         self.init_scan.close()
         self._blocks.close()
+        self._block_sizes.close()
         self._lists.close()
         self._whole_events.close()
+        self._event_sizes.close()
         if "_events" in self.__dict__:
             self._events.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from connectors.errors import InterruptedRunError
+from connectors.sqlite import sqlite_says
 from flows.report.counts import LabelledCount, LogFacts
 from flows.report.drawing import Bar, Column, Polyline, bars, columns, lines
 from flows.report.output_file import write_whole
@@ -80,7 +81,7 @@ def write_page(path: Path, content: PageContent) -> None:
     except OSError as cause:
         raise InterruptedRunError(
             f"Can't write a page to `{path}`",
-            why=f"{cause.strerror}",
+            why=sqlite_says(cause),
             unchanged="All else is complete and kept.",
             advice="Make room (a page takes less than 100 kB), or name another folder.",
         ) from cause

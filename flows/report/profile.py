@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from connectors.errors import InterruptedRunError
+from connectors.sqlite import sqlite_says
 from flows.report.output_file import write_whole
 from operators.schemas import Measured
 
@@ -224,6 +225,6 @@ def write_profile(path: Path, document: Mapping[str, object]) -> None:
     except OSError as cause:
         raise InterruptedRunError(
             f"The run is complete, but its profile can't be written to `{path}`",
-            why=f"{cause.strerror}",
+            why=sqlite_says(cause),
             advice="Running again does no harm.",
         ) from cause

@@ -5,6 +5,7 @@ No traceback reaches a user: it goes to a file that the error names.
 
 import errno
 import os
+import resource
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -43,6 +44,9 @@ _REMOVED = (
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 """What the system says of a file in a folder that is gone, or in whose place is a file."""
+
+LEAST_FILE_BYTES = 4096
+"""A limit on the size of files below this lets nothing be written."""
 
 _MEMORY_WORDS = (
     *("cannot allocate memory", "failed to map segment", "cannot map", "bad alloc"),
@@ -126,8 +130,9 @@ def _lack(cause: BaseException) -> tuple[str, str, str] | None:
     elif isinstance(cause, RuntimeError) and any(words in lowered for words in _THREAD_WORDS):
         number = errno.EAGAIN
     elif isinstance(cause, OSError) and any(words in lowered for words in _FOLDER_WORDS):
-        # of `tempfile`, which tries to write a file in each
-        number = errno.EROFS
+        # of `tempfile`, which tries to write a few bytes in each
+        no_file = 0 <= resource.getrlimit(resource.RLIMIT_FSIZE)[0] < LEAST_FILE_BYTES
+        number = errno.EFBIG if no_file else errno.EROFS
     if isinstance(cause, _GONE) and f"/{PREFIX}" in str(cause.filename):
         what, advice = _REMOVED
     elif number in _LACKS:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from connectors.errors import InterruptedRunError
 from connectors.paths import ParquetWriter
 from connectors.result_folder import ResultFolder
+from connectors.sqlite import sqlite_says
 from flows.verify.cids import cid_text
 
 FILE = "violations.parquet"
@@ -69,7 +70,7 @@ def write_report(tables: duckdb.DuckDBPyConnection, output: ResultFolder) -> Non
     except OSError as cause:
         raise InterruptedRunError(
             f"Can't write the report in `{output.folder}`",
-            why=cause.strerror or f"{cause}",
+            why=sqlite_says(cause),
             unchanged="The database is unchanged.",
             retry=True,
         ) from cause

@@ -135,19 +135,15 @@ class EventCheck:
     def _spare_failures(self, spare: dict[int, set[bytes]]) -> Failures:
         """The rows that list a block that they do not need and that a node can't read."""
         failed: Failures = {}
-        blocks = sorted(set().union(*spare.values()))
-        for first in range(0, len(blocks), SPARE_TOGETHER):
-            some = blocks[first : first + SPARE_TOGETHER]
-            for block, content in self.fetch(pa.array(some, pa.binary())).items():
+        wanted = sorted(set().union(*spare.values()))
+        for blocks in self.fetch(pa.array(wanted, pa.binary())):
+            for block, content in blocks.items():
                 if content and len(block) + len(content) <= LARGEST_BLOCK:
                     continue
                 reason = Reason.BLOCK_TOO_LARGE if content else Reason.EVENT_BLOCKS_UNREADABLE
                 failed |= {row: reason for row, listed in spare.items() if block in listed}
         return failed
 
-
-SPARE_TOGETHER = 16
-"""Blocks that no event needs, fetched in one look-up: each may have megabytes."""
 
 WAYS_TOGETHER = 32
 """Time events that go down their trees at the same time. One node of each is in memory, and may

@@ -22,16 +22,16 @@ from operators.check.needs import (
     answers_of_store,
     multihashes_of,
 )
-from operators.check.shared_blocks import AS_COLUMNS, FetchBlocks, fetched
+from operators.check.shared_blocks import FetchBlocks
 from operators.check.store import BlockStore
 from operators.check.usual import USUAL, read_usual
 from operators.encoding.columns import Mask
 from operators.partitions import PartitionedFiles
 from operators.schemas import DATA, INIT, LINKS, TIME, Reason
 
-FetchEvents = Callable[[pa.Array], pa.RecordBatch]
-"""From distinct CIDs to those events of them that the database holds, with schema RAW; event
-blocks and order keys may be left out."""
+FetchEvents = Callable[[pa.Array], Iterator[pa.RecordBatch]]
+"""From distinct CIDs to those events of them that the database holds, with schema RAW, some at a
+time, since each may have megabytes; event blocks and order keys may be left out."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,6 @@ class AsideLimits:
     needs_together: int = 16_384
     """Needs whose blocks are in no file are collected up to so many, and looked up in the order of
     the keys."""
-    events_alone: int = 256
-    """Events that are read again in one look-up, to be checked one by one."""
 
 
 @dataclass(frozen=True)
@@ -166,25 +164,21 @@ class LaterCheck:
                 read_usual(
                     pa.array(found.keys(), pa.binary()), pa.array(found.values(), pa.binary())
                 )[0]
-                for found in fetched(self._parts.fetch, multihashes_of(needs), AS_COLUMNS)
+                for found in self._parts.fetch(pa.array(multihashes_of(needs), pa.binary()))
             ]
             answers = answers_of(needs, np.concatenate(records))
             unmet[event[answers != MET]] = True
 
     def _check_again(self, links: pa.RecordBatch) -> list[Reason | None]:
         """Why a node could not serve each of n events of schema LINKS, each looked at alone."""
-        reasons: list[Reason | None] = []
-        for first in range(0, len(links), self._settings.limits.events_alone):
-            some = links.slice(first, self._settings.limits.events_alone)
-            raw = self._settings.fetch_events(some["cid"])
-            at = pc.index_in(some["cid"], value_set=raw["cid"])
-            raw = raw.take(at.fill_null(0)) if len(raw) else raw
-            there = np.asarray(at.is_valid()) if len(raw) else np.zeros(len(some), dtype=np.bool_)
-            kind = np.asarray(some["kind"])
+        # an event that is gone was removed since it was read, with its blocks
+        reasons: list[Reason | None] = [Reason.ROOT_MISSING] * len(links)
+        for raw in self._settings.fetch_events(links["cid"]):
+            row = np.asarray(pc.index_in(raw["cid"], value_set=links["cid"]))
+            kind = np.asarray(links["kind"])[row]
             signed = (kind == INIT) | (kind == DATA)
-            failed = self._parts.alone.fail_signed(raw, np.flatnonzero(there & signed))
-            failed |= self._parts.alone.fail_time(raw, np.flatnonzero(there & (kind == TIME)))
-            # an event that is gone was removed since it was read, with its blocks
-            failed |= dict.fromkeys(np.flatnonzero(~there).tolist(), Reason.ROOT_MISSING)
-            reasons += map(failed.get, range(len(some)))
+            failed = self._parts.alone.fail_signed(raw, np.flatnonzero(signed))
+            failed |= self._parts.alone.fail_time(raw, np.flatnonzero(kind == TIME))
+            for at, of_links in enumerate(row.tolist()):
+                reasons[of_links] = failed.get(at)
         return reasons

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from operators.check.shared_blocks import AS_COLUMNS, SMALL, FetchBlocks, fetched
+from operators.check.shared_blocks import SMALL, FetchBlocks
 
 BLOCK_BYTES = 250
 """Bytes that Python takes for the entry of a block, without the block itself."""
@@ -63,7 +63,7 @@ class RecentBlocks:
     def look_up(self, multihashes: Sequence[bytes]) -> Iterator[dict[bytes, bytes]]:
         """Fetch blocks, some at a time; the small ones are kept for this page."""
         self._looked_up = dict.fromkeys(multihashes)
-        for found in fetched(self._fetch, multihashes, AS_COLUMNS):
+        for found in self._fetch(pa.array(multihashes, pa.binary())):
             yield found
             for key, block in found.items():
                 if len(block) <= SMALL:
@@ -72,7 +72,7 @@ class RecentBlocks:
                     # it is fetched again when its event is looked at alone
                     del self._looked_up[key]
 
-    def take(self, multihashes: pa.Array) -> dict[bytes, bytes]:
+    def take(self, multihashes: pa.Array) -> Iterator[dict[bytes, bytes]]:
         """Those of the blocks that there are; those that are not here are fetched."""
         held, absent = {}, []
         for wanted in multihashes.to_pylist():
@@ -86,4 +86,5 @@ class RecentBlocks:
                     absent.append(wanted)
             if block is not None:
                 held[wanted] = block
-        return held | self._fetch(pa.array(absent, pa.binary())) if absent else held
+        yield held
+        yield from self._fetch(pa.array(absent, pa.binary()))

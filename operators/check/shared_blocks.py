@@ -4,9 +4,9 @@ Each is fetched and read about once; what is remembered of them is bounded in by
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 
@@ -26,8 +26,9 @@ from operators.encoding.known_fields import (
 from operators.encoding.readable import Reading, read, value_end
 from operators.schemas import Reason
 
-FetchBlocks = Callable[[pa.Array], dict[bytes, bytes]]
-"""From distinct multihashes to those blocks of them that the database holds."""
+FetchBlocks = Callable[[pa.Array], Iterator[dict[bytes, bytes]]]
+"""From distinct multihashes to those blocks of them that the database holds: some at a time, since
+each may have megabytes."""
 
 LARGEST_BLOCK = 4 * 1024 * 1024
 """Bytes of a block and its CID together: a node reads events as CAR files, and refuses a longer
@@ -43,33 +44,6 @@ SMALL = 1024
 """The most bytes of a small block: a capability has about 700, a proof less than 200."""
 
 Content = TypeVar("Content")
-
-
-class Together(NamedTuple):
-    """How many blocks are fetched in one look-up, where nobody knows how large they are."""
-
-    fewest: int
-    """At first, and after large ones: each may have megabytes."""
-    most: int
-    """Once they turn out to be small."""
-
-
-AS_COLUMNS, ONE_BY_ONE = Together(64, 512), Together(4, 64)
-"""For blocks that are read into columns of numbers, and for those that are read one by one: these
-are mostly in other forms than the usual ones, which may be large."""
-
-
-def fetched(
-    fetch: FetchBlocks, multihashes: Sequence[bytes], together: Together
-) -> Iterator[dict[bytes, bytes]]:
-    """Those blocks of distinct multihashes that there are, some at a time."""
-    first, count = 0, together.fewest
-    while first < len(multihashes):
-        blocks = fetch(pa.array(multihashes[first : first + count], pa.binary()))
-        first += count
-        are_small = sum(map(len, blocks.values())) <= count * SMALL
-        count = min(2 * count, together.most) if are_small else together.fewest
-        yield blocks
 
 
 @dataclass(slots=True)
@@ -102,7 +76,7 @@ class SharedBlocks(Generic[Content]):
                 self.recent[key] = content
                 self.size += _bytes_of(content)
             found[key] = content
-        for blocks in fetched(self.fetch, absent, ONE_BY_ONE):
+        for blocks in self.fetch(pa.array(absent, pa.binary())):
             while blocks:
                 # each is dropped when it has been read
                 key, block = blocks.popitem()

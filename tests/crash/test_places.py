@@ -126,6 +126,7 @@ def test_where_no_file_can_be_made_a_command_that_needs_one_says_so(
     limits = {resource.RLIMIT_FSIZE: 0}
     ended = run(ceramic_order("verify", database), code=2, limits=limits, cwd=children.folder)
     assert "o usable temporary directory" in ended.err
+    assert "Raise the limit `ulimit -f`." in ended.err
     assert list(children.folder.glob("ceramic-order-*")) == []
 
 

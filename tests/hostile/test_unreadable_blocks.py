@@ -184,3 +184,39 @@ def test_the_codec_of_an_envelope_takes_a_byte_more_than_that_of_its_payload(
     with closing(connect(database, "rw")) as connection:
         execute(connection, "UPDATE ceramic_one_event SET delivered = rowid")
     assert verify(database).failed == ({"block-readable"} if spare else set())
+
+
+TOGETHER = 24
+"""Blocks that are looked up in one call: 96 MiB."""
+FOR_ONE_CALL_KIB = 64 * 1024
+"""By how much they may raise the peak of a command that reads 8 MiB of them at a time."""
+
+
+def crowd(path: Path, size: int) -> Path:
+    """Events below delivered ones whose payloads, and others whose capabilities, are so large."""
+    parents = [data_event(INIT.stream, INIT.cid, f"parent {at}") for at in range(TOGETHER)]
+    children = [data_event(INIT.stream, parent.cid, "child") for parent in parents]
+    capabilities = [capability(INIT.stream.controller, at) for at in range(TOGETHER)]
+    capable = [data_event(INIT.stream, INIT.cid, at.session, cap=at) for at in capabilities]
+    numbers = [*range(1, TOGETHER + 2), *[None] * (2 * TOGETHER)]
+    noted = [parent.cid for parent in parents]
+    store(path, [INIT, *parents, *children, *capable], numbers, without_init_cid=noted)
+    large = [*(parent.blocks[0] for parent in parents), *(at.block for at in capabilities)]
+    with closing(connect(path, "rw")) as connection:
+        for one in large if size else []:
+            execute(
+                connection,
+                f"UPDATE ceramic_one_block SET bytes = zeroblob({size}) "
+                f"WHERE multihash = x'{one.multihash.hex()}'",
+            )  # a number
+        execute(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+@pytest.mark.parametrize("check", ["node", "links"])
+def test_many_blocks_that_a_node_can_just_read_are_not_read_together(
+    tmp_path: Path, check: str
+) -> None:
+    usual, crowded = crowd(tmp_path / "usual", 0), crowd(tmp_path / "large", 4 * MEBIBYTE - 100)
+    more = more_kib(usual, crowded, "run", "--dry-run", "--check", check)
+    assert more < FOR_ONE_CALL_KIB

@@ -16,7 +16,7 @@ from operators.decode import decode_events
 from operators.schemas import BLOCKS
 from tests.operators.check.test_batch import UNSERVED, Case, CheckedAlone, Stored, packed, raw_of
 
-EAGER = AsideLimits(0, 0, settle_events=40, settle_share=0.0, needs_together=5, events_alone=3)
+EAGER = AsideLimits(0, 0, settle_events=40, settle_share=0.0, needs_together=5)
 """Every event whose shared blocks are not at hand is put aside."""
 
 AT_END = AsideLimits(0, 0, settle_events=10**9)
@@ -89,10 +89,11 @@ def pages(rng: Random, delivered: float) -> Iterator[tuple[pa.RecordBatch, pa.Ta
         yield raw, pa.table(arrays, schema=BLOCKS)
 
 
-def fetch_events(cids: pa.Array) -> pa.RecordBatch:
+def fetch_events(cids: pa.Array) -> Iterator[pa.RecordBatch]:
     by_cid = {event.cid: event for event in events()}
     some = [Case(by_cid[cid]) for cid in reversed(cids.to_pylist())]
-    return raw_of(some, blocks())
+    for first in range(0, len(some), 3):
+        yield raw_of(some[first : first + 3], blocks())
 
 
 def fetch_event_blocks(cids: pa.Array) -> pa.Array:
@@ -173,8 +174,7 @@ def test_what_has_passed_by_is_not_looked_up(tmp_path: Path) -> None:
 
 def test_an_event_that_has_gone_meanwhile_is_rejected(tmp_path: Path) -> None:
     limits = AsideLimits(0, 0)
-    nothing = raw_of([Case(events()[0])], blocks()).slice(0, 0)
-    settings = AsideSettings(lambda: tmp_path, lambda _: nothing, limits)
+    settings = AsideSettings(lambda: tmp_path, lambda _: iter(()), limits)
     check = NodeCheck(Stored({}), budget_bytes=0, aside=settings)
     assert check.later is not None
     aside = check.later.new_aside()

@@ -10,7 +10,7 @@ from operators.check.recent import RecentBlocks
 
 def recent(count: int) -> RecentBlocks:
     """So many blocks, kept in one generation."""
-    kept = RecentBlocks(lambda _: {}, budget_bytes=2**30)
+    kept = RecentBlocks(lambda _: iter(()), budget_bytes=2**30)
     keys = pa.array([number.to_bytes(34) for number in range(count)], pa.binary())
     kept.add(keys, pa.array([b"block"] * count, pa.binary()))
     return kept
