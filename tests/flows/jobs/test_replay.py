@@ -326,10 +326,11 @@ def test_a_full_disk_leaves_no_log(synthetic: Path, tmp_path: Path) -> None:
     ended = program.run(command, code=3, limits={resource.RLIMIT_FSIZE: 64 * 512})
     # whichever file comes first to the limit
     log = tmp_path / "log"
+    limit = "File too large; `ulimit -f` lets no file grow beyond `32,768` bytes."
     assert ended.err.startswith(
         (
-            f"Error: Writing to `{log}` failed: File too large. No part of a new log was left",
-            f"Error: Can't write the report in `{log}`: File too large. Nothing was changed.",
+            f"Error: Writing to `{log}` failed: {limit} No part of a new log was left",
+            f"Error: Can't write the report in `{log}`: {limit} Nothing was changed.",
         )
     ), ended.err
     assert not list(tmp_path.iterdir())
