@@ -14,7 +14,7 @@ from types import FrameType
 from connectors.claim import Claim
 from connectors.errors import CeramicOrderError, DefectError, InterruptedRunError
 from connectors.run_state import RunState
-from connectors.scratch import remove_all
+from connectors.scratch import remove_all_for_good
 from flows.cluster.cluster import ANEW, Cluster
 from flows.cluster.database import Opened
 from flows.jobs.completeness import checkpoint, require_all_seen
@@ -132,7 +132,7 @@ class Ending:
         # held until the end, so that no further batch starts
         self.run_state.writing.acquire(timeout=LAST_BATCH_SECONDS)
         self.release()
-        remove_all()
+        remove_all_for_good()
         self._show(cause.replaced(unchanged=self.kept(self.run_state)))
         _end_process(code)
 

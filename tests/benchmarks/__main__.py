@@ -31,12 +31,14 @@ from tests.benchmarks.measure import (
     write_alone,
 )
 from tests.benchmarks.picture import draw_results, draw_timeline
+from tests.benchmarks.plain_reading import plain_reading
 from tests.benchmarks.scale import in_little_memory
 from tests.benchmarks.targets import (
     ALLOWED_BYTES,
     CHECKS,
     MEBIBYTE,
     FirstDelivery,
+    Reading,
     Result,
     console,
     show_first_delivery,
@@ -76,6 +78,8 @@ def main() -> None:
         )
     first = first_delivery(made(Database(1_000_000, "shuffled", delivered=999_000)))
     document["first_delivery"] = [asdict(start) for start in first]
+    readings = reading(made(Database(COMPARED_EVENTS, "shuffled")))
+    document["reading"] = [asdict(one) for one in readings]
     document |= read_only(made(Database(COMPARED_EVENTS, "shuffled")))
     document["profile"] = profiled(
         made(Database(max(ROUNDS) if FULL else COMPARED_EVENTS, "shuffled"))
@@ -86,7 +90,7 @@ def main() -> None:
         remove(FOLDER / copy)
     show_results(results)
     show_first_delivery(first)
-    show_targets(results, first)
+    show_targets(results, first, readings)
     draw_results(FOLDER / "results.png", results)
     draw_timeline(FOLDER / "timeline.png", document["profile"])
 
@@ -152,6 +156,25 @@ def first_delivery(database: Database) -> list[FirstDelivery]:
             FirstDelivery(check, bare, statistics.median(begins), statistics.median(firsts))
         )
     return starts
+
+
+def reading(database: Database) -> list[Reading]:
+    """The stage that reads, and in turn the same rows as plain columns."""
+    found = []
+    for check in CHECKS:
+        stages, plain = [], []
+        for _ in range(FIRST_ROUNDS):
+            copy = fresh_copy(database.path)
+            plain.append(plain_reading(copy, check))
+            stages.append(run_profiled(copy, "--dry-run", "--check", check)[1]["stages"]["read"])
+        events = stages[0]["rows"] / 1e6
+        stage = statistics.median(one["cpu_seconds"] for one in stages)
+        found.append(Reading(check, stage / events, statistics.median(plain) / events))
+        console.print(
+            f"{database.events:,} events, --check {check}: reading takes {found[-1].stage:.1f} us "
+            f"of processor an event, as plain columns {found[-1].plain:.1f} us"
+        )
+    return found
 
 
 def run_profiled(copy: Path, *options: str) -> tuple[Measured, dict[str, Any]]:

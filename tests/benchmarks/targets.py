@@ -55,6 +55,23 @@ class FirstDelivery:
         return self.first_delivery_seconds - self.interpreter_seconds
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Medians of the stage that reads, at one size, in microseconds of processor an event."""
+
+    check: str
+    stage: float
+    """For each undelivered event."""
+    plain: float
+    """The same for all its rows as plain columns: `tests/benchmarks/plain_reading.py`."""
+
+
+WANTED_READING_MICROSECONDS = 2.5
+"""The most that reading an event may take, on the machine for which it is wanted."""
+
+WANTED_READING_RATIO = 1.8
+"""The same as times the plain reading, which took 1.4 us there."""
+
 WANTED_RATIOS = {
     (300_000, "parents"): 1.2,
     (300_000, "shuffled"): 1.5,
@@ -70,7 +87,9 @@ WANTED_FIRST_DELIVERY_SECONDS = 0.5
 """The most that the first delivery may take beyond the interpreter's start."""
 
 
-def show_targets(results: list[Result], first: list[FirstDelivery]) -> None:
+def show_targets(
+    results: list[Result], first: list[FirstDelivery], readings: list[Reading]
+) -> None:
     """Print what is wanted next to what is."""
     table = Table("target", title="Wanted and reached", title_justify="left")
     for heading in ("at most", *(f"--check {check}" for check in CHECKS)):
@@ -89,6 +108,14 @@ def show_targets(results: list[Result], first: list[FirstDelivery]) -> None:
         sizes = [None if result is None else result.bytes_per_waiting_event for result in reached]
         name = f"{events:,} events, {order}: bytes of RssAnon for each waiting event beyond 250 MB"
         table.add_row(name, f"{wanted:g}", *(_compared(size, wanted) for size in sizes))
+    stages = {reading.check: reading.stage for reading in readings}
+    ratios_to_plain = {reading.check: reading.stage / reading.plain for reading in readings}
+    for name, most, by_check in (
+        ("microseconds of processor an event", WANTED_READING_MICROSECONDS, stages),
+        ("times the same rows as plain columns", WANTED_READING_RATIO, ratios_to_plain),
+    ):
+        cells = [_compared(by_check.get(check), most) for check in CHECKS]
+        table.add_row(f"300,000 events, shuffled, reading: {name}", f"{most:g}", *cells)
     seconds = {start.check: start.beyond_interpreter for start in first}
     name = "first delivery of few among 1,000,000: seconds beyond the interpreter's start"
     wanted = WANTED_FIRST_DELIVERY_SECONDS
