@@ -44,6 +44,10 @@ def test_three_processes_do_what_one_does(sample: Sample, tmp_path: Path) -> Non
     assert sample.digest(path) == sample.wanted
 
 
+ATTEMPTS = 5
+"""To end one process while it is at work."""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
 @pytest.mark.parametrize(
     ("killed", "number"),
@@ -52,14 +56,18 @@ def test_three_processes_do_what_one_does(sample: Sample, tmp_path: Path) -> Non
 def test_where_one_process_ends_midway_all_do_and_a_rerun_finishes(
     killed: int, number: int, sample: Sample, tmp_path: Path
 ) -> None:
-    path = sample.copy(tmp_path / "here")
-    places = addresses(2)
-    flow = order_of(path, wait_seconds=PATIENCE)
-    processes = [process(at, flow, places) for at in (0, 1)]
-    # each process has a line to process 0, and Bytewax a connection
-    await_connections(processes, places[0], 2)
-    processes[killed].send_signal(number)
-    left = ended(processes)[1 - killed]
+    # on a busy machine all may be done before the signal comes
+    for attempt in range(ATTEMPTS):
+        path = sample.copy(tmp_path / f"here-{attempt}")
+        places = addresses(2)
+        flow = order_of(path, wait_seconds=PATIENCE)
+        processes = [process(at, flow, places) for at in (0, 1)]
+        # each process has a line to process 0, and Bytewax a connection
+        await_connections(processes, places[0], 2)
+        processes[killed].send_signal(number)
+        left = ended(processes)[1 - killed]
+        if left.code:
+            break
     what = "stopped: Stopped by `SIGTERM`" if number == SIGTERM else "is gone: it was killed"
     assert left.code == 1, left
     assert left.err.startswith(f"Error: Process `{killed}` at `{places[killed]}` {what}"), left
