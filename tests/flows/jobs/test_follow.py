@@ -270,8 +270,8 @@ def test_another_that_numbers_events_is_noticed(tmp_path: Path, theirs: str) -> 
     with following(path, "--json") as child:
         insert(path, chain(4, 1)[2:])
         execute_elsewhere(path, theirs)
-        theirs_and_ours = read(path)
         ended = end(child)
+    theirs_and_ours = read(path)
     assert ended.code == 3, ended
     error = ended.document["error"]
     assert error["what"] == f"Another process numbers events in `{path}`"
