@@ -1,10 +1,9 @@
 """One writer at a time: every check before a run, and what keeps all others out until its end."""
 
 import os
-import re
 import resource
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ from connectors.errors import CannotStartError, InterruptedRunError
 from connectors.file_locks import FileLocks
 from connectors.leftover_wal import require_own_wal
 from connectors.lock_file import lock, no_locks, unlock
-from connectors.mounts import on_file_system, require_own_disk
+from connectors.mounts import require_own_disk
 from connectors.numbers import highest_number
 from connectors.schema import Schema, read_schema, require_orderable
 from connectors.sqlite import (
@@ -25,9 +24,13 @@ from connectors.sqlite import (
     connect,
     execute,
     query,
-    sqlite_errors,
-    sqlite_says,
     starting,
+)
+from connectors.writing_connection import (
+    bring_in_wal,
+    close_keeping_wal,
+    connected,
+    remove_made,
 )
 
 DESCRIPTORS = 256
@@ -41,12 +44,6 @@ class MovedError(InterruptedRunError):
 class WalGoneError(InterruptedRunError):
     """The WAL was removed, renamed or replaced while this run wrote to it."""
 
-
-_NO_FILE = re.compile("I/O error|unable to open|full")
-"""What SQLite says where it could not make `-wal` or `-shm`, or share the latter."""
-
-_NOT_READABLE = re.compile("not a database|malformed|unsupported")
-"""What SQLite says of a file that is none of its own, or damaged, or of another format."""
 
 CHANGE_NOTHING = "UPDATE ceramic_one_event SET delivered = delivered WHERE 0"
 
@@ -80,8 +77,6 @@ class Claim:
     _locks: FileLocks = field(repr=False)
     _made: list[Path]
     """Of `-wal` and `-shm` those that were not there before."""
-    _is_first: bool
-    """Whether no other process had the database open."""
     _has_wal: bool
     """Whether a WAL was left that is not in the database yet."""
     _has_begun: bool = False
@@ -117,7 +112,7 @@ class Claim:
             CannotStartError: it is not, or the disk is full. No number was given.
         """
         if self._has_wal and not self._has_begun:
-            _checkpoint(self.connection, self.path)
+            bring_in_wal(self.connection, self.path)
             self._has_begun = True
             require_whole(self.connection, self.path)
         self._has_begun = True
@@ -189,8 +184,8 @@ class Claim:
         """Close the last connection, and let others in; safe to call twice."""
         try:
             if self._has_wal and not self._has_begun:
-                _close_keeping_wal(self.connection, self.path)
-                _remove_made(self._locks, self._made)
+                close_keeping_wal(self.connection, self.path)
+                remove_made(self._locks, self._made)
                 self._has_wal = False
             self.connection.close()
         finally:
@@ -244,8 +239,8 @@ def claim(
         wal, shm = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
         made = [file for file in (wal, shm) if not file.exists()]
         has_wal = is_first and wal not in made and wal.stat().st_size > 0
-        connection = _connected(locks, path, settings.busy_seconds, made)
-        held = Claim(path, lock_path, connection, lock_file, locks, made, is_first, has_wal)
+        connection = connected(locks, path, settings.busy_seconds, made)
+        held = Claim(path, lock_path, connection, lock_file, locks, made, has_wal)
         held.schema = read_schema(connection, path)
         with _lockable(path):
             if settings.keep_out and not with_others:
@@ -321,76 +316,8 @@ def _in_use(path: Path) -> CannotStartError:
     )
 
 
-def _connected(locks: FileLocks, path: Path, busy_seconds: float, made: list[Path]) -> Connection:
-    """A connection that may write and has begun to read.
-
-    `made`: of `-wal` and `-shm` those that are not there.
-    """
-    with starting(path):
-        connection = connect(path, "rw", busy_seconds=busy_seconds)
-    try:
-        execute(connection, "SELECT count(*) FROM sqlite_master")
-    except DATABASE_ERRORS as cause:
-        connection.close()
-        said = sqlite_says(cause)
-        if _NOT_READABLE.search(said):
-            # the check of the schema says so as for whoever reads
-            return connect(path, "rw", busy_seconds=busy_seconds)
-        is_lacking = _NO_FILE.search(said) is not None
-        if is_lacking:
-            _remove_made(locks, made)
-        if "I/O error" not in said:
-            advice = "Check the file, its folder and the disk"
-            room = ": `df` and `df -i` show the room that is left" if is_lacking else ""
-            raise CannotStartError(
-                f"Can't open `{path}`", why=said, advice=f"{advice}{room}."
-            ) from cause
-        raise CannotStartError(
-            f"Can't open `{path}`",
-            why=f"{said}{on_file_system(path)}",
-            advice="Check the disk. A database in WAL mode also needs a file system on which "
-            "processes can share memory: a local disk.",
-        ) from cause
-    return connection
-
-
-def _remove_made(locks: FileLocks, made: list[Path]) -> None:
-    """Remove the empty WAL and the `-shm` that a connection made which could not use them.
-
-    Not where another process has the database open by now: they are its own, too. The claim lets
-    others in again when it fails.
-    """
-    with suppress(OSError):  # no locks, so nobody knows who has it open
-        if not (locks.keep_others_out(0.0) and locks.others_leave(0.0)):
-            return
-        if all(file.stat().st_size == 0 for file in made if file.name.endswith("-wal")):
-            for file in made:
-                file.unlink(missing_ok=True)
-
-
-def _close_keeping_wal(connection: Connection, path: Path) -> None:
-    """Close a connection that would be the last, and would bring the WAL into the database.
-
-    One that only reads is opened before and closed after it: that one can't.
-    """
-    with suppress(*DATABASE_ERRORS), closing(connect(path)) as last:
-        execute(last, "SELECT count(*) FROM sqlite_master")
-        connection.close()
-
-
 def _brought_in(path: Path) -> str:
     return (
         f"No number was given; what a program that was killed had left in `{path.name}-wal` is in "
         "the database now."
     )
-
-
-def _checkpoint(connection: Connection, path: Path) -> None:
-    """Bring a WAL that was left into the database, which is then as long as its header says."""
-    with sqlite_errors(
-        f"Can't bring `{path.name}-wal` into `{path}`",
-        CannotStartError,
-        unchanged=f"No number was given; `{path.name}-wal` is kept and belongs to the database.",
-        advice="Check the disk and its free space.",
-    ):
-        execute(connection, "PRAGMA wal_checkpoint(TRUNCATE)")

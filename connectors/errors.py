@@ -1,5 +1,8 @@
 """What can stop a command: an error with parts, joined into one sentence for an operator."""
 
+import errno
+import os
+import resource
 from typing import Self, TypedDict, Unpack
 
 RETRY = "Run the same command again to finish the job."
@@ -7,6 +10,24 @@ RETRY = "Run the same command again to finish the job."
 
 NOTHING_CHANGED = "Nothing was changed."
 """What a command that could not start, or that only reads, leaves."""
+
+
+def file_limit() -> str:
+    """The limit on the size of files as a clause to append, empty where there is none."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if most == resource.RLIM_INFINITY:
+        return ""
+    return f"; `ulimit -f` lets no file grow beyond `{most:,}` bytes"
+
+
+def system_says(error: OSError) -> str:
+    """The system's own words, with the limit that kept a file from growing.
+
+    Arrow puts words of its own around them.
+    """
+    if not error.errno:
+        return error.strerror or str(error).split("\n")[0]
+    return os.strerror(error.errno) + (file_limit() if error.errno == errno.EFBIG else "")
 
 
 class Parts(TypedDict):

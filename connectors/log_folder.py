@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from connectors.errors import CannotStartError, InterruptedRunError
+from connectors.errors import CannotStartError, InterruptedRunError, system_says
 from connectors.paths import sync
 from connectors.report import FILES
 from connectors.run_state import RunState
@@ -149,7 +149,7 @@ class LogFolder:
             return failed_write(self.folder, cause)
         return InterruptedRunError(
             f"Moving the new log to its place in `{self.folder}` failed",
-            why=f"{cause.strerror}",
+            why=system_says(cause),
             unchanged=self.left_whole,
         )
 
@@ -247,11 +247,9 @@ def _link(file: Path, name: Path) -> None:
 
 def failed_write(folder: Path, cause: OSError) -> InterruptedRunError:
     """The error of a log that could not be written."""
-    # Arrow puts its own words around the system's reason
-    reason = os.strerror(cause.errno) if cause.errno else str(cause).splitlines()[0]
     return InterruptedRunError(
         f"Writing to `{folder}` failed",
-        why=f"{reason}",
+        why=system_says(cause),
         unchanged="No part of a new log was left there, and the snapshot is unchanged.",
         advice="Make room (about 70 bytes an event).",
         retry=True,

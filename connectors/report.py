@@ -1,7 +1,5 @@
 """The report: what was left undelivered, counted and listed with its reason."""
 
-import errno
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.errors import InterruptedRunError
+from connectors.errors import InterruptedRunError, system_says
 from connectors.result_folder import ResultFolder
 from connectors.run_state import RunState
-from connectors.sqlite import sqlite_says
 from operators.encoding.base32 import cid_texts
 
 FILES = {True: "waiting.parquet", False: "rejected.parquet"}
@@ -123,9 +120,10 @@ class ReportSink(FixedPartitionedSink[pa.RecordBatch, None]):
         try:
             yield
         except OSError as cause:
-            reason = sqlite_says(cause) if cause.strerror else os.strerror(cause.errno or errno.EIO)
             error = InterruptedRunError(
-                f"Can't write the report in `{self.named or self.folder}`", why=reason, retry=True
+                f"Can't write the report in `{self.named or self.folder}`",
+                why=system_says(cause),
+                retry=True,
             )
             self.run_state.fail(error)
             raise error from cause

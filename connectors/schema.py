@@ -11,6 +11,7 @@ from connectors.sqlite import (
     execute,
     query,
     scalar,
+    sqlite_errors,
     sqlite_says,
     starting,
 )
@@ -166,14 +167,12 @@ def _require_known_words(connection: Connection, path: Path, sql: str) -> None:
     Raises:
         CannotStartError: one does; SQLite says so when it prepares a statement.
     """
-    try:
+    with sqlite_errors(
+        f"`{path}` can be used only by the program that made it",
+        CannotStartError,
+        advice="Remove what is defined by it, or ask who made it; no node does.",
+    ):
         execute(connection, f"EXPLAIN QUERY PLAN {sql}")
-    except DATABASE_ERRORS as cause:
-        raise CannotStartError(
-            f"`{path}` can be used only by the program that made it",
-            why=sqlite_says(cause),
-            advice="Remove what is defined by it, or ask who made it; no node does.",
-        ) from cause
 
 
 def _unknown_version(path: Path, why: str) -> CannotStartError:

@@ -5,9 +5,7 @@ ADBC's, and nothing here opens the database file in any other way: not for a che
 lock.
 """
 
-import errno
 import re
-import resource
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -17,7 +15,13 @@ import adbc_driver_sqlite.dbapi as sqlite
 import pyarrow as pa
 from adbc_driver_manager.dbapi import Connection, Cursor
 
-from connectors.errors import CannotStartError, CeramicOrderError, InterruptedRunError
+from connectors.errors import (
+    CannotStartError,
+    CeramicOrderError,
+    InterruptedRunError,
+    file_limit,
+    system_says,
+)
 
 __all__ = [
     "BUSY_SECONDS",
@@ -137,20 +141,14 @@ def scalar(
     return table.column(0)[0].as_py() if table.num_rows else None
 
 
-def _file_limit(most: int) -> str:
-    return f"; `ulimit -f` lets no file grow beyond `{most:,}` bytes"
-
-
 def sqlite_says(error: BaseException) -> str:
     """SQLite's own words, without the driver's prefix and the statement it quotes."""
-    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if isinstance(error, OSError) and error.strerror:
-        too_long = error.errno == errno.EFBIG and most != resource.RLIM_INFINITY
-        return error.strerror + (_file_limit(most) if too_long else "")
+        return system_says(error)
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     said = _DRIVER_SAYS.sub("", first_line)
-    if "I/O error" in said and most != resource.RLIM_INFINITY:
-        return f"{said}{_file_limit(most)}"
+    if "I/O error" in said:
+        return f"{said}{file_limit()}"
     if "readonly" in said:
         return f"{said}; its file system may be read-only by now, or its header is damaged"
     return said

@@ -225,7 +225,7 @@ class LookUps:
         return dict(zip(found["multihash"].to_pylist(), found["bytes"].to_pylist(), strict=True))
 
     def _bounded(self, keys: pa.Array, sizes: PreparedLookUp) -> Iterator[pa.Array]:
-        """Those of the keys that exist, and few others: so many at a time as may be fetched."""
+        """The keys, so many at a time as may be fetched; of more than a few those that exist."""
         if len(keys) <= FEW:
             yield from [keys] if len(keys) else []
             return

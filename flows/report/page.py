@@ -10,8 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Literal
 
-from connectors.errors import InterruptedRunError
-from connectors.sqlite import sqlite_says
+from connectors.errors import InterruptedRunError, system_says
 from flows.report.counts import LabelledCount, LogFacts
 from flows.report.drawing import Bar, Column, Polyline, bars, columns, lines
 from flows.report.output_file import write_whole
@@ -81,7 +80,7 @@ def write_page(path: Path, content: PageContent) -> None:
     except OSError as cause:
         raise InterruptedRunError(
             f"Can't write a page to `{path}`",
-            why=sqlite_says(cause),
+            why=system_says(cause),
             unchanged="All else is complete and kept.",
             advice="Make room (a page takes less than 100 kB), or name another folder.",
         ) from cause

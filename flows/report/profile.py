@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-from connectors.errors import InterruptedRunError
-from connectors.sqlite import sqlite_says
+from connectors.errors import InterruptedRunError, system_says
 from flows.report.output_file import write_whole
 from operators.schemas import Measured
 
@@ -225,6 +224,6 @@ def write_profile(path: Path, document: Mapping[str, object]) -> None:
     except OSError as cause:
         raise InterruptedRunError(
             f"The run is complete, but its profile can't be written to `{path}`",
-            why=sqlite_says(cause),
+            why=system_says(cause),
             advice="Running again does no harm.",
         ) from cause

@@ -17,9 +17,6 @@ from contextlib import contextmanager
 STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 """SIGHUP comes when a terminal is closed, SIGQUIT from Ctrl-\\."""
 
-JOB_DONE = "The job itself is done."
-"""What is kept when only its result is still to be written down."""
-
 Finish = Callable[[], str]
 """Brings what is under way to its end, within two seconds, and says what is kept, as whole
 sentences."""

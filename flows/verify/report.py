@@ -5,10 +5,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from connectors.errors import InterruptedRunError
+from connectors.errors import InterruptedRunError, system_says
 from connectors.paths import ParquetWriter
 from connectors.result_folder import ResultFolder
-from connectors.sqlite import sqlite_says
 from flows.verify.cids import cid_text
 
 FILE = "violations.parquet"
@@ -70,7 +69,7 @@ def write_report(tables: duckdb.DuckDBPyConnection, output: ResultFolder) -> Non
     except OSError as cause:
         raise InterruptedRunError(
             f"Can't write the report in `{output.folder}`",
-            why=sqlite_says(cause),
+            why=system_says(cause),
             unchanged="The database is unchanged.",
             retry=True,
         ) from cause

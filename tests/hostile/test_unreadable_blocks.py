@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cbrrr import DagCborTypes, encode_dag_cbor
 
-from connectors.sqlite import connect, execute
+from connectors.sqlite import connect, execute, scalar
 from flows.jobs.left import left
 from flows.jobs.options import RunOptions
 from flows.jobs.why import why
@@ -220,3 +220,21 @@ def test_many_blocks_that_a_node_can_just_read_are_not_read_together(
     usual, crowded = crowd(tmp_path / "usual", 0), crowd(tmp_path / "large", 4 * MEBIBYTE - 100)
     more = more_kib(usual, crowded, "run", "--dry-run", "--check", check)
     assert more < FOR_ONE_CALL_KIB
+
+
+def long_chain(path: Path, size: int) -> Path:
+    """A chain of events whose payloads have about so many bytes."""
+    events = [INIT]
+    for at in range(TOGETHER):
+        events.append(data_event(INIT.stream, events[-1].cid, f"{at}" + "x" * size))
+    return store(path, events)
+
+
+def test_a_chain_of_large_events_is_not_read_together(tmp_path: Path) -> None:
+    usual, large = long_chain(tmp_path / "usual", 0), long_chain(tmp_path / "large", 4_000_000)
+    peaks = []
+    for path in (usual, large):
+        with closing(connect(path)) as connection:
+            last = scalar(connection, "SELECT hex(cid) FROM ceramic_one_event ORDER BY rowid DESC")
+        peaks.append(run_measured(ceramic_order("why", path, last.lower()))[1])
+    assert peaks[1] - peaks[0] < FOR_ONE_CALL_KIB
