@@ -104,24 +104,17 @@ def _named_parent() -> Path | None:
 
 @cache  # asked once, before the start: a folder that goes away later is an OSError
 def _usable(named: str) -> Path:
-    if not os.access(named, os.W_OK | os.X_OK) or not Path(named).is_dir() or not _takes(named):
-        raise CannotStartError(
-            f"The folder `{named}` for temporary files can't be used",
-            why="the variable TMPDIR names no folder, or one that can't be written to",
-            advice="Set TMPDIR to another one, or unset it.",
-        )
+    if not os.access(named, os.W_OK | os.X_OK) or not Path(named).is_dir():
+        raise _not_usable(named)
     return Path(named)
 
 
-def _takes(folder: str) -> bool:
-    """Whether a folder can be made in this one: root may write to `/proc`, which takes none."""
-    try:
-        Path(tempfile.mkdtemp(dir=folder)).rmdir()
-    except (FileNotFoundError, PermissionError):
-        return False
-    except OSError:  # a full disk, for one: said with its own words where it matters
-        return True
-    return True
+def _not_usable(named: str | Path) -> CannotStartError:
+    return CannotStartError(
+        f"The folder `{named}` for temporary files can't be used",
+        why="the variable TMPDIR names no folder, or one that can't be written to",
+        advice="Set TMPDIR to another one, or unset it.",
+    )
 
 
 @contextmanager
@@ -133,7 +126,11 @@ def scratch_folder() -> Iterator[Path]:
     """
     parent = _named_parent() or Path(tempfile.gettempdir())
     remove_leftovers(parent)
-    folder = _make(parent)
+    try:
+        folder = _make(parent)
+    except (FileNotFoundError, PermissionError) as cause:
+        # root may write to `/proc`, which takes no folder
+        raise _not_usable(parent) from cause
     try:
         yield folder
     finally:
