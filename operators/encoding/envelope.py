@@ -71,9 +71,12 @@ def payload_multihashes(roots: pa.Array) -> pa.Array:
     """`payload_multihash` for many root blocks; empty in place of None."""
     plain = pc.starts_with(roots, PLAIN_ENVELOPE)
     named = pc.if_else(plain, pc.binary_slice(roots, MULTIHASH_AT, MULTIHASH_AT + 34), _NONE)
-    by_position = pc.starts_with(roots, _LIST_OF_TWO)
-    other = pc.and_not(pc.or_(pc.match_substring(roots, b"payload"), by_position), plain)
-    rows = pc.indices_nonzero(other).to_pylist()
+    others = pc.indices_nonzero(pc.invert(plain))
+    if not len(others):
+        return named
+    other = roots.take(others)
+    may_name = pc.or_(pc.match_substring(other, b"payload"), pc.starts_with(other, _LIST_OF_TWO))
+    rows = others.filter(may_name).to_pylist()
     if not rows:
         return named
     multihashes = named.to_pylist()

@@ -13,7 +13,7 @@ Entries of one length can be compared for a whole batch as plain bytes. Their or
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +80,6 @@ def pack_rows(
         codec: of the n blocks; NO_CODEC where a node can't read the row.
         root: 1 where the row is flagged as root, else 0.
     """
-    first_rows = np.append(0, event_rows.cumsum())
     data, start, end = spans(multihash)
     heads = np.empty(len(codec), dtype=HEAD)
     heads["codec"], heads["root"], heads["length"] = codec, root, end - start
@@ -88,15 +87,24 @@ def pack_rows(
         entries = np.empty((len(codec), USUAL_ENTRY), dtype=np.uint8)
         entries[:, : HEAD.itemsize] = heads.view(np.uint8).reshape(len(codec), HEAD.itemsize)
         entries[:, HEAD.itemsize :] = _usual(data, start, len(codec))
-        ends = first_rows * USUAL_ENTRY
-        content = pa.py_buffer(entries)
-    else:
-        joined = pc.binary_join_element_wise(_cut_heads(heads), multihash, b"")
-        _, _, joined_ends = spans(joined)
-        ends = np.concatenate([np.zeros(1, dtype=np.int64), joined_ends])[first_rows]
-        content = joined.buffers()[2]
+        return pack_usual(event_rows, entries)
+    joined = pc.binary_join_element_wise(_cut_heads(heads), multihash, b"")
+    _, _, ends = spans(joined)
+    return _packed(np.append(0, ends)[_first_rows(event_rows)], joined.buffers()[2])
+
+
+def pack_usual(event_rows: NDArray[np.int64], entries: NDArray[Any]) -> pa.Array:
+    """The same from entries of USUAL_ENTRY bytes, in the order of the events."""
+    return _packed(_first_rows(event_rows) * USUAL_ENTRY, pa.py_buffer(entries))
+
+
+def _first_rows(event_rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.append(0, event_rows.cumsum())
+
+
+def _packed(ends: NDArray[np.int64], content: pa.Buffer) -> pa.Array:
     offsets = pa.py_buffer(ends.astype(np.int32))
-    return pa.Array.from_buffers(pa.binary(), len(event_rows), [None, offsets, content])
+    return pa.Array.from_buffers(pa.binary(), len(ends) - 1, [None, offsets, content])
 
 
 def _usual(data: Bytes, start: NDArray[np.int64], rows: int) -> NDArray[np.uint8]:

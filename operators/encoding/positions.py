@@ -47,22 +47,20 @@ class Index:
             self._is_shared = np.zeros(needed, dtype=np.bool_)
         else:
             self._is_shared[self._shared_slots] = False
-        starts = range(0, len(values), _TOGETHER)
+        slots = np.concatenate(
+            [
+                np.zeros(0, dtype=np.int64),
+                *(
+                    self._slots(_keys(values[start : start + _TOGETHER]))
+                    for start in range(0, len(values), _TOGETHER)
+                ),
+            ]
+        )
+        rows = np.arange(len(slots), dtype=np.int32)
         # of several in one slot the first gets it
-        for start in reversed(starts):
-            slots = self._slots(_keys(values[start : start + _TOGETHER]))
-            self._table[slots[::-1]] = np.arange(start, start + len(slots), dtype=np.int32)[::-1]
-        displaced = [np.zeros(0, dtype=np.int64)]
-        shared = [np.zeros(0, dtype=np.int64)]
-        for start in starts:
-            slots = self._slots(_keys(values[start : start + _TOGETHER]))
-            rows = np.flatnonzero(
-                self._table[slots] != np.arange(start, start + len(slots), dtype=np.int32)
-            )
-            displaced.append(rows + start)
-            shared.append(slots[rows])
-        self._displaced = np.concatenate(displaced)
-        self._shared_slots = np.concatenate(shared)
+        self._table[slots[::-1]] = rows[::-1]
+        self._displaced = np.flatnonzero(self._table[slots] != rows)
+        self._shared_slots = slots[self._displaced]
         self._is_shared[self._shared_slots] = True
 
     def find(self, wanted: pa.Array) -> Positions:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from connectors.blocks import BlockReader
 from connectors.errors import CannotStartError, InterruptedRunError
-from connectors.event_blocks import EventBlockReader
+from connectors.event_blocks import EventBlockReader, joined_range
 from connectors.page_sizes import PageSizes
 from connectors.pages import cut
 from connectors.run_state import RunState
@@ -357,39 +357,68 @@ def test_blocks_are_found_in_the_order_in_which_they_are_asked_for(
             assert reader.whole(multihashes, found).to_pylist() == contents
 
 
-multihashes = st.binary(max_size=80) | st.binary(min_size=34, max_size=34)
-event_block_rows = st.lists(
-    st.tuples(
-        multihashes,
-        st.sampled_from(["113", "133", "0", "-1", "1.5", "'x'", "x'3131'"]),
-        st.sampled_from(["0", "1", "4294967296", "'yes'", "NULL", "0.5"]),
-    ),
-    unique_by=lambda row: row[0],
-    max_size=6,
+USUAL_CIDS = [
+    cid
+    for digest in (bytes(range(32)), bytes(31) + b"\x01", bytes(32))
+    for cid in (b"\x01\x71\x12\x20" + digest, b"\x01\x85\x01\x12\x20" + digest)
+]
+ODD_CIDS = [
+    USUAL_CIDS[0] + b"\x00",
+    USUAL_CIDS[0][:-1],
+    b"\x00" + USUAL_CIDS[0],
+    b"event",
+    bytes(37),
+]
+
+usual_multihashes = st.binary(min_size=34, max_size=34)
+usual_rows = st.tuples(
+    usual_multihashes, st.sampled_from(["113", "133"]), st.sampled_from(["0", "1"])
+)
+odd_rows = st.tuples(
+    st.binary(max_size=80) | usual_multihashes,
+    st.sampled_from(["113", "133", "0", "-1", "1.5", "'x'", "x'3131'"]),
+    st.sampled_from(["0", "1", "4294967296", "'yes'", "NULL", "0.5"]),
 )
 
 
-@settings(max_examples=15, deadline=None, print_blob=True)
-@given(rows=st.lists(event_block_rows, min_size=1, max_size=5))
+def lists_of(
+    cids: list[bytes], rows: st.SearchStrategy[tuple[bytes, str, str]]
+) -> st.SearchStrategy[dict[bytes, list[tuple[bytes, str, str]]]]:
+    """Some events, and the rows of each."""
+    lists = st.lists(rows, unique_by=lambda row: row[0], max_size=6)
+    return st.dictionaries(st.sampled_from(cids), lists, min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None, print_blob=True)
+@given(
+    rows=lists_of(USUAL_CIDS, usual_rows)
+    | lists_of(USUAL_CIDS + ODD_CIDS, usual_rows)
+    | lists_of(USUAL_CIDS, usual_rows | odd_rows),
+    encoding=st.sampled_from(["UTF-8", "UTF-16le", "UTF-16be"]),
+    unwanted=st.sampled_from(USUAL_CIDS),
+)
 def test_event_blocks_of_any_form_are_the_same_by_range_and_by_index(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[list[tuple[bytes, str, str]]]
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: dict[bytes, list[tuple[bytes, str, str]]],
+    encoding: str,
+    unwanted: bytes,
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"event-blocks-{next(_names)}.db"
-    cids = [b"event %d" % event for event in range(len(rows))]
-    with closing(create_database(path)) as connection:
-        execute(connection, "DROP TABLE ceramic_one_event_block")
+    with closing(connect(path, "rwc")) as connection:
+        execute(connection, f"PRAGMA encoding='{encoding}'")
         execute(
             connection,
             "CREATE TABLE ceramic_one_event_block (event_cid, block_multihash, codec INTEGER, idx, "
             "root BOOL, PRIMARY KEY (event_cid, block_multihash))",
         )
-        for cid, blocks in zip(cids, rows, strict=True):
+        for cid, blocks in rows.items():
             for multihash, codec, root in blocks:
                 execute(
                     connection,
                     "INSERT INTO ceramic_one_event_block VALUES "
                     f"(x'{cid.hex()}', x'{multihash.hex()}', {codec}, 0, {root})",
                 )  # hex and constants
+    wanted = [cid for cid in rows if cid != unwanted]
     found = []
     for rows_an_event in (0, 24):
         sizes = PageSizes(event_block_rows_an_event=rows_an_event)
@@ -397,16 +426,41 @@ def test_event_blocks_of_any_form_are_the_same_by_range_and_by_index(
             closing(connect(path)) as connection,
             closing(EventBlockReader(connection, sizes)) as reader,
         ):
-            packed = reader.read(pa.array(cids, pa.binary())).to_pylist()
+            packed = reader.read(pa.array(wanted, pa.binary())).to_pylist() if wanted else []
         found.append([sorted(unpack(each)) for each in packed])
     assert found[0] == found[1]
-    for blocks, read_blocks in zip(rows, found[0], strict=True):
+    for cid, read_blocks in zip(wanted, found[0], strict=True):
+        blocks = rows[cid]
         assert [each.multihash for each in read_blocks] == sorted(each for each, _, _ in blocks)
         for multihash, codec_read, is_root in read_blocks:
             written = next(row for row in blocks if row[0] == multihash)
             is_readable = written[1] in {"113", "133", "0"} and written[2].isdigit()
             expected = (int(written[1]), written[2] == "1") if is_readable else (NO_CODEC, False)
             assert (codec_read, is_root) == expected
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+def test_bytes_are_joined_only_where_that_keeps_them(tmp_path: Path, encoding: str) -> None:
+    with closing(connect(tmp_path / "node.db", "rwc")) as connection:
+        execute(connection, f"PRAGMA encoding='{encoding}'")
+        execute(
+            connection,
+            "CREATE TABLE ceramic_one_event_block (event_cid, block_multihash, codec, root)",
+        )
+        assert (joined_range(connection) is not None) == (encoding == "UTF-8")
+
+
+def test_usual_rows_are_read_as_one_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = chain(40)
+    path = store(tmp_path / "node.db", events)
+    cids = pa.array([event.cid for event in events], pa.binary())
+    with (
+        closing(connect(path)) as connection,
+        closing(EventBlockReader(connection, PageSizes())) as reader,
+    ):
+        expected = reader.read(cids)
+        monkeypatch.delattr("connectors.event_blocks.packed_by_event")
+        assert reader.read(cids).equals(expected)
 
 
 def test_events_with_many_event_blocks_make_small_pages(tmp_path: Path) -> None:
