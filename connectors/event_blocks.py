@@ -89,9 +89,14 @@ def joined_range(connection: Connection) -> str | None:
 
 
 def of_event(connection: Connection) -> str:
-    """The statement for the event blocks of an event."""
+    """The statement for the event blocks of an event, in the order in which they were stored.
+
+    A node stores those of a time event in the order of its way, which the check relies on to pass
+    many at once.
+    """
     index = indexed_by(connection, TABLE, "event_cid")
-    return f"SELECT {_NAMED} FROM {TABLE} {index} WHERE event_cid = ?"  # constants and a name
+    # constants and a name
+    return f"SELECT {_NAMED} FROM {TABLE} {index} WHERE event_cid = ? ORDER BY rowid"
 
 
 def extent(connection: Connection) -> str:

@@ -49,18 +49,22 @@ def undelivered_runs(
     index, partitions = map(int, part.split("/"))
     find_next, find = next_undelivered(connection), undelivered(connection)
     with connection.cursor() as cursor:
-        while (first := _rowid(cursor.execute(find_next, bound(start)))) is not None:
-            run = first // rows
+        while True:
+            run = start // rows
             run += (index - run) % partitions
             if run * rows > LAST:
                 return
-            start = max(start, run * rows)
             last = min((run + 1) * rows - 1, LAST)
-            found = cursor.execute(find, bound(start, last)).fetch_arrow_table()
+            found = cursor.execute(find, bound(max(start, run * rows), last)).fetch_arrow_table()
             yield from found.combine_chunks().to_batches()
             if last == LAST:
                 return
             start = last + 1
+            if not found.num_rows:
+                next_one = _rowid(cursor.execute(find_next, bound(start)))
+                if next_one is None:
+                    return
+                start = next_one
 
 
 def _rowid(cursor: Cursor) -> int | None:

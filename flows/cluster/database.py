@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from connectors.claim import Claim, claim
@@ -115,5 +114,7 @@ def _connect_as_immutable(path: Path) -> Connection:
 
 
 def _versions() -> Options:
+    from importlib import metadata  # noqa: PLC0415 # a run without a cluster need not load it
+
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {"python": python, **{name: metadata.version(name) for name in VERSIONS}}

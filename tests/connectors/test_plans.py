@@ -6,10 +6,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from connectors import blocks, event_blocks, fingerprint, news, sink, undelivered
 from connectors.lookup import BLOCK, EVENT_WITH_BLOCKS, delivered_inits, known_event
+from connectors.page_sizes import PageSizes
 from connectors.plans import indexed_by, rows_between
 from connectors.sqlite import connect, execute, query
 from flows.synth.schema import SchemaVersion
@@ -35,6 +37,7 @@ STATISTICS = {
 
 BY_INDEX = r"SEARCH \w+ USING (COVERING )?INDEX \w+ \({}\)"
 BY_ROWIDS = r"SEARCH \w+ USING INTEGER PRIMARY KEY \(rowid>\? AND rowid<\?\)"
+SORTED = "; USE TEMP B-TREE FOR ORDER BY"
 STEP_BY_STEP = r"SEARCH \w+ USING INTEGER PRIMARY KEY \(rowid=\?\)"
 
 Statement = Callable[[Any], str]
@@ -45,7 +48,7 @@ PLANS: dict[str, tuple[Statement, str]] = {
     "the row of a block": (lambda _: blocks.ROW, BY_INDEX.format(r"multihash=\?")),
     "a block": (lambda _: blocks.SIZED_BLOCK.format(1), BY_INDEX.format(r"multihash=\?")),
     "rows of event blocks": (event_blocks.extent, BY_INDEX.format(r"event_cid=\?")),
-    "event blocks": (event_blocks.of_event, BY_INDEX.format(r"event_cid=\?")),
+    "event blocks": (event_blocks.of_event, BY_INDEX.format(r"event_cid=\?") + SORTED),
     "a shared block": (lambda _: BLOCK, BY_INDEX.format(r"multihash=\?")),
     "an event that another program inserted": (
         lambda _: news.CID_OF,
@@ -88,6 +91,7 @@ def test_statements_keep_their_plan_whatever_the_statistics_say(
         ranges = [
             rows_between(connection, "ceramic_one_block", blocks.COLUMNS, "rowid % 2"),
             rows_between(connection, event_blocks.TABLE, event_blocks.COLUMNS),
+            event_blocks.joined_range(connection) or "",
             news.new_blocks(connection),
             news.new_event_blocks(connection),
             fingerprint.sample(connection),
@@ -116,6 +120,21 @@ def test_rows_are_read_alike_by_every_plan(tmp_path: Path, stat: str) -> None:
         )
         assert 0 < wanted.num_rows < 81
         assert query(connection, statement, (10, 90)).equals(wanted)
+
+
+def test_event_blocks_are_read_alike_by_every_plan(tmp_path: Path) -> None:
+    events = chain(60)
+    cids = pa.array([event.cid for event in events], pa.binary())
+    found = []
+    for at, stat in enumerate([None, "1 1 1", "3 3 1"]):
+        path = with_statistics(store(tmp_path / f"{at}.db", events), stat)
+        with (
+            closing(connect(path)) as connection,
+            closing(event_blocks.EventBlockReader(connection, PageSizes())) as reader,
+        ):
+            found.append(reader.read(cids))
+    assert all(found[0].to_pylist())
+    assert all(each.equals(found[0]) for each in found)
 
 
 @pytest.mark.parametrize("stat", ["1 1 1", "5 1 1"])

@@ -427,11 +427,11 @@ def test_event_blocks_of_any_form_are_the_same_by_range_and_by_index(
             closing(EventBlockReader(connection, sizes)) as reader,
         ):
             packed = reader.read(pa.array(wanted, pa.binary())).to_pylist() if wanted else []
-        found.append([sorted(unpack(each)) for each in packed])
+        found.append([list(unpack(each)) for each in packed])
     assert found[0] == found[1]
     for cid, read_blocks in zip(wanted, found[0], strict=True):
         blocks = rows[cid]
-        assert [each.multihash for each in read_blocks] == sorted(each for each, _, _ in blocks)
+        assert [each.multihash for each in read_blocks] == [each for each, _, _ in blocks]
         for multihash, codec_read, is_root in read_blocks:
             written = next(row for row in blocks if row[0] == multihash)
             is_readable = written[1] in {"113", "133", "0"} and written[2].isdigit()
