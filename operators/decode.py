@@ -25,6 +25,7 @@ from operators.encoding.layouts import (
     DATA_WITH_HEADER,
     TIME_LAYOUT,
     Places,
+    joined_places,
     plain_envelopes,
     read_alike,
 )
@@ -80,14 +81,14 @@ def decode_events(
     """
     with _no_cyclic_garbage_collection():
         plain = plain_envelopes(raw["root"])
-        times = read_alike(raw["root"], ~plain, TIME_LAYOUT)
+        times = joined_places(read_alike(raw["root"], ~plain, TIME_LAYOUT))
         groups = [
             *read_alike(raw["payload"], plain, DATA_LAYOUT),
             *read_alike(raw["payload"], plain, DATA_WITH_HEADER),
-            *times,
+            times,
         ]
         alone, reasons = _read_alone(raw, groups)
-        links, rows = _in_input_order(raw, [*groups, alone])
+        links, rows = _in_input_order(raw, joined_places([*groups, alone]))
         aside = None
         reasons |= {row: Reason.BLOCK_TOO_LARGE for row in reasons if _is_too_large(raw, row)}
         if check is not None:
@@ -140,24 +141,20 @@ def _read_alone(raw: pa.RecordBatch, groups: list[Places]) -> tuple[Places, dict
     ), reasons
 
 
-def _in_input_order(raw: pa.RecordBatch, groups: list[Places]) -> tuple[pa.RecordBatch, Rows]:
-    """The events of all groups with schema LINKS, and their rows, which rise."""
-    unordered = np.concatenate([group.rows for group in groups])
+def _in_input_order(raw: pa.RecordBatch, places: Places) -> tuple[pa.RecordBatch, Rows]:
+    """The events at these places with schema LINKS, and their rows, which rise."""
     position = np.full(raw.num_rows, -1)
-    position[unordered] = np.arange(len(unordered))
+    position[places.rows] = np.arange(len(places.rows))
     rows = np.flatnonzero(position >= 0)
     position = position[rows]
-    kind = np.concatenate([group.kind for group in groups])[position]
     own = (
         raw.select(["rowid", "cid"])
         if len(rows) == raw.num_rows
         else raw.select(["rowid", "cid"]).take(pa.array(rows))
     )
-    stream, prev = (
-        pa.concat_arrays(column).take(pa.array(position))
-        for column in zip(*(group[1:3] for group in groups), strict=True)
-    )
-    return pa.record_batch([*own.columns, stream, prev, pa.array(kind)], schema=LINKS), rows
+    stream, prev = (column.take(pa.array(position)) for column in (places.stream, places.prev))
+    kind = pa.array(places.kind[position])
+    return pa.record_batch([*own.columns, stream, prev, kind], schema=LINKS), rows
 
 
 class _AsideLogic(StatefulBatchLogic[pa.RecordBatch, Decoded, tuple[pa.RecordBatch, ...]]):

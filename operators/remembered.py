@@ -47,10 +47,12 @@ class Remembered:
             rows += len(runs[-1].word)
         self.runs.append(_merged(runs))
 
-    def holds(self, cid: pa.Array, stream: pa.Array) -> NDArray[np.bool_]:
-        """Which of n events are among these: the same CID in the same stream."""
+    def holds(self, cid: pa.Array, stream: pa.Array, word: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of n events are among these: the same CID in the same stream.
+
+        `word` are the `hashes` of the CIDs.
+        """
         found = np.zeros(len(cid), dtype=np.bool_)
-        word = hashes(cid)
         for run in self.runs:
             at = np.searchsorted(run.word, word)
             rows = np.flatnonzero(at < len(run.word))

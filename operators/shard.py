@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
-from operators.encoding.columns import Rows
+from operators.encoding.columns import Rows, hashes
 from operators.remembered import Remembered, RememberedRun
 from operators.schemas import ORDERED, Measure
 from operators.settle import NONE, Settled, parent_rows, settle
@@ -220,7 +220,8 @@ class Shard(StatefulBatchLogic[pa.RecordBatch, pa.RecordBatch, ShardState]):
         """What is known of the prevs of events whose parent is not waiting."""
         roots = links_of(roots)
         prev, stream = roots["prev"], roots["stream"]
-        remembered = self.recent.holds(prev, stream) | self.older.holds(prev, stream)
+        word = hashes(prev)
+        remembered = self.recent.holds(prev, stream, word) | self.older.holds(prev, stream, word)
         answer = np.where(remembered, DELIVERED, UNASKED).astype(np.int8)
         unseen = np.flatnonzero(answer == UNASKED)
         if self.job.look_up is None:

@@ -6,7 +6,6 @@ readable, and listed for the event. Events in the usual form that pass are found
 at once; each of the others is looked at alone, and gets its reason there.
 """
 
-from collections.abc import Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -113,7 +112,7 @@ class NodeCheck:
         other_blocks: pa.Table,
         kind: NDArray[np.int8],
         plain: Mask,
-        times: Sequence[Places],
+        times: Places,
     ) -> CheckedBatch:
         """Find the rows that a node could not serve, and those for which it is too early to say.
 
@@ -137,7 +136,7 @@ class NodeCheck:
             open_ones = OpenNeeds.concatenated(
                 [
                     self._signed.pass_usual(raw, np.flatnonzero(signed & plain), passed),
-                    *(pass_times(self._store, raw, places, passed) for places in times),
+                    pass_times(self._store, raw, times, passed),
                 ]
             )
             # these can't pass: they are looked at alone

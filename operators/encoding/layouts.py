@@ -7,6 +7,7 @@ is read by the decoder, in one call for the batch. The answer is that of
 (a property test holds this).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -97,6 +98,20 @@ class Places(NamedTuple):
     kind: NDArray[np.int8]
     text: pa.Array
     """The encoded text in the middle of their layout; null where it may be anything."""
+
+
+def joined_places(each: Sequence[Places]) -> Places:
+    """Those of several groups as one."""
+    nothing = pa.array([], pa.binary())
+    rows, kind = (
+        np.concatenate([np.zeros(0, dtype=item), *(getattr(some, name) for some in each)])
+        for name, item in (("rows", np.int64), ("kind", np.int8))
+    )
+    stream, prev, text = (
+        pa.concat_arrays([nothing, *(getattr(some, name) for some in each)])
+        for name in ("stream", "prev", "text")
+    )
+    return Places(rows, stream, prev, kind, text)
 
 
 def plain_envelopes(roots: pa.BinaryArray) -> Mask:

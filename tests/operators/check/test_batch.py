@@ -29,7 +29,7 @@ from operators.decode import decode_events
 from operators.encoding.columns import Mask
 from operators.encoding.envelope import payload_multihash
 from operators.encoding.event_blocks import EventBlock, pack
-from operators.encoding.layouts import Places
+from operators.encoding.layouts import Places, joined_places
 from operators.schemas import BLOCKS, RAW, Reason
 
 INIT = init_event(1)
@@ -117,9 +117,9 @@ class CheckedAlone(NodeCheck):
         other_blocks: pa.Table,
         kind: NDArray[np.int8],
         plain: Mask,
-        times: Sequence[Places],  # noqa: ARG002
+        times: Places,  # noqa: ARG002
     ) -> CheckedBatch:
-        return super().check(raw, other_blocks, kind, np.zeros_like(plain), ())
+        return super().check(raw, other_blocks, kind, np.zeros_like(plain), joined_places([]))
 
 
 def reasons_of(cases: Sequence[Case], stored: Stored | None = None) -> list[str | None]:
