@@ -1,4 +1,4 @@
-"""Where values stand in a column: by a table of their last bytes, in place of a hash of them."""
+"""Where values stand in a column: in a large one by a table of their last bytes, not by a hash."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,11 @@ _KEY = 8
 """Bytes at the end of a value by which it is found; those of CIDs and multihashes are as good as
 random, unless somebody has chosen them."""
 
+FEW = 8192
+"""In a column of so many values or fewer Arrow finds them by a hash, which is faster there: 0.16 ms
+for 2,700 among as many, and 0.3 ms by the table. Among 60,000 it takes 9 ms, and 6 ms by the table.
+"""
+
 _SLOTS_A_VALUE = 4
 """Slots of the table, at least: then one value in fifteen meets another one in its slot, and is
 found by a hash."""
@@ -29,9 +34,11 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Index:
-    """Finds binary values in one column; two to five times as fast as a hash of that column."""
+    """Finds binary values in one column."""
 
-    def __init__(self) -> None:
+    def __init__(self, few: int = FEW) -> None:
+        """Use the table in columns of more than `few` values."""
+        self._few = few
         # a slot may hold what an earlier column has left there: what is found is compared
         self._table = np.zeros(0, dtype=np.int32)
         self._is_shared = np.zeros(0, dtype=np.bool_)
@@ -41,6 +48,8 @@ class Index:
     def hold(self, values: pa.Array) -> None:
         """Find in these values from now on; none of them is null."""
         self._values = values
+        if len(values) <= self._few:
+            return
         needed = max(_FEWEST_SLOTS, 1 << (_SLOTS_A_VALUE * len(values) - 1).bit_length())
         if len(self._table) < needed:
             self._table = np.zeros(needed, dtype=np.int32)
@@ -65,6 +74,9 @@ class Index:
 
     def find(self, wanted: pa.Array) -> Positions:
         """Where each of n values first stands; NOWHERE for others, and for null."""
+        if len(self._values) <= self._few:
+            by_hash = pc.index_in(wanted, value_set=self._values, skip_nulls=True)
+            return np.asarray(by_hash.fill_null(NOWHERE)).astype(np.int64)
         found = np.full(len(wanted), NOWHERE, dtype=np.int64)
         if len(self._values):
             for start in range(0, len(wanted), _TOGETHER):
