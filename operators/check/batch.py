@@ -37,7 +37,7 @@ from operators.encoding.layouts import Places
 from operators.schemas import DATA, INIT, TIME, UNSIGNED_INIT, Reason
 
 BUDGET_BYTES = 64 * 1024 * 1024
-"""What the check may remember, in bytes, unless the run says otherwise: 500,000 shared blocks."""
+"""What the check may remember, in bytes, unless the run says otherwise: 450,000 shared blocks."""
 
 STORE_SHARE, ASIDE_SHARE, HEADERS_SHARE, RECENT_SHARE = 5 / 8, 1 / 8, 1 / 8, 1 / 16
 """Shares of the budget: for shared blocks of the usual forms; for events that are put aside; for

@@ -1,6 +1,6 @@
 """The shared blocks that have been read lately, found by the hash of their digests.
 
-A block takes some 70 bytes, its place in the index included. When there are more than the budget
+A block takes some 80 bytes, its place in the index included. When there are more than the budget
 allows, those that have not been wanted for longest are dropped, or written to files.
 """
 
@@ -20,8 +20,8 @@ from operators.check.usual import (
 from operators.encoding.columns import alike
 from operators.partitions import PartitionedFiles
 
-BYTES_A_BLOCK = 77
-"""Bytes of a block: 61 of the columns below, and at most 16 of the index."""
+BYTES_A_BLOCK = 93
+"""Bytes of a block: 61 of the columns below, and at most 32 of the index."""
 
 FEWEST_BLOCKS = 64
 """The fewest blocks that there is room for, whatever the budget."""
@@ -57,7 +57,8 @@ class BlockStore:
         self._salt = np.uint64(int.from_bytes(os.urandom(8)) | 1)
         self._bits = _FIRST_INDEX_BITS
         self._index = np.zeros(1 << self._bits, dtype=np.uint32)
-        """A hash table of rows plus one, at most half full; 0: nothing is there."""
+        """A hash table of rows plus one, at most a quarter full: half full it takes twice as long
+        to search. 0: nothing is there."""
 
     def turn_page(self, coming: int) -> None:
         """Make room for the shared blocks that come with the next page of events: `coming` of them.
@@ -155,8 +156,8 @@ class BlockStore:
 
     def _enter(self, rows: KeptRows) -> None:
         """Put rows into the index, or all if it grows."""
-        if 2 * self.kept > len(self._index):
-            self._bits = max(self._bits, (2 * self.kept - 1).bit_length())
+        if 4 * self.kept > len(self._index):
+            self._bits = max(self._bits, (4 * self.kept - 1).bit_length())
             self._index = np.zeros(1 << self._bits, dtype=np.uint32)
             rows = np.arange(self.kept, dtype=np.int32)
         entries = rows.astype(np.uint32) + np.uint32(1)
