@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,8 +135,10 @@ def measured_run(
         while not (waited := os.wait4(process.pid, os.WNOHANG))[0]:
             if time.perf_counter() >= looked + CHILDREN_SECONDS:
                 looked, processes = time.perf_counter(), _with_children(process.pid)
-                for file in database.parent.glob(f"{PREFIX}*/*"):
-                    spilled[file] = max(spilled.get(file, 0), _size(file))
+                # a folder that is removed meanwhile had its largest size before
+                with suppress(FileNotFoundError):
+                    for file in database.parent.glob(f"{PREFIX}*/*"):
+                        spilled[file] = max(spilled.get(file, 0), _size(file))
             anonymous, log_bytes = (
                 max(anonymous, sum(map(_anonymous_bytes, processes))),
                 max(log_bytes, _size(wal)),
