@@ -89,14 +89,10 @@ def joined_range(connection: Connection) -> str | None:
 
 
 def of_event(connection: Connection) -> str:
-    """The statement for the event blocks of an event, in the order in which they were stored.
-
-    A node stores those of a time event in the order of its way, which the check relies on to pass
-    many at once.
-    """
+    """The statement for the event blocks of an event, with their rowids."""
     index = indexed_by(connection, TABLE, "event_cid")
     # constants and a name
-    return f"SELECT {_NAMED} FROM {TABLE} {index} WHERE event_cid = ? ORDER BY rowid"
+    return f"SELECT rowid AS rowid, {_NAMED} FROM {TABLE} {index} WHERE event_cid = ?"
 
 
 def extent(connection: Connection) -> str:
@@ -170,9 +166,15 @@ class EventBlockReader:
 
 
 def packed_by_event(rows: pa.Table, cids: pa.Array) -> pa.Array:
-    """The packed event blocks of each of n distinct events, from rows with COLUMNS."""
+    """The packed event blocks of each of n distinct events, from rows with COLUMNS.
+
+    Those of an event are in the order of the rows; or of their rowids, if they have these. A node
+    stores the blocks of a time event in the order of its way, by which many are checked at once.
+    """
     if not rows.num_rows:
         return pa.array([b""] * len(cids), pa.binary())
+    if "rowid" in rows.column_names:
+        rows = rows.sort_by("rowid")
     rows = rows.combine_chunks()
     row_cids, multihashes = rows["event_cid"].chunk(0), rows["block_multihash"].chunk(0)
     changes = pc.not_equal(row_cids.slice(1), row_cids.slice(0, len(row_cids) - 1))

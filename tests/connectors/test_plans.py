@@ -37,7 +37,6 @@ STATISTICS = {
 
 BY_INDEX = r"SEARCH \w+ USING (COVERING )?INDEX \w+ \({}\)"
 BY_ROWIDS = r"SEARCH \w+ USING INTEGER PRIMARY KEY \(rowid>\? AND rowid<\?\)"
-SORTED = "; USE TEMP B-TREE FOR ORDER BY"
 STEP_BY_STEP = r"SEARCH \w+ USING INTEGER PRIMARY KEY \(rowid=\?\)"
 
 Statement = Callable[[Any], str]
@@ -48,7 +47,7 @@ PLANS: dict[str, tuple[Statement, str]] = {
     "the row of a block": (lambda _: blocks.ROW, BY_INDEX.format(r"multihash=\?")),
     "a block": (lambda _: blocks.SIZED_BLOCK.format(1), BY_INDEX.format(r"multihash=\?")),
     "rows of event blocks": (event_blocks.extent, BY_INDEX.format(r"event_cid=\?")),
-    "event blocks": (event_blocks.of_event, BY_INDEX.format(r"event_cid=\?") + SORTED),
+    "event blocks": (event_blocks.of_event, BY_INDEX.format(r"event_cid=\?")),
     "a shared block": (lambda _: BLOCK, BY_INDEX.format(r"multihash=\?")),
     "an event that another program inserted": (
         lambda _: news.CID_OF,
