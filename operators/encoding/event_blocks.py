@@ -13,7 +13,7 @@ Entries of one length can be compared for a whole batch as plain bytes. Their or
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -93,7 +93,9 @@ def pack_rows(
     return _packed(np.append(0, ends)[_first_rows(event_rows)], joined.buffers()[2])
 
 
-def pack_usual(event_rows: NDArray[np.int64], entries: NDArray[Any]) -> pa.Array:
+def pack_usual(
+    event_rows: NDArray[np.int64], entries: NDArray[np.void] | NDArray[np.uint8]
+) -> pa.Array:
     """The same from entries of USUAL_ENTRY bytes, in the order of the events."""
     return _packed(_first_rows(event_rows) * USUAL_ENTRY, pa.py_buffer(entries))
 
