@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sqlite import connect, execute, scalar
+from flows.cli.main import LIBRARIES
 from tests.benchmarks.measure import (
     FOLDER,
     Database,
@@ -31,7 +32,6 @@ from tests.benchmarks.measure import (
     write_alone,
 )
 from tests.benchmarks.picture import draw_results, draw_timeline
-from tests.benchmarks.plain_reading import plain_reading
 from tests.benchmarks.scale import in_little_memory
 from tests.benchmarks.targets import (
     ALLOWED_BYTES,
@@ -46,6 +46,7 @@ from tests.benchmarks.targets import (
     show_targets,
 )
 from tests.benchmarks.write_alone import numbers_of
+from tests.support.program import python, run
 
 COMPARED_EVENTS = 300_000
 """The size at which everything is measured, also in a short benchmark."""
@@ -159,20 +160,16 @@ def first_delivery(database: Database) -> list[FirstDelivery]:
 
 
 def reading(database: Database) -> list[Reading]:
-    """The stage that reads, and in turn the same rows as plain columns."""
+    """What reading takes with nothing next to it, and in turn the same rows as plain columns."""
     found = []
     for check in CHECKS:
-        stages, plain = [], []
-        for _ in range(FIRST_ROUNDS):
-            copy = fresh_copy(database.path)
-            plain.append(plain_reading(copy, check))
-            stages.append(run_profiled(copy, "--dry-run", "--check", check)[1]["stages"]["read"])
-        events = stages[0]["rows"] / 1e6
-        stage = statistics.median(one["cpu_seconds"] for one in stages)
-        found.append(Reading(check, stage / events, statistics.median(plain) / events))
+        program = python("-m", "tests.benchmarks.reading", database.path, check)
+        rounds = run(program, environment=LIBRARIES).document
+        pages, plain = (statistics.median(rounds[name]) for name in ("pages", "plain"))
+        found.append(Reading(check, pages, plain))
         console.print(
-            f"{database.events:,} events, --check {check}: reading takes {found[-1].stage:.1f} us "
-            f"of processor an event, as plain columns {found[-1].plain:.1f} us"
+            f"{database.events:,} events, --check {check}: reading takes {pages:.1f} us of "
+            f"processor an event, as plain columns {plain:.1f} us"
         )
     return found
 

@@ -57,13 +57,13 @@ class FirstDelivery:
 
 @dataclass(frozen=True)
 class Reading:
-    """Medians of the stage that reads, at one size, in microseconds of processor an event."""
+    """Medians of `tests/benchmarks/reading.py`: microseconds of processor an undelivered event."""
 
     check: str
     stage: float
-    """For each undelivered event."""
+    """For the pages of a run."""
     plain: float
-    """The same for all its rows as plain columns: `tests/benchmarks/plain_reading.py`."""
+    """For the same rows as plain columns."""
 
 
 WANTED_READING_MICROSECONDS = 2.5
